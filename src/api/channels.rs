@@ -1,0 +1,119 @@
+//! What the API tells about channels.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use serde::Serialize;
+
+use super::{
+    Call,
+    attributes::{self, Attributes},
+    error::ApiError,
+    reply,
+};
+use crate::{
+    node::Wanted,
+    protocol::{ChannelKind, ChannelName},
+};
+
+/// `GET channels`: the occupied ones, by name.
+pub(super) fn list(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
+    #[derive(Serialize)]
+    struct Listing {
+        #[serde(serialize_with = "attributes::as_map")]
+        channels: Vec<(Arc<str>, Attributes)>,
+    }
+    let prefix = call
+        .parameters
+        .text("filter_by_prefix")?
+        .unwrap_or_default();
+    let info = call.parameters.text("info")?.unwrap_or_default();
+    let wanted = attributes::of_listing(&info).map_err(ApiError::Info)?;
+    if wanted.user_count && !ChannelKind::of(&prefix).is_presence() {
+        return Err(ApiError::UserCountUnfiltered);
+    }
+    let (node, app_id) = (call.node, &call.app.id);
+    let channels = node.occupied(app_id, &prefix).into_iter().map(|channel| {
+        let attributes = Attributes {
+            user_count: wanted
+                .user_count
+                .then(|| node.engine().user_count(app_id, &channel.name)),
+            subscription_count: wanted.subscription_count.then_some(channel.subscriptions),
+            cache: None,
+        };
+        (channel.name, attributes)
+    });
+    Ok(reply::json(&Listing {
+        channels: channels.collect(),
+    }))
+}
+
+/// `GET channels/{channel}`: one, whether occupied or not.
+pub(super) fn show(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiError> {
+    #[derive(Serialize)]
+    struct Channel {
+        occupied: bool,
+        #[serde(flatten)]
+        attributes: Attributes,
+    }
+    let kind = named(call, channel)?.kind();
+    let info = call.parameters.text("info")?.unwrap_or_default();
+    let wanted = attributes::of_channel(&info).map_err(ApiError::Info)?;
+    if wanted.user_count && !kind.is_presence() {
+        return Err(ApiError::NotPresence);
+    }
+    if wanted.cache && !kind.cache {
+        return Err(ApiError::NotCache);
+    }
+    let channel = call.node.channel(&call.app.id, channel, wanted, call.now);
+    Ok(reply::json(&Channel {
+        occupied: channel.occupied,
+        attributes: channel.into(),
+    }))
+}
+
+/// `GET channels/{channel}/users`: the members of a presence channel.
+pub(super) fn users(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiError> {
+    #[derive(Serialize)]
+    struct Users<'a> {
+        users: Vec<User<'a>>,
+    }
+    #[derive(Serialize)]
+    struct User<'a> {
+        id: &'a str,
+    }
+    if !named(call, channel)?.kind().is_presence() {
+        return Err(ApiError::NotPresence);
+    }
+    let ids = call.node.users(&call.app.id, channel);
+    Ok(reply::json(&Users {
+        users: ids.iter().map(|id| User { id }).collect(),
+    }))
+}
+
+/// `GET channels/{channel}/stats`: the counts under their old names.
+pub(super) fn stats(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiError> {
+    #[derive(Serialize)]
+    struct Stats {
+        occupied: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_count: Option<usize>,
+        connection_count: usize,
+    }
+    named(call, channel)?;
+    let wanted = Wanted {
+        user_count: true,
+        subscription_count: true,
+        cache: false,
+    };
+    let channel = call.node.channel(&call.app.id, channel, wanted, call.now);
+    Ok(reply::json(&Stats {
+        occupied: channel.occupied,
+        user_count: channel.user_count,
+        connection_count: channel.subscription_count.unwrap_or_default(),
+    }))
+}
+
+fn named<'a>(call: &Call<'_>, channel: &'a str) -> Result<ChannelName<'a>, ApiError> {
+    ChannelName::parse(channel, call.app.limits.max_channel_name_length).map_err(ApiError::Channel)
+}

@@ -1,0 +1,138 @@
+//! Publishing: single events, batches, and the legacy way.
+
+use actix_web::HttpResponse;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Call,
+    attributes::{self, Attributes},
+    data::Data,
+    error::ApiError,
+    event::{CheckedEvent, GivenEvent, Object, Text},
+    reply,
+};
+use crate::node::{Publication, Wanted};
+
+/// Channels and what was asked about them.
+#[derive(Serialize)]
+struct ChannelsReply<'a> {
+    #[serde(serialize_with = "attributes::as_map")]
+    channels: Vec<(&'a str, Attributes)>,
+}
+
+/// `POST events`
+pub(super) fn publish(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
+    let mut event = match text_of(call.body)? {
+        "" => GivenEvent::default(),
+        body => {
+            serde_json::from_str::<Object<_>>(body)
+                .map_err(ApiError::Json)?
+                .0
+        }
+    };
+    event.complete(call.parameters)?;
+    let event = event.check(&call.app.limits)?;
+    send(call, &[event.publication()])?;
+    Ok(match event.wanted {
+        Some(wanted) => reply::json(&about_channels(call, &event, wanted)),
+        None => reply::empty(),
+    })
+}
+
+/// `POST batch_events`: all of them, or none if one is wrong.
+pub(super) fn publish_batch(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
+    #[derive(Deserialize)]
+    struct Batch<'a> {
+        #[serde(borrow)]
+        batch: Vec<Object<GivenEvent<'a>>>,
+    }
+    let body = serde_json::from_str::<Object<Batch<'_>>>(text_of(call.body)?);
+    let Object(Batch { batch }) = body.map_err(ApiError::Json)?;
+    let (count, max) = (batch.len(), call.app.limits.max_batch_events);
+    if count == 0 || count > max {
+        return Err(ApiError::BatchLength { count, max });
+    }
+    let checked = batch.iter().enumerate().map(|(position, Object(event))| {
+        let in_batch = |error| ApiError::InBatch { position, error };
+        event.check(&call.app.limits).map_err(in_batch)
+    });
+    let events = checked.collect::<Result<Vec<_>, _>>()?;
+    let publications: Vec<_> = events.iter().map(CheckedEvent::publication).collect();
+    send(call, &publications)?;
+    Ok(batch_reply(call, &events))
+}
+
+/// `POST channels/{channel}/events`, the legacy way: the body is the data, everything else stands in the query.
+pub(super) fn publish_raw(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiError> {
+    let mut event = GivenEvent {
+        data: Some(Data::Text(text_of(call.body)?.into())),
+        channel: Some(Text(channel.into())),
+        ..GivenEvent::default()
+    };
+    event.complete(call.parameters)?;
+    let event = event.check(&call.app.limits)?;
+    send(call, &[event.publication()])?;
+    Ok(reply::accepted())
+}
+
+fn text_of(body: &[u8]) -> Result<&str, ApiError> {
+    std::str::from_utf8(body).map_err(ApiError::BodyNotUtf8)
+}
+
+fn send(call: &Call<'_>, publications: &[Publication<'_>]) -> Result<(), ApiError> {
+    let channels = call.node.hub.app(&call.app.id);
+    call.node
+        .publish(call.app, &channels, publications, call.now)?;
+    Ok(())
+}
+
+/// What a batch's reply says about one of its events.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum EventReply<'a> {
+    OneChannel(Attributes),
+    SeveralChannels(ChannelsReply<'a>),
+}
+
+fn batch_reply(call: &Call<'_>, events: &[CheckedEvent<'_>]) -> HttpResponse {
+    #[derive(Serialize)]
+    struct Reply<'a> {
+        batch: Vec<EventReply<'a>>,
+    }
+    if events.iter().all(|event| event.wanted.is_none()) {
+        return reply::empty();
+    }
+    reply::json(&Reply {
+        batch: events
+            .iter()
+            .map(|event| about_event(call, event))
+            .collect(),
+    })
+}
+
+fn about_event<'a>(call: &Call<'_>, event: &CheckedEvent<'a>) -> EventReply<'a> {
+    match (event.wanted, &event.channels[..]) {
+        (None, _) => EventReply::OneChannel(Attributes::default()),
+        (Some(wanted), [one]) => EventReply::OneChannel(about(call, one.as_str(), wanted)),
+        (Some(wanted), _) => EventReply::SeveralChannels(about_channels(call, event, wanted)),
+    }
+}
+
+fn about_channels<'a>(
+    call: &Call<'_>,
+    event: &CheckedEvent<'a>,
+    wanted: Wanted,
+) -> ChannelsReply<'a> {
+    let names = event.channels.iter().map(|channel| channel.as_str());
+    ChannelsReply {
+        channels: names
+            .map(|name| (name, about(call, name, wanted)))
+            .collect(),
+    }
+}
+
+fn about(call: &Call<'_>, channel: &str, wanted: Wanted) -> Attributes {
+    call.node
+        .channel(&call.app.id, channel, wanted, call.now)
+        .into()
+}

@@ -1,0 +1,165 @@
+//! The HTTP API: signed requests in, publishes and queries to the [`Node`], JSON out.
+//!
+//! Owns the wire form of requests and replies, and which status a mistake gets. Knows nothing of sockets: it hands checked
+//! values to the node and has its answer at once; only the arrival of a body is waited for.
+//!
+//! Routes are matched by hand (`route`): the router's patterns cost a tenth of a whole publish, and paths must be seen as they
+//! stand on the request line, because that is what was signed.
+
+mod attributes;
+mod body;
+mod channels;
+mod data;
+mod error;
+mod event;
+mod events;
+mod parameters;
+mod reply;
+mod route;
+mod signed;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::{
+    borrow::Cow,
+    rc::Rc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::Method,
+    web::{self, Payload, ServiceConfig},
+};
+use percent_encoding::percent_decode_str;
+
+use self::{
+    error::ApiError,
+    parameters::Parameters,
+    route::{Endpoint, Target},
+    signed::{Clock, SignedRequest},
+};
+use crate::{app::App, config::Config, node::Node};
+
+/// What the API must know of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiSettings {
+    /// Bytes of a request body.
+    pub max_request_bytes: usize,
+    /// How far `auth_timestamp` may be from this server's clock, in seconds.
+    pub timestamp_tolerance_s: u64,
+}
+
+impl ApiSettings {
+    /// The settings of a checked configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            max_request_bytes: config.server.max_request_bytes,
+            timestamp_tolerance_s: config.api.timestamp_tolerance.as_secs(),
+        }
+    }
+}
+
+/// Answers every path that no other service of the app takes: the API's under `/apps` and `{prefix}/apps`, `/up`, and 404.
+///
+/// Needs `web::Data<Node>` and `web::Data<ApiSettings>` among the app's data.
+pub fn configure(config: &mut ServiceConfig, prefix: &str) {
+    let prefix: Rc<str> = prefix.into();
+    config.default_service(web::to(move |request: HttpRequest, body: Payload| {
+        let prefix = Rc::clone(&prefix);
+        async move { answer(&request, body, &prefix).await }
+    }));
+}
+
+/// A request that was found to be signed, and what it takes to answer it.
+struct Call<'a> {
+    node: &'a Node,
+    app: &'a App,
+    parameters: &'a Parameters<'a>,
+    body: &'a [u8],
+    now: Instant,
+}
+
+async fn answer(
+    request: &HttpRequest,
+    body: Payload,
+    prefix: &str,
+) -> Result<HttpResponse, ApiError> {
+    let target = Target::find(request.path(), prefix).ok_or(ApiError::NoSuchPath)?;
+    let methods = target.methods();
+    if request.method() == Method::OPTIONS {
+        return Ok(reply::options(methods));
+    }
+    if !methods.contains(request.method()) {
+        return Err(ApiError::MethodNotAllowed(methods));
+    }
+    let Target::App { path, id, endpoint } = target else {
+        return Ok(reply::up());
+    };
+    let node = data::<Node>(request)?;
+    let app = node.apps.by_id(&decoded(id)?).ok_or(ApiError::NoSuchApp)?;
+    let settings = data::<ApiSettings>(request)?;
+    let body = body::read(request, body, settings.max_request_bytes).await?;
+    let method = request.method().as_str();
+    let signed = SignedRequest {
+        method,
+        path,
+        query: request.query_string(),
+        body: &body,
+    };
+    let clock = Clock {
+        now_s: unix_now(),
+        tolerance_s: settings.timestamp_tolerance_s,
+    };
+    let parameters = signed.verify(&app, prefix, clock)?;
+    if !app.enabled {
+        return Err(ApiError::AppDisabled);
+    }
+    let (parameters, now) = (&parameters, Instant::now());
+    serve(
+        &Call {
+            node,
+            app: &app,
+            parameters,
+            body: &body,
+            now,
+        },
+        endpoint,
+    )
+}
+
+fn serve(call: &Call<'_>, endpoint: Endpoint<'_>) -> Result<HttpResponse, ApiError> {
+    match endpoint {
+        Endpoint::Events => events::publish(call),
+        Endpoint::BatchEvents => events::publish_batch(call),
+        Endpoint::ChannelEvents(channel) => events::publish_raw(call, &decoded(channel)?),
+        Endpoint::Channels => channels::list(call),
+        Endpoint::Channel(channel) => channels::show(call, &decoded(channel)?),
+        Endpoint::ChannelUsers(channel) => channels::users(call, &decoded(channel)?),
+        Endpoint::ChannelStats(channel) => channels::stats(call, &decoded(channel)?),
+        Endpoint::Connections => Ok(users::connections(call)),
+        Endpoint::TerminateConnections(user_id) => users::terminate(call, &decoded(user_id)?),
+    }
+}
+
+fn data<T: 'static>(request: &HttpRequest) -> Result<&T, ApiError> {
+    let data = request.app_data::<web::Data<T>>();
+    data.map(|data| data.get_ref())
+        .ok_or(ApiError::Misconfigured)
+}
+
+/// A segment of the path without its percent-encoding.
+fn decoded(segment: &str) -> Result<Cow<'_, str>, ApiError> {
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_| ApiError::PathNotUtf8)
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}

@@ -1,0 +1,51 @@
+//! The forms of a successful reply.
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::{
+        StatusCode,
+        header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    },
+};
+use serde::Serialize;
+
+use super::route::Methods;
+
+/// 200 with `{}`: the reply of nearly every publish.
+pub(super) fn empty() -> HttpResponse {
+    body(StatusCode::OK, "{}")
+}
+
+/// 202 of the legacy endpoint.
+pub(super) fn accepted() -> HttpResponse {
+    body(StatusCode::ACCEPTED, "{}")
+}
+
+/// 200 of `/up`.
+pub(super) fn up() -> HttpResponse {
+    body(StatusCode::OK, r#"{"ok":true}"#)
+}
+
+/// 200 with this JSON.
+pub(super) fn json(value: &impl Serialize) -> HttpResponse {
+    let json = serde_json::to_vec(value).expect("replies have string keys and finite numbers");
+    builder(StatusCode::OK).body(json)
+}
+
+/// 204 that says what may be asked.
+pub(super) fn options(methods: Methods) -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header((ALLOW, methods.allow()))
+        .finish()
+}
+
+fn body(status: StatusCode, json: &'static str) -> HttpResponse {
+    builder(status).body(json)
+}
+
+/// A reply that holds JSON.
+pub(super) fn builder(status: StatusCode) -> HttpResponseBuilder {
+    let mut builder = HttpResponse::build(status);
+    builder.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+    builder
+}

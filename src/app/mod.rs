@@ -1,0 +1,178 @@
+//! The apps that this server hosts: who may speak, and within which limits.
+//!
+//! Knows nothing of sockets or channels. An [`App`] is immutable; a change of configuration puts a new one in its place
+//! ([`AppRegistry::replace`]), and whoever holds the old one finishes with it.
+
+mod origin;
+mod registry;
+pub mod store;
+
+use std::{fmt, time::Duration};
+
+pub use origin::{OriginPattern, OriginPatternError};
+pub use registry::AppRegistry;
+
+/// One tenant: its credentials, switches and limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct App {
+    /// Stands in the HTTP API's paths. Unique within the server.
+    pub id: String,
+    /// Stands in the WebSocket path and in signatures. Unique within the server.
+    pub key: String,
+    /// Signs. Never printed.
+    pub secret: Secret,
+    /// For people; may be empty.
+    pub name: String,
+    /// A disabled app refuses connections with 4003 and API requests with 403.
+    pub enabled: bool,
+    /// Whether clients may trigger `client-` events.
+    pub client_events: bool,
+    /// Whether plain (not TLS) sockets are refused with 4000.
+    pub tls_only: bool,
+    /// Who may connect from a browser; empty means everyone.
+    pub allowed_origins: Vec<OriginPattern>,
+    /// Sizes, counts and rates.
+    pub limits: Limits,
+}
+
+impl App {
+    /// Whether a client with this `Origin` header may connect. A list refuses a client that names no origin, unless it
+    /// holds a bare `*`.
+    #[must_use]
+    pub fn allows_origin(&self, origin: Option<&str>) -> bool {
+        let allowed = &self.allowed_origins;
+        let is_for_everyone = allowed.is_empty() || allowed.iter().any(OriginPattern::is_everyone);
+        is_for_everyone
+            || origin.is_some_and(|origin| allowed.iter().any(|entry| entry.allows(origin)))
+    }
+}
+
+/// What an app may use. The defaults are Pusher's own documented limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Simultaneous connections on this node; `None` is no limit.
+    pub max_connections: Option<usize>,
+    /// Characters of a channel name, prefix included.
+    pub max_channel_name_length: usize,
+    /// Characters of an event name.
+    pub max_event_name_length: usize,
+    /// Bytes (UTF-8) of one event's data.
+    pub max_event_data_bytes: usize,
+    /// Channels of one publish.
+    pub max_event_channels: usize,
+    /// Events of one batch.
+    pub max_batch_events: usize,
+    /// Distinct users of a presence channel.
+    pub max_presence_members: usize,
+    /// Characters of a presence `user_id`.
+    pub max_presence_user_id_length: usize,
+    /// Bytes of a presence `user_info` as JSON.
+    pub max_presence_user_info_bytes: usize,
+    /// Client events per second and connection.
+    pub max_client_events_per_second: u32,
+    /// How long a cache channel keeps its last event.
+    pub cache_ttl: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: None,
+            max_channel_name_length: 200,
+            max_event_name_length: 200,
+            max_event_data_bytes: 10 * 1024,
+            max_event_channels: 100,
+            max_batch_events: 10,
+            max_presence_members: 100,
+            max_presence_user_id_length: 128,
+            max_presence_user_info_bytes: 1024,
+            max_client_events_per_second: 10,
+            cache_ttl: Duration::from_secs(1800),
+        }
+    }
+}
+
+/// A string that never shows itself: `Debug` prints dots, there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The bytes to sign with. The only way out.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+impl App {
+    /// An app with every default, for unit tests.
+    pub(crate) fn for_test(id: &str, key: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            key: key.to_owned(),
+            secret: Secret::new("hidden"),
+            name: String::new(),
+            enabled: true,
+            client_events: false,
+            tls_only: false,
+            allowed_origins: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app_that_allows(entries: &[&str]) -> App {
+        let parse = |entry: &&str| OriginPattern::parse(entry).expect(entry);
+        let allowed_origins = entries.iter().map(parse).collect();
+        App {
+            allowed_origins,
+            ..App::for_test("1", "one")
+        }
+    }
+
+    #[test]
+    fn an_app_without_a_list_allows_every_origin_and_none() {
+        let app = app_that_allows(&[]);
+        assert!(app.allows_origin(Some("https://anything.test")));
+        assert!(app.allows_origin(None));
+    }
+
+    #[test]
+    fn an_app_with_a_list_refuses_other_origins_and_a_missing_one() {
+        let app = app_that_allows(&["example.com", "*.example.org"]);
+        assert!(app.allows_origin(Some("https://example.com")));
+        assert!(app.allows_origin(Some("https://www.example.org")));
+        assert!(!app.allows_origin(Some("https://example.net")));
+        assert!(!app.allows_origin(Some("null")));
+        assert!(!app.allows_origin(None));
+    }
+
+    #[test]
+    fn a_bare_star_is_everyone_as_in_reverb() {
+        let app = app_that_allows(&["example.com", "*"]);
+        assert!(app.allows_origin(Some("https://anything.test")));
+        assert!(app.allows_origin(None));
+    }
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        assert_eq!(format!("{:?}", Secret::new("hidden")), "Secret(…)");
+    }
+}

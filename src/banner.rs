@@ -1,0 +1,315 @@
+//! What the start prints: where the server listens, what it understood, and what to paste into an app.
+//!
+//! Prints nothing itself, and never a secret but the demo app's, which the documentation prints too.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::{
+    app::App,
+    config::{Config, DEMO_KEY, DEMO_SECRET, Understood},
+};
+
+/// More apps than a screen has lines are counted, not listed.
+const APPS_SHOWN_MAX: usize = 20;
+
+/// The whole start-up text, once both listeners accept at these addresses.
+#[must_use]
+pub fn banner(
+    config: &Config,
+    understood: &Understood,
+    public: SocketAddr,
+    admin: SocketAddr,
+) -> String {
+    let mut lines = vec![
+        format!("Loudhailer {}", env!("CARGO_PKG_VERSION")),
+        format!("Listening on http://{public}"),
+        format!("Admin on http://{admin}"),
+    ];
+    lines.push(summary(config, understood));
+    if let Some(app) = config.apps.first() {
+        if public.ip().is_unspecified() {
+            let host = public.ip();
+            lines.push(format!(
+                "{host} is every address of this machine; below, put the one that clients use."
+            ));
+            lines.push(String::new());
+        }
+        lines.push(env_block(app, public));
+        lines.push(echo_options(app, &config.server.path_prefix, public));
+    }
+    lines.join("\n")
+}
+
+/// Where the configuration came from, and its apps; a block that ends with an empty line.
+#[must_use]
+pub fn summary(config: &Config, understood: &Understood) -> String {
+    let mut lines = Vec::new();
+    if let Some(file) = &understood.file {
+        lines.push(format!("Configuration from {}", file.display()));
+    }
+    for alias in &understood.aliases {
+        lines.push(format!("Understood {}: {}", alias.name, alias.set));
+    }
+    for unused in &understood.unused {
+        lines.push(format!("Not used {}: {}", unused.name, unused.reason));
+    }
+    lines.push("Apps:".to_owned());
+    lines.extend(config.apps.iter().take(APPS_SHOWN_MAX).map(app_line));
+    if let Some(more @ 1..) = config.apps.len().checked_sub(APPS_SHOWN_MAX) {
+        lines.push(format!("  and {more} more"));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn app_line(app: &App) -> String {
+    let App {
+        id,
+        key,
+        name,
+        limits,
+        ..
+    } = app;
+    let mut line = format!("  id {id}, key {key}");
+    if !name.is_empty() {
+        line.push_str(&format!(", {name:?}"));
+    }
+    if !app.enabled {
+        line.push_str(", disabled");
+    }
+    if app.tls_only {
+        line.push_str(", TLS only");
+    }
+    match limits.max_connections {
+        Some(max) => line.push_str(&format!(", up to {max} connections")),
+        None => line.push_str(", any number of connections"),
+    }
+    line.push_str(&format!(
+        ", events up to {} bytes",
+        limits.max_event_data_bytes
+    ));
+    if app.client_events {
+        let rate = limits.max_client_events_per_second;
+        line.push_str(&format!(", client events (up to {rate}/s each)"));
+    } else {
+        line.push_str(", no client events");
+    }
+    if !app.allowed_origins.is_empty() {
+        line.push_str(&format!(
+            ", {} allowed origin(s)",
+            app.allowed_origins.len()
+        ));
+    }
+    line
+}
+
+fn env_block(app: &App, public: SocketAddr) -> String {
+    let is_demo = app.key == DEMO_KEY && app.secret.expose() == DEMO_SECRET.as_bytes();
+    let secret = if is_demo { DEMO_SECRET } else { "your-secret" };
+    let (host, port) = (reachable_host(public), public.port());
+    format!(
+        "Laravel's .env:
+
+  BROADCAST_CONNECTION=pusher
+  PUSHER_APP_ID={id}
+  PUSHER_APP_KEY={key}
+  PUSHER_APP_SECRET={secret}
+  PUSHER_HOST={host}
+  PUSHER_PORT={port}
+  PUSHER_SCHEME=http
+  PUSHER_APP_CLUSTER=mt1
+  VITE_PUSHER_APP_KEY=\"${{PUSHER_APP_KEY}}\"
+  VITE_PUSHER_HOST=\"${{PUSHER_HOST}}\"
+  VITE_PUSHER_PORT=\"${{PUSHER_PORT}}\"
+  VITE_PUSHER_SCHEME=\"${{PUSHER_SCHEME}}\"
+  VITE_PUSHER_APP_CLUSTER=\"${{PUSHER_APP_CLUSTER}}\"
+",
+        id = app.id,
+        key = app.key,
+    )
+}
+
+/// `cluster` is required by pusher-js even for a host of one's own; `enableStats` took the place of `disableStats`.
+fn echo_options(app: &App, path_prefix: &str, public: SocketAddr) -> String {
+    let (host, port) = (reachable_host(public), public.port());
+    let ws_path = match path_prefix {
+        "" => String::new(),
+        prefix => format!("\n    wsPath: '{prefix}',"),
+    };
+    format!(
+        "Laravel Echo:
+
+  new Echo({{
+    broadcaster: 'pusher',
+    key: '{key}',
+    cluster: 'mt1',
+    wsHost: '{host}',
+    wsPort: {port},
+    wssPort: {port},{ws_path}
+    forceTLS: false,
+    enabledTransports: ['ws', 'wss'],
+    enableStats: false,
+  }})
+",
+        key = app.key,
+    )
+}
+
+/// A host that a client on this machine can use, in brackets if a port is to follow an IPv6 address.
+fn reachable_host(public: SocketAddr) -> String {
+    let host = match public.ip() {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    match host {
+        IpAddr::V4(host) => host.to_string(),
+        IpAddr::V6(host) => format!("[{host}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        app::Secret,
+        config::{Alias, Unused},
+    };
+
+    fn printed(config: &Config, understood: &Understood, public: &str) -> String {
+        let public = public.parse().expect("an address");
+        banner(
+            config,
+            understood,
+            public,
+            "127.0.0.1:9601".parse().expect("an address"),
+        )
+    }
+
+    fn assert_has_line(text: &str, line: &str) {
+        assert!(
+            text.lines().any(|other| other.trim() == line),
+            "no line {line:?} in:\n{text}"
+        );
+    }
+
+    #[test]
+    fn the_demo_app_is_ready_to_paste() {
+        let text = printed(&Config::default(), &Understood::default(), "127.0.0.1:6001");
+        for line in [
+            "Listening on http://127.0.0.1:6001",
+            "Admin on http://127.0.0.1:9601",
+            "BROADCAST_CONNECTION=pusher",
+            "PUSHER_APP_ID=1001",
+            "PUSHER_APP_KEY=app-key",
+            "PUSHER_APP_SECRET=app-secret",
+            "PUSHER_HOST=127.0.0.1",
+            "PUSHER_PORT=6001",
+            "VITE_PUSHER_APP_KEY=\"${PUSHER_APP_KEY}\"",
+            "key: 'app-key',",
+            "wsHost: '127.0.0.1',",
+            "wsPort: 6001,",
+            "forceTLS: false,",
+        ] {
+            assert_has_line(&text, line);
+        }
+        assert!(!text.contains("wsPath"), "{text}");
+        assert!(!text.contains("every address"), "{text}");
+    }
+
+    #[test]
+    fn an_own_secret_is_never_printed() {
+        let mut config = Config::default();
+        config.apps[0].secret = Secret::new("hidden");
+        let text = printed(&config, &Understood::default(), "127.0.0.1:6001");
+        assert_has_line(&text, "PUSHER_APP_SECRET=your-secret");
+        assert!(!text.contains("hidden"), "{text}");
+    }
+
+    #[test]
+    fn the_address_is_one_that_a_client_can_use() {
+        for (public, listening, host) in [
+            (
+                "0.0.0.0:8080",
+                "Listening on http://0.0.0.0:8080",
+                "wsHost: '127.0.0.1',",
+            ),
+            (
+                "[::]:8080",
+                "Listening on http://[::]:8080",
+                "wsHost: '[::1]',",
+            ),
+            (
+                "[::1]:8080",
+                "Listening on http://[::1]:8080",
+                "wsHost: '[::1]',",
+            ),
+            (
+                "10.0.0.7:8080",
+                "Listening on http://10.0.0.7:8080",
+                "wsHost: '10.0.0.7',",
+            ),
+        ] {
+            let text = printed(&Config::default(), &Understood::default(), public);
+            assert_has_line(&text, listening);
+            assert_has_line(&text, host);
+            let is_unspecified = listening.contains("0.0.0.0") || listening.contains("[::]");
+            assert_eq!(text.contains("every address"), is_unspecified, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_prefix_is_an_echo_option() {
+        let mut config = Config::default();
+        config.server.path_prefix = "/ws".to_owned();
+        let text = printed(&config, &Understood::default(), "127.0.0.1:6001");
+        assert_has_line(&text, "wsPath: '/ws',");
+    }
+
+    #[test]
+    fn the_summary_says_what_was_understood_and_what_was_not() {
+        let understood = Understood {
+            file: Some("/etc/loudhailer.toml".into()),
+            aliases: vec![Alias {
+                name: "SOKETI_PORT".to_owned(),
+                set: "server.port = 7001".to_owned(),
+            }],
+            unused: vec![Unused {
+                name: "SOKETI_MODE".to_owned(),
+                reason: "nothing corresponds to it".to_owned(),
+            }],
+        };
+        let text = printed(&Config::default(), &understood, "127.0.0.1:7001");
+        assert_has_line(&text, "Configuration from /etc/loudhailer.toml");
+        assert_has_line(&text, "Understood SOKETI_PORT: server.port = 7001");
+        assert_has_line(&text, "Not used SOKETI_MODE: nothing corresponds to it");
+    }
+
+    #[test]
+    fn an_app_line_tells_its_switches_and_limits() {
+        let mut app = Config::default().apps.remove(0);
+        let plain = "  id 1001, key app-key, any number of connections, events up to 10240 bytes, \
+                     no client events";
+        assert_eq!(app_line(&app), plain);
+        app.name = "Shop".to_owned();
+        app.enabled = false;
+        app.tls_only = true;
+        app.client_events = true;
+        app.limits.max_connections = Some(50);
+        let full = "  id 1001, key app-key, \"Shop\", disabled, TLS only, up to 50 connections, \
+                    events up to 10240 bytes, client events (up to 10/s each)";
+        assert_eq!(app_line(&app), full);
+    }
+
+    #[test]
+    fn many_apps_are_counted() {
+        let mut config = Config::default();
+        let apps = |count| vec![Config::default().apps.remove(0); count];
+        config.apps = apps(APPS_SHOWN_MAX);
+        assert!(!summary(&config, &Understood::default()).contains("more"));
+        config.apps = apps(APPS_SHOWN_MAX + 3);
+        let text = summary(&config, &Understood::default());
+        assert_has_line(&text, "and 3 more");
+        assert_eq!(text.matches("id 1001").count(), APPS_SHOWN_MAX);
+    }
+}

@@ -1,0 +1,279 @@
+//! From the merged text to a [`Config`]: everything that one key's kind and range cannot say.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroUsize,
+    thread,
+    time::Duration,
+};
+
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+use super::{
+    Admin, Api, Config, DEMO_KEY, DEMO_SECRET, Log, LogFormat, Server, WebSocket,
+    error::ConfigError,
+    raw::{Merged, RawAdmin, RawApp, RawLog, RawServer, RawWebSocket},
+    schema::APPS,
+};
+use crate::app::{App, Limits, OriginPattern, Secret};
+
+/// Checks the merged configuration.
+pub(super) fn check(merged: &Merged) -> Result<Config, ConfigError> {
+    let raw = merged.raw()?;
+    let config = Config {
+        server: server(raw.server, merged)?,
+        websocket: websocket(&raw.websocket),
+        api: Api {
+            timestamp_tolerance: Duration::from_secs(raw.api.timestamp_tolerance_s),
+        },
+        admin: admin(&raw.admin, merged)?,
+        log: log(raw.log, merged)?,
+        apps: apps(raw.apps, merged)?,
+    };
+    if config.admin.port == config.server.port && config.server.port != 0 {
+        let port = config.server.port;
+        let reason = format!("must differ from server.port ({port})");
+        return Err(bad(merged, "admin", "port", reason));
+    }
+    refuse_demo_in_public(&config, merged)?;
+    Ok(config)
+}
+
+fn bad(merged: &Merged, section: &str, name: &str, reason: impl Into<String>) -> ConfigError {
+    ConfigError::BadValue {
+        place: merged.place(section, name),
+        key: format!("{section}.{name}"),
+        reason: reason.into(),
+    }
+}
+
+fn bad_app(merged: &Merged, index: usize, name: &str, reason: impl Into<String>) -> ConfigError {
+    ConfigError::BadValue {
+        place: merged.app_place(index, name),
+        key: format!("{APPS}[{index}].{name}"),
+        reason: reason.into(),
+    }
+}
+
+fn server(raw: RawServer, merged: &Merged) -> Result<Server, ConfigError> {
+    let host = address(&raw.host).map_err(|reason| bad(merged, "server", "host", reason))?;
+    let path_prefix = path_prefix(&raw.path_prefix)
+        .map_err(|reason| bad(merged, "server", "path_prefix", reason))?;
+    let workers = match raw.workers {
+        0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        workers => workers,
+    };
+    Ok(Server {
+        host,
+        port: raw.port,
+        path_prefix,
+        workers,
+        max_connections: raw.max_connections,
+        max_request_bytes: raw.max_request_bytes,
+        request_timeout: Duration::from_secs(raw.request_timeout_s),
+        keep_alive: Duration::from_secs(raw.keep_alive_s),
+        drain_window: Duration::from_secs(raw.drain_window_s),
+    })
+}
+
+fn websocket(raw: &RawWebSocket) -> WebSocket {
+    WebSocket {
+        activity_timeout: Duration::from_secs(raw.activity_timeout_s),
+        pong_timeout: Duration::from_secs(raw.pong_timeout_s),
+        max_message_bytes: raw.max_message_bytes,
+        max_outbox_bytes: raw.max_outbox_bytes,
+        require_protocol: raw.require_protocol,
+    }
+}
+
+fn admin(raw: &RawAdmin, merged: &Merged) -> Result<Admin, ConfigError> {
+    let host = address(&raw.host).map_err(|reason| bad(merged, "admin", "host", reason))?;
+    if !is_loopback(host) {
+        let reason = format!("must be a loopback address such as 127.0.0.1 for now, not {host}");
+        return Err(bad(merged, "admin", "host", reason));
+    }
+    Ok(Admin {
+        host,
+        port: raw.port,
+    })
+}
+
+fn log(raw: RawLog, merged: &Merged) -> Result<Log, ConfigError> {
+    log_filter(&raw.level).map_err(|reason| bad(merged, "log", "level", reason))?;
+    let format = match raw.format.as_str() {
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        other => {
+            let reason = format!("must be \"text\" or \"json\", not {other:?}");
+            return Err(bad(merged, "log", "format", reason));
+        }
+    };
+    Ok(Log {
+        level: raw.level,
+        format,
+    })
+}
+
+/// A bare word in a tracing filter names a target, so that a misspelt level would be taken for one and silence all.
+fn log_filter(level: &str) -> Result<(), String> {
+    let is_level = |part: &str| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok();
+    let parts_are_known = level.contains('[') || level.split(',').all(|part| is_level(part.trim()));
+    if level.trim().is_empty() || !parts_are_known || EnvFilter::try_new(level).is_err() {
+        return Err(format!(
+            "must be error, warn, info, debug, trace or a filter such as \
+             \"info,loudhailer=debug\", not {level:?}"
+        ));
+    }
+    Ok(())
+}
+
+fn address(host: &str) -> Result<IpAddr, String> {
+    if host.eq_ignore_ascii_case("localhost") {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let hint = "an IP address to listen on, such as 127.0.0.1 or 0.0.0.0";
+    bare.parse()
+        .map_err(|_| format!("must be {hint}, not {host:?}"))
+}
+
+fn is_loopback(host: IpAddr) -> bool {
+    host.to_canonical().is_loopback()
+}
+
+/// Takes `/`, a slash at the end and nothing at all for what they mean.
+fn path_prefix(prefix: &str) -> Result<String, String> {
+    let trimmed = prefix.trim_end_matches('/');
+    if trimmed.is_empty() {
+        return Ok(String::new());
+    }
+    let Some(path) = trimmed.strip_prefix('/') else {
+        return Err(format!("must start with \"/\", not {prefix:?}"));
+    };
+    let mut segments = path.split('/');
+    if matches!(segments.clone().next(), Some("app" | "apps")) {
+        return Err(format!(
+            "must not be {prefix:?}: the server's own paths start so"
+        ));
+    }
+    if !segments.all(is_path_segment) {
+        let allowed = "segments of letters, digits, and \"-\", \".\", \"_\", \"~\"";
+        return Err(format!(
+            "must be {allowed}, such as \"/ws\", not {prefix:?}"
+        ));
+    }
+    Ok(trimmed.to_owned())
+}
+
+/// What stands in a URL path as it is, without percent-encoding.
+fn is_path_segment(segment: &str) -> bool {
+    let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    !matches!(segment, "" | "." | "..") && segment.chars().all(unreserved)
+}
+
+fn apps(raw: Vec<RawApp>, merged: &Merged) -> Result<Vec<App>, ConfigError> {
+    let mut apps: Vec<App> = Vec::with_capacity(raw.len());
+    for (index, raw) in raw.into_iter().enumerate() {
+        let app = app(raw, index, merged)?;
+        let repeats = |name, value: &str, other: usize| {
+            let reason = format!("{value:?} is already that of {APPS}[{other}]");
+            Err(bad_app(merged, index, name, reason))
+        };
+        if let Some(other) = apps.iter().position(|other| other.id == app.id) {
+            return repeats("id", &app.id, other);
+        }
+        if let Some(other) = apps.iter().position(|other| other.key == app.key) {
+            return repeats("key", &app.key, other);
+        }
+        apps.push(app);
+    }
+    Ok(apps)
+}
+
+fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
+    for (name, text) in [("id", &raw.id), ("key", &raw.key)] {
+        if !is_path_segment(text) {
+            let reason = match text.as_str() {
+                "" => "must not be empty".to_owned(),
+                _ => format!(
+                    "may hold only letters, digits, \"-\", \".\", \"_\", \"~\", not {text:?}"
+                ),
+            };
+            return Err(bad_app(merged, index, name, reason));
+        }
+    }
+    if raw.secret.is_empty() {
+        return Err(bad_app(merged, index, "secret", "must not be empty"));
+    }
+    if raw.secret.trim() != raw.secret {
+        return Err(bad_app(
+            merged,
+            index,
+            "secret",
+            "must not start or end with white space",
+        ));
+    }
+    let limits = limits(&raw);
+    let parse = |entry: &String| {
+        OriginPattern::parse(entry)
+            .map_err(|error| bad_app(merged, index, "allowed_origins", error.to_string()))
+    };
+    let allowed_origins = raw
+        .allowed_origins
+        .iter()
+        .map(parse)
+        .collect::<Result<_, _>>()?;
+    Ok(App {
+        id: raw.id,
+        key: raw.key,
+        secret: Secret::new(raw.secret),
+        name: raw.name,
+        enabled: raw.enabled,
+        client_events: raw.client_events,
+        tls_only: raw.tls_only,
+        allowed_origins,
+        limits,
+    })
+}
+
+fn limits(raw: &RawApp) -> Limits {
+    Limits {
+        max_connections: raw.max_connections,
+        max_channel_name_length: raw.max_channel_name_length,
+        max_event_name_length: raw.max_event_name_length,
+        max_event_data_bytes: raw.max_event_data_bytes,
+        max_event_channels: raw.max_event_channels,
+        max_batch_events: raw.max_batch_events,
+        max_presence_members: raw.max_presence_members,
+        max_presence_user_id_length: raw.max_presence_user_id_length,
+        max_presence_user_info_bytes: raw.max_presence_user_info_bytes,
+        max_client_events_per_second: raw.max_client_events_per_second,
+        cache_ttl: Duration::from_secs(raw.cache_ttl_s),
+    }
+}
+
+/// The demo key and secret are in the documentation, so whoever reaches the port could use them.
+fn refuse_demo_in_public(config: &Config, merged: &Merged) -> Result<(), ConfigError> {
+    if is_loopback(config.server.host) {
+        return Ok(());
+    }
+    for (index, app) in config.apps.iter().enumerate() {
+        let name = match app {
+            app if app.key == DEMO_KEY => "key",
+            app if app.secret.expose() == DEMO_SECRET.as_bytes() => "secret",
+            _ => continue,
+        };
+        let host = config.server.host;
+        let place = merged.place("server", "host");
+        let reason = format!(
+            "is the public demo {name}, refused because server.host is {host} ({place}): give the \
+             app its own key and secret, in the file or as PUSHER_APP_KEY and PUSHER_APP_SECRET, \
+             or listen on 127.0.0.1"
+        );
+        return Err(bad_app(merged, index, name, reason));
+    }
+    Ok(())
+}

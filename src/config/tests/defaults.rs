@@ -1,0 +1,261 @@
+//! What is taken, and what it means when it is left out.
+
+use super::*;
+use crate::app::Limits;
+
+#[test]
+fn the_sample_says_what_the_defaults_are() {
+    let config = Config::default();
+    let server = &config.server;
+    assert_eq!(server.host, IpAddr::from([127, 0, 0, 1]));
+    assert_eq!((server.port, server.path_prefix.as_str()), (6001, ""));
+    assert!(server.workers >= 1);
+    assert_eq!(server.max_connections, None);
+    assert_eq!(server.max_request_bytes, 1_048_576);
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        (server.request_timeout, server.keep_alive),
+        (seconds(10), seconds(75))
+    );
+    assert_eq!(server.drain_window, seconds(2));
+    let websocket = &config.websocket;
+    assert_eq!(websocket.activity_timeout, seconds(120));
+    assert_eq!(websocket.pong_timeout, seconds(30));
+    assert_eq!(
+        (websocket.max_message_bytes, websocket.max_outbox_bytes),
+        (65_536, 1_048_576)
+    );
+    assert!(!websocket.require_protocol);
+    assert_eq!(config.api.timestamp_tolerance, seconds(600));
+    assert_eq!((config.admin.host, config.admin.port), (server.host, 9601));
+    assert_eq!(
+        (config.log.level.as_str(), config.log.format),
+        ("info", LogFormat::Text)
+    );
+    let [app] = config.apps.as_slice() else {
+        panic!("one demo app, not {:?}", config.apps)
+    };
+    assert_eq!((app.id.as_str(), app.key.as_str()), ("1001", DEMO_KEY));
+    assert_eq!(app.secret.expose(), DEMO_SECRET.as_bytes());
+    assert!(app.enabled && !app.client_events && !app.tls_only && app.allowed_origins.is_empty());
+    assert_eq!(app.limits, Limits::default());
+}
+
+#[test]
+fn the_sample_documents_every_key() {
+    for key in schema::KEYS {
+        let is_there = DEFAULT_TOML.lines().any(|line| {
+            line.trim_start_matches("# ")
+                .starts_with(&format!("{} = ", key.name))
+        });
+        assert!(is_there, "{} is not in the sample", key.name);
+    }
+}
+
+#[test]
+fn the_sample_is_a_valid_file_with_the_same_meaning() {
+    let written = load(DEFAULT_TOML, &[]).expect("the sample is valid").config;
+    assert_eq!(format!("{written:?}"), format!("{:?}", Config::default()));
+}
+
+#[test]
+fn an_empty_file_changes_nothing() {
+    for text in [
+        "",
+        "# only a comment\n",
+        "apps = []",
+        "[server]\n[websocket]",
+    ] {
+        let config = load(text, &[]).expect(text).config;
+        assert_eq!(
+            format!("{config:?}"),
+            format!("{:?}", Config::default()),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn every_key_of_the_file_is_taken() {
+    let text = r#"
+        [server]
+        host = "::1"
+        port = 7001
+        path_prefix = "/ws/"
+        workers = 3
+        max_connections = 5000
+        max_request_bytes = 1000
+        request_timeout_s = 11
+        keep_alive_s = 12
+        drain_window_s = 0
+        [websocket]
+        activity_timeout_s = 13
+        pong_timeout_s = 14
+        max_message_bytes = 2000
+        max_outbox_bytes = 3000
+        require_protocol = true
+        [api]
+        timestamp_tolerance_s = 15
+        [admin]
+        host = "localhost"
+        port = 0
+        [log]
+        level = "warn,loudhailer=trace"
+        format = "json"
+        [[apps]]
+        id = "a"
+        key = "b"
+        secret = "hidden"
+        name = "Shop"
+        enabled = false
+        client_events = true
+        tls_only = true
+        allowed_origins = ["https://example.com", "*.example.org"]
+        max_connections = 1
+        max_channel_name_length = 2
+        max_event_name_length = 3
+        max_event_data_bytes = 4
+        max_event_channels = 5
+        max_batch_events = 6
+        max_presence_members = 7
+        max_presence_user_id_length = 8
+        max_presence_user_info_bytes = 9
+        max_client_events_per_second = 10
+        cache_ttl_s = 11
+    "#;
+    let config = load(text, &[]).expect("every key is known").config;
+    let shown = format!("{config:?}");
+    for part in [
+        "host: ::1, port: 7001, path_prefix: \"/ws\", workers: 3, max_connections: Some(5000)",
+        "max_request_bytes: 1000, request_timeout: 11s, keep_alive: 12s, drain_window: 0ns",
+        "activity_timeout: 13s, pong_timeout: 14s, max_message_bytes: 2000, max_outbox_bytes: 3000",
+        "require_protocol: true",
+        "timestamp_tolerance: 15s",
+        "Admin { host: 127.0.0.1, port: 0 }",
+        "level: \"warn,loudhailer=trace\", format: Json",
+        "id: \"a\", key: \"b\", secret: Secret(…), name: \"Shop\", enabled: false",
+        "client_events: true, tls_only: true",
+        "max_connections: Some(1), max_channel_name_length: 2, max_event_name_length: 3",
+        "max_event_data_bytes: 4, max_event_channels: 5, max_batch_events: 6",
+        "max_presence_members: 7, max_presence_user_id_length: 8, max_presence_user_info_bytes: 9",
+        "max_client_events_per_second: 10, cache_ttl: 11s",
+    ] {
+        assert!(shown.contains(part), "no {part:?} in {shown}");
+    }
+    assert_eq!(config.apps[0].allowed_origins.len(), 2);
+}
+
+#[test]
+fn an_app_gets_the_defaults_of_what_it_leaves_out() {
+    let text = format!(
+        "{OWN_APP}max_batch_events = 3\n[[apps]]\nid = \"2\"\nkey = \"k2\"\nsecret = \"s\"\n"
+    );
+    let apps = load(&text, &[]).expect("both are complete").config.apps;
+    assert_eq!(
+        apps[0].limits,
+        Limits {
+            max_batch_events: 3,
+            ..Limits::default()
+        }
+    );
+    assert_eq!(apps[1].limits, Limits::default());
+    assert_eq!((apps[1].id.as_str(), apps[1].name.as_str()), ("2", ""));
+}
+
+#[test]
+fn a_variable_names_the_file_when_the_command_line_does_not() {
+    let (first, second) = (
+        TempFile::new("[server]\nport = 1"),
+        TempFile::new("[server]\nport = 2"),
+    );
+    let named = first.0.display().to_string();
+    let named = variables(&[("LOUDHAILER_CONFIG", &named)]);
+    let loaded = Config::load(None, &named).expect("a valid file");
+    assert_eq!(
+        (loaded.config.server.port, loaded.understood.file),
+        (1, Some(first.0.clone()))
+    );
+    let loaded = Config::load(Some(&second.0), &named).expect("a valid file");
+    assert_eq!(
+        (loaded.config.server.port, loaded.understood.file),
+        (2, Some(second.0.clone()))
+    );
+    let none = from_variables(&[("LOUDHAILER_CONFIG", "")]).expect("no file");
+    assert_eq!(none.understood.file, None);
+}
+
+#[test]
+fn what_several_spellings_mean_is_normal() {
+    for (prefix, expected) in [
+        ("", ""),
+        ("/", ""),
+        ("/ws", "/ws"),
+        ("/ws/", "/ws"),
+        ("/a/b//", "/a/b"),
+        ("/apple", "/apple"),
+    ] {
+        let config = load(&format!("[server]\npath_prefix = {prefix:?}"), &[])
+            .expect(prefix)
+            .config;
+        assert_eq!(config.server.path_prefix, expected, "{prefix}");
+    }
+    for (host, expected) in [
+        ("LocalHost", "127.0.0.1"),
+        ("127.0.0.9", "127.0.0.9"),
+        ("[::1]", "::1"),
+        ("::1", "::1"),
+    ] {
+        let config = load(&format!("[server]\nhost = {host:?}"), &[])
+            .expect(host)
+            .config;
+        assert_eq!(config.server.host.to_string(), expected, "{host}");
+    }
+    for level in [
+        "ERROR",
+        "off",
+        "debug",
+        "info,actix_server=warn",
+        "loudhailer::api[request]=trace",
+    ] {
+        load(&format!("[log]\nlevel = {level:?}"), &[]).expect(level);
+    }
+    let both_chosen = load("[server]\nport = 0\n[admin]\nport = 0", &[]);
+    assert!(
+        both_chosen.is_ok(),
+        "the system chooses two different ports"
+    );
+}
+
+#[test]
+fn the_documentation_has_every_key_default_and_alias() {
+    let page = include_str!("../../../docs/configuration.md");
+    let sections: Vec<_> = page.split("\n### `[").collect();
+    let mut section = "";
+    for line in DEFAULT_TOML.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_matches(['[', ']']);
+        } else if let Some((name, value)) =
+            line.split_once(" = ").filter(|_| !line.starts_with('#'))
+        {
+            let table = sections.iter().find(|text| {
+                text.trim_start_matches('[')
+                    .starts_with(&format!("{section}]"))
+            });
+            let row = format!("| `{name}` |");
+            let row = table.and_then(|table| table.lines().find(|line| line.starts_with(&row)));
+            assert!(
+                row.is_some_and(|row| row.contains(&format!("`{value}`"))),
+                "{section}.{name}: {row:?}"
+            );
+        }
+    }
+    for (name, key, _) in super::super::aliases::ALIASES {
+        let row = page
+            .lines()
+            .find(|line| line.contains(&format!("`{name}`")) && line.starts_with("| `"));
+        assert!(
+            row.is_some_and(|row| row.starts_with(&format!("| `{key}` |"))),
+            "{name}: {row:?}"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! `LOUDHAILER_` variables.
+
+use super::*;
+
+#[test]
+fn our_variables_override_the_file() {
+    let file = "[server]\nport = 1\nworkers = 2\n[websocket]\nrequire_protocol = true\n";
+    let pairs = [
+        ("LOUDHAILER_SERVER__PORT", " 7001 "),
+        ("LOUDHAILER_SERVER__PATH_PREFIX", "/ws"),
+        ("LOUDHAILER_SERVER__MAX_CONNECTIONS", "5"),
+        ("LOUDHAILER_SERVER__WORKERS", ""),
+        ("LOUDHAILER_WEBSOCKET__REQUIRE_PROTOCOL", "off"),
+        ("LOUDHAILER_LOG__FORMAT", "json"),
+        ("LOUDHAILER_API__TIMESTAMP_TOLERANCE_S", "60"),
+        ("LOUDHAILER_ADMIN__PORT", "0"),
+        ("HOME", "/nowhere"),
+    ];
+    let config = load(file, &pairs).expect("all are valid").config;
+    let server = &config.server;
+    assert_eq!((server.port, server.path_prefix.as_str()), (7001, "/ws"));
+    assert_eq!((server.max_connections, server.workers), (Some(5), 2));
+    assert!(!config.websocket.require_protocol);
+    assert_eq!((config.log.format, config.admin.port), (LogFormat::Json, 0));
+    assert_eq!(config.api.timestamp_tolerance, Duration::from_secs(60));
+}
+
+#[test]
+fn a_bad_variable_of_ours_is_refused_by_its_name() {
+    for (name, value, expected) in [
+        (
+            "LOUDHAILER_SERVER__PORT",
+            "x",
+            "LOUDHAILER_SERVER__PORT: server.port must be a whole number from 0 to 65535, not \"x\"",
+        ),
+        (
+            "LOUDHAILER_SERVER__MAX_CONNECTIONS",
+            "0",
+            "LOUDHAILER_SERVER__MAX_CONNECTIONS: server.max_connections must be at least 1; leave it out for no limit",
+        ),
+        (
+            "LOUDHAILER_WEBSOCKET__REQUIRE_PROTOCOL",
+            "maybe",
+            "LOUDHAILER_WEBSOCKET__REQUIRE_PROTOCOL: websocket.require_protocol must be true or false, not \"maybe\"",
+        ),
+        (
+            "LOUDHAILER_ADMIN__HOST",
+            "10.0.0.1",
+            "LOUDHAILER_ADMIN__HOST: admin.host must be a loopback address such as 127.0.0.1 for now, not 10.0.0.1",
+        ),
+        (
+            "LOUDHAILER_SERVER__PROT",
+            "1",
+            "unknown variable LOUDHAILER_SERVER__PROT; did you mean LOUDHAILER_SERVER__PORT?",
+        ),
+        (
+            "LOUDHAILER_SERVER_PORT",
+            "1",
+            "unknown variable LOUDHAILER_SERVER_PORT; did you mean LOUDHAILER_SERVER__PORT?",
+        ),
+        (
+            "LOUDHAILER_PORT",
+            "1",
+            "unknown variable LOUDHAILER_PORT; did you mean LOUDHAILER_SERVER__PORT?",
+        ),
+        (
+            "LOUDHAILER_server__port",
+            "1",
+            "unknown variable LOUDHAILER_server__port; did you mean LOUDHAILER_SERVER__PORT?",
+        ),
+        (
+            "LOUDHAILER_COLOUR",
+            "1",
+            "unknown variable LOUDHAILER_COLOUR; `loudhailer default-config` prints every key",
+        ),
+        (
+            "LOUDHAILER_APPS__0__KEY",
+            "k",
+            "LOUDHAILER_APPS__0__KEY: apps can be listed only in the configuration file",
+        ),
+        (
+            "LOUDHAILER_APPS__KEY",
+            "k",
+            "LOUDHAILER_APPS__KEY: apps can be listed only in the configuration file",
+        ),
+    ] {
+        let error = from_variables(&[(name, value)]).expect_err(name);
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn variables_that_a_cluster_injects_are_nobodys() {
+    let loaded = from_variables(&[
+        ("LOUDHAILER_PORT", "tcp://10.0.0.7:6001"),
+        ("LOUDHAILER_SERVICE_HOST", "10.0.0.7"),
+        ("LOUDHAILER_SERVICE_PORT", "6001"),
+        ("LOUDHAILER_SERVICE_PORT_HTTP", "6001"),
+        ("LOUDHAILER_PORT_6001_TCP", "tcp://10.0.0.7:6001"),
+        ("LOUDHAILER_PORT_6001_TCP_ADDR", "10.0.0.7"),
+        ("LOUDHAILER_ADMIN_PORT", "tcp://10.0.0.8:9601"),
+        ("SOKETI_PORT", "tcp://10.0.0.9:6001"),
+        ("SOKETI_SERVICE_HOST", "10.0.0.9"),
+        ("PUSHER_PORT", "tcp://10.0.0.9:6001"),
+    ]);
+    let loaded = loaded.expect("nobody wrote them");
+    assert_eq!(loaded.config.server.port, 6001);
+    assert!(loaded.understood.aliases.is_empty() && loaded.understood.unused.is_empty());
+}

@@ -1,0 +1,132 @@
+//! Who is let in. The order of the checks decides which reason a client with several faults hears.
+
+use std::sync::Arc;
+
+use super::Worker;
+use crate::{
+    app::App,
+    hub::{AppChannels, ConnectionSlot, NoSlot},
+    protocol::CloseCode,
+};
+
+/// The oldest protocol that is spoken, and the one that is assumed when a client names none.
+const PROTOCOLS: std::ops::RangeInclusive<u8> = 5..=7;
+
+/// What a client says of itself when it connects.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// The app key of the path; `None` when the path is no `/app/{key}`.
+    pub key: Option<&'a str>,
+    /// The `protocol` parameter.
+    pub protocol: Option<&'a str>,
+    /// The `Origin` header.
+    pub origin: Option<&'a str>,
+    /// Whether the client's side of the connection is encrypted.
+    pub secure: bool,
+}
+
+/// A place for one client.
+pub struct Admission {
+    /// Its app.
+    pub app: Arc<App>,
+    /// The app's channels.
+    pub channels: Arc<AppChannels>,
+    /// The protocol it speaks.
+    pub protocol: u8,
+    pub(super) slot: ConnectionSlot,
+}
+
+/// Why a client is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The close code.
+    pub code: CloseCode,
+    /// For people.
+    pub reason: &'static str,
+    /// Protocol 5 wants to hear it in a message too.
+    pub tell_in_message: bool,
+}
+
+impl Admission {
+    /// Lets a client in or says why not.
+    ///
+    /// # Errors
+    /// [`Refusal`] with the close code.
+    pub fn decide(worker: &Worker, opening: &Opening<'_>) -> Result<Self, Refusal> {
+        let protocol = opening.protocol.map(|text| {
+            text.parse::<u8>()
+                .ok()
+                .filter(|version| PROTOCOLS.contains(version))
+        });
+        let refuse = |code, reason| Refusal {
+            code,
+            reason,
+            tell_in_message: protocol.flatten() == Some(*PROTOCOLS.start()),
+        };
+        let key = opening.key.ok_or_else(|| {
+            refuse(
+                CloseCode::PathNotFound,
+                "Path not found; connect to /app/{key}.",
+            )
+        })?;
+        let app = worker
+            .node
+            .apps
+            .by_key(key)
+            .ok_or_else(|| refuse(CloseCode::AppNotFound, "No app has this key."))?;
+        if !app.enabled {
+            return Err(refuse(CloseCode::AppDisabled, "This app is disabled."));
+        }
+        if app.tls_only && !opening.secure {
+            return Err(refuse(
+                CloseCode::TlsOnly,
+                "This app only accepts TLS connections.",
+            ));
+        }
+        let protocol = match protocol {
+            Some(Some(version)) => version,
+            Some(None) => {
+                return Err(refuse(
+                    CloseCode::UnsupportedProtocol,
+                    "Unsupported protocol version; this server speaks 5 to 7.",
+                ));
+            }
+            None if worker.require_protocol => {
+                return Err(refuse(
+                    CloseCode::NoProtocol,
+                    "No protocol version supplied.",
+                ));
+            }
+            None => *PROTOCOLS.end(),
+        };
+        if !app.allows_origin(opening.origin) {
+            return Err(refuse(
+                CloseCode::Unauthorized,
+                "This origin is not allowed.",
+            ));
+        }
+        let channels = worker.node.hub.app(&app.id);
+        let slot = worker
+            .node
+            .take_slot(&app, &channels)
+            .map_err(|limit| match limit {
+                NoSlot::App => refuse(
+                    CloseCode::AppOverQuota,
+                    "The app is over its connection limit.",
+                ),
+                NoSlot::Node => refuse(CloseCode::OverCapacity, "This server is at capacity."),
+            })?;
+        if worker.node.is_draining() {
+            return Err(refuse(
+                CloseCode::Reconnect,
+                "The server is restarting; reconnect.",
+            ));
+        }
+        Ok(Self {
+            app,
+            channels,
+            protocol,
+            slot,
+        })
+    }
+}

@@ -1,0 +1,201 @@
+//! One client's protocol state: messages in, replies into its outbox. Knows nothing of how bytes travel.
+
+mod admission;
+mod client_event;
+mod subscribe;
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+pub use admission::{Admission, Opening, Refusal};
+use client_event::EventRate;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tracing::debug;
+
+use crate::{
+    app::App,
+    feed::Line,
+    hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber},
+    node::{Client, Node},
+    protocol::{
+        ErrorCode, Frame,
+        message::{self, ClientMessage, Signin},
+        signature,
+    },
+};
+
+/// What all connections of one worker share.
+pub struct Worker {
+    /// The process.
+    pub node: Arc<Node>,
+    /// This thread's part of the hub.
+    pub shard: Rc<Shard>,
+    /// Told to clients in `connection_established`.
+    pub activity_timeout_s: u64,
+    /// Whether a missing protocol version is refused.
+    pub require_protocol: bool,
+}
+
+/// One client that was let in.
+pub struct Connection {
+    worker: Rc<Worker>,
+    app: Arc<App>,
+    channels: Arc<AppChannels>,
+    subscriber: Rc<Subscriber>,
+    user: Option<Box<User>>,
+    client_events: Option<Box<EventRate>>,
+    _slot: ConnectionSlot,
+}
+
+/// Who a client signed in as.
+struct User {
+    id: Arc<str>,
+    /// JSON; becomes the member info of presence channels joined without `channel_data`.
+    info: Arc<str>,
+}
+
+#[derive(Deserialize)]
+struct UserData<'a> {
+    id: String,
+    #[serde(borrow, default)]
+    user_info: Option<&'a RawValue>,
+}
+
+impl Connection {
+    /// A client that was let in and has a socket.
+    #[must_use]
+    pub fn new(worker: Rc<Worker>, admission: Admission, subscriber: Rc<Subscriber>) -> Self {
+        let Admission {
+            app,
+            channels,
+            slot,
+            ..
+        } = admission;
+        Self {
+            worker,
+            app,
+            channels,
+            subscriber,
+            user: None,
+            client_events: None,
+            _slot: slot,
+        }
+    }
+
+    /// Takes one text message. A mistake of the client's becomes an answer; the connection stays open.
+    pub fn on_message(&mut self, text: &str, now: Instant) {
+        match ClientMessage::parse(text) {
+            Ok(ClientMessage::Ping) => self.send(&message::pong()),
+            Ok(ClientMessage::Pong | ClientMessage::Unknown) => {}
+            Ok(ClientMessage::Subscribe(request)) => self.subscribe(&request, now),
+            Ok(ClientMessage::Unsubscribe { channel }) => self.unsubscribe(&channel),
+            Ok(ClientMessage::Signin(request)) => self.sign_in(&request),
+            Ok(ClientMessage::Event(event)) => self.relay(&event, now),
+            Ok(ClientMessage::Foreign { event }) => {
+                let event: String = event.chars().take(200).collect();
+                self.error(
+                    Some(ErrorCode::ClientEventRejected),
+                    &format!("Clients may only trigger events that begin with \"client-\", not {event:?}."),
+                );
+            }
+            Err(malformed) => self.error(None, &format!("Invalid message: {malformed}.")),
+        }
+    }
+
+    /// Undoes everything when the client has gone.
+    pub fn close(&mut self, end: End) {
+        let Worker { node, shard, .. } = &*self.worker;
+        node.unsubscribe_all(self.client());
+        if let Some(user) = self.user.take() {
+            shard.sign_out(self.channels.app_id(), &user.id, &self.subscriber);
+        }
+        let code = end.code.map(|code| code.number());
+        debug!(app = self.app.id, socket_id = %self.subscriber.id, code, reason = end.reason, "disconnected");
+        node.feed.emit(|| Line::Disconnected {
+            app: &self.app.id,
+            socket_id: self.subscriber.id.to_string(),
+            code,
+            reason: end.reason,
+        });
+    }
+
+    fn unsubscribe(&self, channel: &str) {
+        let node = &self.worker.node;
+        if node.unsubscribe(self.client(), channel) {
+            node.feed.emit(|| Line::Unsubscribed {
+                app: &self.app.id,
+                socket_id: self.subscriber.id.to_string(),
+                channel,
+            });
+        }
+    }
+
+    fn sign_in(&mut self, request: &Signin) {
+        let socket_id = self.subscriber.id.to_string();
+        let Signin { auth, user_data } = request;
+        if !signature::verify_user(
+            &self.app.key,
+            self.app.secret.expose(),
+            auth,
+            &socket_id,
+            user_data,
+        ) {
+            return self.unauthorized("Sign-in refused: invalid signature.");
+        }
+        let user = match serde_json::from_str::<UserData<'_>>(user_data) {
+            Ok(user) if !user.id.is_empty() => user,
+            _ => {
+                return self.unauthorized("Sign-in refused: user_data must be a JSON object with a non-empty string \"id\".");
+            }
+        };
+        match &self.user {
+            Some(signed_in) if *signed_in.id != user.id => {
+                return self.unauthorized("Sign-in refused: already signed in as another user.");
+            }
+            Some(_) => {}
+            None => {
+                let id: Arc<str> = user.id.into();
+                self.worker
+                    .shard
+                    .sign_in(self.channels.app_id(), &id, &self.subscriber);
+                let info = user.user_info.map_or("null", RawValue::get).into();
+                self.user = Some(Box::new(User { id, info }));
+            }
+        }
+        self.send(&message::signin_success(user_data));
+    }
+
+    fn client(&self) -> Client<'_> {
+        Client {
+            shard: &self.worker.shard,
+            subscriber: &self.subscriber,
+            app: &self.app,
+            channels: &self.channels,
+        }
+    }
+
+    fn unauthorized(&self, text: &str) {
+        self.error(Some(ErrorCode::Unauthorized), text);
+    }
+
+    fn error(&self, code: Option<ErrorCode>, text: &str) {
+        let code = code.map(ErrorCode::number);
+        self.send(&message::error(code, text));
+        self.report(code, text);
+    }
+
+    /// Shows a client's mistake to whoever watches.
+    fn report(&self, code: Option<u16>, text: &str) {
+        debug!(app = self.app.id, socket_id = %self.subscriber.id, code, "refused: {text}");
+        self.worker.node.feed.emit(|| Line::Error {
+            app: Some(&self.app.id),
+            socket_id: Some(self.subscriber.id.to_string()),
+            code,
+            message: text,
+        });
+    }
+
+    fn send(&self, frame: &Frame) {
+        self.subscriber.outbox.send(frame);
+    }
+}

@@ -1,0 +1,230 @@
+//! `pusher:subscribe`: may this client listen, and as whom.
+
+use std::time::Instant;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Connection;
+use crate::{
+    app::Limits,
+    feed::Line,
+    presence::{Full, Member},
+    protocol::{
+        Access, ChannelName, ErrorCode, InvalidChannelName,
+        channel::USER_PREFIX,
+        code::SubscriptionStatus,
+        message::{self, Subscribe},
+        signature,
+    },
+};
+
+/// Why a subscription is refused.
+#[derive(Debug)]
+enum SubscribeError {
+    Name(InvalidChannelName),
+    Signature,
+    NotThatUser,
+    Member(String),
+    Full(usize),
+}
+
+impl SubscribeError {
+    fn status(&self) -> SubscriptionStatus {
+        match self {
+            Self::Name(_) => SubscriptionStatus::InvalidChannel,
+            Self::Signature | Self::NotThatUser => SubscriptionStatus::BadSignature,
+            Self::Member(_) => SubscriptionStatus::InvalidMember,
+            Self::Full(_) => SubscriptionStatus::Full,
+        }
+    }
+}
+
+impl std::fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(invalid) => write!(f, "Invalid channel: {invalid}"),
+            Self::Signature => f.write_str("Invalid signature"),
+            Self::NotThatUser => f.write_str("Not signed in as this user"),
+            Self::Member(what) => write!(f, "Invalid member: {what}"),
+            Self::Full(max) => write!(f, "The channel has {max} members, which is its limit"),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ChannelData<'a> {
+    #[serde(borrow)]
+    user_id: &'a RawValue,
+    #[serde(borrow, default)]
+    user_info: Option<&'a RawValue>,
+}
+
+impl Connection {
+    pub(super) fn subscribe(&self, request: &Subscribe, now: Instant) {
+        if let Err(error) = self.try_subscribe(request, now) {
+            let channel: String = request.channel.chars().take(200).collect();
+            let text = error.to_string();
+            self.send(&message::subscription_error(
+                &channel,
+                error.status(),
+                &text,
+            ));
+            let code = match error.status() {
+                SubscriptionStatus::BadSignature => ErrorCode::Unauthorized.number(),
+                status => status.number(),
+            };
+            let text = format!("{text} for {channel}");
+            self.send(&message::error(Some(code), &text));
+            self.report(Some(code), &text);
+        }
+    }
+
+    fn try_subscribe(&self, request: &Subscribe, now: Instant) -> Result<(), SubscribeError> {
+        let max_length = self.app.limits.max_channel_name_length;
+        let name =
+            ChannelName::parse(&request.channel, max_length).map_err(SubscribeError::Name)?;
+        let member = match name.kind().access {
+            Access::Public => None,
+            Access::User => {
+                self.check_own_channel(name)?;
+                None
+            }
+            Access::Private => {
+                self.check_signature(name, request)?;
+                None
+            }
+            Access::Presence => {
+                self.check_signature(name, request)?;
+                Some(self.member(request.channel_data.as_deref())?)
+            }
+        };
+        let node = &self.worker.node;
+        let user_id = member.as_ref().map(|member| member.user_id.clone());
+        let frames = node
+            .subscribe(self.client(), name, member, now)
+            .map_err(|Full| SubscribeError::Full(self.app.limits.max_presence_members))?;
+        for frame in &frames {
+            self.send(frame);
+        }
+        node.feed.emit(|| Line::Subscribed {
+            app: &self.app.id,
+            socket_id: self.subscriber.id.to_string(),
+            channel: name.as_str(),
+            user_id: user_id.as_deref(),
+        });
+        Ok(())
+    }
+
+    fn check_own_channel(&self, name: ChannelName<'_>) -> Result<(), SubscribeError> {
+        let owner = name.as_str().strip_prefix(USER_PREFIX);
+        match &self.user {
+            Some(user) if owner == Some(&*user.id) => Ok(()),
+            _ => Err(SubscribeError::NotThatUser),
+        }
+    }
+
+    fn check_signature(
+        &self,
+        name: ChannelName<'_>,
+        request: &Subscribe,
+    ) -> Result<(), SubscribeError> {
+        let signed = signature::verify_channel(
+            &self.app.key,
+            self.app.secret.expose(),
+            request.auth.as_deref().unwrap_or_default(),
+            &self.subscriber.id.to_string(),
+            name.as_str(),
+            request.channel_data.as_deref(),
+        );
+        if signed {
+            Ok(())
+        } else {
+            Err(SubscribeError::Signature)
+        }
+    }
+
+    /// Who the client is: by the signed `channel_data`, else by its sign-in.
+    fn member(&self, channel_data: Option<&str>) -> Result<Member, SubscribeError> {
+        match (channel_data.filter(|data| !data.is_empty()), &self.user) {
+            (Some(data), _) => parse_member(data, &self.app.limits),
+            (None, Some(user)) => Ok(Member {
+                user_id: user.id.clone(),
+                user_info: user.info.clone(),
+            }),
+            (None, None) => Err(SubscribeError::Member(
+                "a presence channel needs channel_data with a user_id, or a sign-in".to_owned(),
+            )),
+        }
+    }
+}
+
+fn parse_member(channel_data: &str, limits: &Limits) -> Result<Member, SubscribeError> {
+    let invalid = |what: String| Err(SubscribeError::Member(what));
+    let Ok(data) = serde_json::from_str::<ChannelData<'_>>(channel_data) else {
+        return invalid("channel_data must be a JSON object with a user_id".to_owned());
+    };
+    let Some(user_id) = canonical_id(data.user_id.get()) else {
+        return invalid("user_id must be a non-empty string or an integer".to_owned());
+    };
+    let (length, max) = (user_id.chars().count(), limits.max_presence_user_id_length);
+    if length > max {
+        return invalid(format!(
+            "user_id has {length} characters, at most {max} are allowed"
+        ));
+    }
+    let user_info = data.user_info.map_or("null", RawValue::get);
+    let (bytes, max) = (user_info.len(), limits.max_presence_user_info_bytes);
+    if bytes > max {
+        return invalid(format!(
+            "user_info has {bytes} bytes, at most {max} are allowed"
+        ));
+    }
+    Ok(Member {
+        user_id: user_id.into(),
+        user_info: user_info.into(),
+    })
+}
+
+/// A string as it is, an integer as its digits.
+fn canonical_id(json: &str) -> Option<String> {
+    if json.starts_with('"') {
+        return serde_json::from_str(json)
+            .ok()
+            .filter(|id: &String| !id.is_empty());
+    }
+    let digits = json.strip_prefix('-').unwrap_or(json);
+    digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| json.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_strings_or_integers() {
+        for (json, id) in [
+            (r#""7""#, Some("7")),
+            ("7", Some("7")),
+            ("-7", Some("-7")),
+            ("12345678901234567890123", Some("12345678901234567890123")),
+            (r#""""#, None),
+            ("1.5", None),
+            ("1e3", None),
+            ("null", None),
+            ("true", None),
+            ("[]", None),
+        ] {
+            assert_eq!(canonical_id(json).as_deref(), id, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_member_without_info_has_null() {
+        let member = parse_member(r#"{"user_id":7}"#, &Limits::default()).expect("legal");
+        assert_eq!((&*member.user_id, &*member.user_info), ("7", "null"));
+    }
+}

@@ -1,0 +1,181 @@
+//! The live feed: what happens on this server, as one JSON line per event, for whoever watches.
+//!
+//! Costs one atomic read while nobody does. A watcher that reads too slowly loses lines and is told how many.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+/// Lines kept for a slow watcher before the oldest are dropped.
+const BACKLOG_LINES: usize = 1024;
+
+/// Something that happened. Serialised with a `type` in snake case.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[allow(
+    missing_docs,
+    reason = "the field names are the documentation: docs/architecture.md lists them"
+)]
+pub enum Line<'a> {
+    Connected {
+        app: &'a str,
+        socket_id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        origin: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        version: Option<&'a str>,
+        protocol: u8,
+    },
+    Disconnected {
+        app: &'a str,
+        socket_id: String,
+        code: Option<u16>,
+        reason: &'a str,
+    },
+    Subscribed {
+        app: &'a str,
+        socket_id: String,
+        channel: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_id: Option<&'a str>,
+    },
+    Unsubscribed {
+        app: &'a str,
+        socket_id: String,
+        channel: &'a str,
+    },
+    ApiMessage {
+        app: &'a str,
+        event: &'a str,
+        channels: &'a [String],
+        data: &'a str,
+        size: usize,
+        delivered: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        excluded: Option<String>,
+    },
+    ClientEvent {
+        app: &'a str,
+        socket_id: String,
+        event: &'a str,
+        channel: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<&'a str>,
+        delivered: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_id: Option<&'a str>,
+    },
+    Error {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        app: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        socket_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<u16>,
+        message: &'a str,
+    },
+    Dropped {
+        count: u64,
+    },
+}
+
+#[derive(Serialize)]
+struct Stamped<'a> {
+    time_ms: u64,
+    #[serde(flatten)]
+    line: Line<'a>,
+}
+
+impl Line<'_> {
+    /// The line as JSON, stamped with the time.
+    #[must_use]
+    pub fn to_json(self) -> String {
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let time_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        serde_json::to_string(&Stamped {
+            time_ms,
+            line: self,
+        })
+        .expect("strings and numbers always serialise")
+    }
+}
+
+/// The stream of lines, shared by the whole process.
+#[derive(Clone)]
+pub struct Feed {
+    lines: broadcast::Sender<Arc<str>>,
+    watchers: Arc<AtomicUsize>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            lines: broadcast::Sender::new(BACKLOG_LINES),
+            watchers: Arc::default(),
+        }
+    }
+}
+
+impl Feed {
+    /// Whether anyone watches; when not, nothing needs to be gathered for [`Feed::emit`].
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.watchers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Sends a line to every watcher. The line is made only if there is one.
+    pub fn emit<'a>(&self, line: impl FnOnce() -> Line<'a>) {
+        if self.is_watched() {
+            // An error means that the last watcher has just left.
+            let _ = self.lines.send(line().to_json().into());
+        }
+    }
+
+    /// Begins to watch.
+    #[must_use]
+    pub fn watch(&self) -> Watcher {
+        self.watchers.fetch_add(1, Ordering::Relaxed);
+        Watcher {
+            lines: self.lines.subscribe(),
+            watchers: Arc::clone(&self.watchers),
+        }
+    }
+}
+
+/// One reader of the feed; stops watching when dropped.
+pub struct Watcher {
+    lines: broadcast::Receiver<Arc<str>>,
+    watchers: Arc<AtomicUsize>,
+}
+
+impl Watcher {
+    /// The next line, or a `dropped` line in place of those that this watcher was too slow for.
+    pub async fn next(&mut self) -> Option<Arc<str>> {
+        match self.lines.recv().await {
+            Ok(line) => Some(line),
+            Err(broadcast::error::RecvError::Lagged(count)) => {
+                Some(Line::Dropped { count }.to_json().into())
+            }
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.watchers.fetch_sub(1, Ordering::Relaxed);
+    }
+}

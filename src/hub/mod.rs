@@ -1,0 +1,315 @@
+//! Who listens where on this node: channels, which shards hold their subscribers, and the way into each shard.
+//!
+//! The [`Hub`] is shared by all threads; a [`Shard`] belongs to one. No guard of a map leaves this module.
+
+mod inbox;
+mod outbox;
+mod shard;
+mod subscriber;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use dashmap::DashMap;
+use smallvec::SmallVec;
+
+pub use inbox::{Delivery, Inbox, Message, Receipt};
+pub use outbox::{End, Outbox};
+pub use shard::{Shard, ShardSettings};
+pub use subscriber::{Subscriber, Subscription};
+
+use crate::protocol::{ChannelKind, ChannelName};
+
+/// One worker's place among the shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardId(u16);
+
+/// Names a channel within this process for as long as it has subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChannelId(u64);
+
+/// An occupied channel. Shared by all who subscribe to it, so that its name is stored once.
+#[derive(Debug)]
+pub struct Channel {
+    /// Within this process.
+    pub id: ChannelId,
+    /// The app that it belongs to.
+    pub app_id: Arc<str>,
+    /// Its name, prefix included.
+    pub name: Arc<str>,
+    /// What the name says.
+    pub kind: ChannelKind,
+}
+
+/// Where a channel's subscribers are.
+#[derive(Debug)]
+pub struct Route {
+    /// The channel.
+    pub channel: ChannelId,
+    shards: SmallVec<[ShardId; 8]>,
+}
+
+struct Entry {
+    channel: Arc<Channel>,
+    /// Subscriptions per shard that has any.
+    shards: SmallVec<[(ShardId, u32); 2]>,
+}
+
+impl Entry {
+    fn subscriptions(&self) -> usize {
+        self.shards.iter().map(|(_, count)| *count as usize).sum()
+    }
+}
+
+/// One app's channels and connections on this node.
+pub struct AppChannels {
+    app_id: Arc<str>,
+    channels: DashMap<Arc<str>, Entry, ahash::RandomState>,
+    connections: AtomicUsize,
+    next_id: Arc<AtomicU64>,
+}
+
+impl AppChannels {
+    /// The app.
+    #[must_use]
+    pub fn app_id(&self) -> &Arc<str> {
+        &self.app_id
+    }
+
+    /// Counts one more subscription of the shard to the channel.
+    #[must_use]
+    pub fn attach(&self, name: ChannelName<'_>, shard: ShardId) -> Arc<Channel> {
+        // The usual case first: joining a channel that exists needs no new key.
+        if let Some(mut entry) = self.channels.get_mut(name.as_str()) {
+            count_up(&mut entry.shards, shard);
+            return Arc::clone(&entry.channel);
+        }
+        let key: Arc<str> = name.as_str().into();
+        let mut entry = self
+            .channels
+            .entry(Arc::clone(&key))
+            .or_insert_with(|| Entry {
+                channel: Arc::new(Channel {
+                    id: ChannelId(self.next_id.fetch_add(1, Ordering::Relaxed)),
+                    app_id: Arc::clone(&self.app_id),
+                    name: key,
+                    kind: name.kind(),
+                }),
+                shards: SmallVec::new(),
+            });
+        count_up(&mut entry.shards, shard);
+        Arc::clone(&entry.channel)
+    }
+
+    /// Counts one subscription of the shard less; the channel goes with the last.
+    pub fn detach(&self, channel: &Channel, shard: ShardId) {
+        let vacated = match self.channels.get_mut(&channel.name) {
+            Some(mut entry) => {
+                count_down(&mut entry.shards, shard);
+                entry.shards.is_empty()
+            }
+            None => false,
+        };
+        if vacated {
+            // Someone may have come in between; then it stays.
+            self.channels
+                .remove_if(&channel.name, |_, entry| entry.shards.is_empty());
+        }
+    }
+
+    /// Where the channel's subscribers are; `None` without any.
+    #[must_use]
+    pub fn route(&self, name: &str) -> Option<Route> {
+        let entry = self.channels.get(name)?;
+        Some(Route {
+            channel: entry.channel.id,
+            shards: entry.shards.iter().map(|(shard, _)| *shard).collect(),
+        })
+    }
+
+    /// How many subscriptions the channel has on this node.
+    #[must_use]
+    pub fn subscriptions(&self, name: &str) -> usize {
+        self.channels
+            .get(name)
+            .map_or(0, |entry| entry.subscriptions())
+    }
+
+    /// The occupied channels whose names begin so, with their subscription counts.
+    #[must_use]
+    pub fn occupied(&self, prefix: &str) -> Vec<(Arc<str>, usize)> {
+        let matching = self
+            .channels
+            .iter()
+            .filter(|entry| entry.key().starts_with(prefix));
+        matching
+            .map(|entry| (Arc::clone(entry.key()), entry.subscriptions()))
+            .collect()
+    }
+
+    /// How many clients are connected to the app on this node.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+fn count_up(shards: &mut SmallVec<[(ShardId, u32); 2]>, shard: ShardId) {
+    match shards.iter_mut().find(|(id, _)| *id == shard) {
+        Some((_, count)) => *count += 1,
+        None => shards.push((shard, 1)),
+    }
+}
+
+fn count_down(shards: &mut SmallVec<[(ShardId, u32); 2]>, shard: ShardId) {
+    if let Some(at) = shards.iter().position(|(id, _)| *id == shard) {
+        shards[at].1 -= 1;
+        if shards[at].1 == 0 {
+            shards.swap_remove(at);
+        }
+    }
+}
+
+/// One of an app's and of the node's connections; given back when dropped.
+pub struct ConnectionSlot {
+    app: Arc<AppChannels>,
+    hub: Arc<Hub>,
+}
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        self.app.connections.fetch_sub(1, Ordering::Relaxed);
+        self.hub.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Which limit leaves no room for one more connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSlot {
+    /// The app's own.
+    App,
+    /// The node's.
+    Node,
+}
+
+/// All channels of this node and the ways into its shards.
+pub struct Hub {
+    apps: DashMap<Arc<str>, Arc<AppChannels>, ahash::RandomState>,
+    inboxes: Box<[Arc<Inbox>]>,
+    claimed: Mutex<Vec<bool>>,
+    connections: AtomicUsize,
+    next_id: Arc<AtomicU64>,
+}
+
+impl Hub {
+    /// A hub for as many shards as there will be workers.
+    #[must_use]
+    pub fn new(shards: usize) -> Self {
+        Self {
+            apps: DashMap::default(),
+            inboxes: (0..shards).map(|_| Arc::default()).collect(),
+            claimed: Mutex::new(vec![false; shards]),
+            connections: AtomicUsize::new(0),
+            next_id: Arc::default(),
+        }
+    }
+
+    /// The channels of an app, made at its first use.
+    #[must_use]
+    pub fn app(&self, app_id: &str) -> Arc<AppChannels> {
+        if let Some(app) = self.apps.get(app_id) {
+            return Arc::clone(&app);
+        }
+        let app_id: Arc<str> = app_id.into();
+        let app = self.apps.entry(Arc::clone(&app_id)).or_insert_with(|| {
+            Arc::new(AppChannels {
+                app_id,
+                channels: DashMap::default(),
+                connections: AtomicUsize::new(0),
+                next_id: Arc::clone(&self.next_id),
+            })
+        });
+        Arc::clone(&app)
+    }
+
+    /// Counts a new connection, unless a limit forbids it.
+    ///
+    /// # Errors
+    /// [`NoSlot`] names the limit; nothing was counted.
+    pub fn take_slot(
+        self: &Arc<Self>,
+        app: &Arc<AppChannels>,
+        app_max: Option<usize>,
+        node_max: Option<usize>,
+    ) -> Result<ConnectionSlot, NoSlot> {
+        let take = |counter: &AtomicUsize, max: Option<usize>| {
+            counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                (max.is_none_or(|max| count < max)).then_some(count + 1)
+            })
+        };
+        take(&app.connections, app_max).map_err(|_| NoSlot::App)?;
+        if take(&self.connections, node_max).is_err() {
+            app.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(NoSlot::Node);
+        }
+        Ok(ConnectionSlot {
+            app: Arc::clone(app),
+            hub: Arc::clone(self),
+        })
+    }
+
+    /// How many clients are connected to this node.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Whether every shard has room for what a publisher brings.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.inboxes.iter().all(|inbox| inbox.has_room())
+    }
+
+    /// Hands a delivery to every shard on the route.
+    pub fn deliver(&self, route: &Route, delivery: &Delivery) {
+        for shard in &route.shards {
+            self.inboxes[usize::from(shard.0)].push(Message::Deliver(delivery.clone()));
+        }
+    }
+
+    /// Has every shard close the connections that are signed in as this user of the app.
+    pub fn terminate(&self, app_id: &Arc<str>, user_id: &Arc<str>) {
+        for inbox in &self.inboxes {
+            inbox.push(Message::Terminate {
+                app_id: Arc::clone(app_id),
+                user_id: Arc::clone(user_id),
+            });
+        }
+    }
+
+    /// Has every shard tell its clients to reconnect elsewhere, spread over `window`.
+    pub fn drain(&self, window: Duration) {
+        for inbox in &self.inboxes {
+            inbox.push(Message::Drain { window });
+        }
+    }
+
+    /// A free place among the shards, for a worker that starts.
+    fn claim(&self) -> Option<(ShardId, Arc<Inbox>)> {
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = claimed.iter().position(|taken| !taken)?;
+        claimed[free] = true;
+        let id = ShardId(u16::try_from(free).expect("there are at most 512 workers"));
+        Some((id, Arc::clone(&self.inboxes[free])))
+    }
+
+    fn release(&self, id: ShardId) {
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed[usize::from(id.0)] = false;
+    }
+}

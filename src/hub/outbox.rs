@@ -1,0 +1,279 @@
+//! The writing side of one client's socket: straight through while the kernel takes it, a bounded queue when it does not.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io::{self, IoSlice},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::net::TcpStream;
+
+use crate::protocol::{CloseCode, Frame};
+
+/// Slices given to one `writev`; the kernel's own limit is 1024.
+const SLICES_MAX: usize = 64;
+
+/// Why a connection ended, for the log and the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The close code, when one was said by either side.
+    pub code: Option<CloseCode>,
+    /// In words.
+    pub reason: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The close frame is written or queued; nothing follows it.
+    Closing,
+    /// The socket is of no more use.
+    Broken,
+}
+
+/// Writes to one socket. Used by one thread only; the socket's own task waits for it to become writable again.
+pub struct Outbox {
+    stream: TcpStream,
+    /// `None` while everything fits into the kernel's buffer, so that an idle socket holds nothing.
+    pending: RefCell<Option<Box<Pending>>>,
+    task: RefCell<Option<Waker>>,
+    end: Cell<Option<End>>,
+    max_bytes: usize,
+    phase: Cell<Phase>,
+}
+
+#[derive(Default)]
+struct Pending {
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// An outbox that holds at most `max_bytes` for a socket that does not read.
+    #[must_use]
+    pub fn bounded(stream: TcpStream, max_bytes: usize) -> Self {
+        Self {
+            stream,
+            pending: RefCell::default(),
+            task: RefCell::default(),
+            end: Cell::new(None),
+            max_bytes,
+            phase: Cell::new(Phase::Open),
+        }
+    }
+
+    /// The socket, for its reader.
+    #[must_use]
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Sends a frame after all that were sent before. Says whether it was taken: not after a close, not beyond the bound.
+    pub fn send(&self, frame: &Frame) -> bool {
+        self.write(frame.bytes())
+    }
+
+    /// As [`Outbox::send`], for bytes that hold one or several whole frames.
+    pub fn write(&self, bytes: &Bytes) -> bool {
+        if self.phase.get() != Phase::Open {
+            return false;
+        }
+        if self.pending.borrow().is_some() {
+            return self.queue(bytes);
+        }
+        match self.stream.try_write(bytes) {
+            Ok(written) if written == bytes.len() => true,
+            Ok(written) => self.wait_with(bytes.slice(written..)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.wait_with(bytes.clone())
+            }
+            Err(_) => {
+                self.break_off("the socket could not be written");
+                false
+            }
+        }
+    }
+
+    /// Adds bytes behind what waits, without writing; [`Outbox::flush`] follows. Says whether they were taken.
+    pub fn queue(&self, bytes: &Bytes) -> bool {
+        if self.phase.get() != Phase::Open {
+            return false;
+        }
+        let mut pending = self.pending.borrow_mut();
+        let pending = pending.get_or_insert_default();
+        if pending.bytes + bytes.len() > self.max_bytes && !pending.queue.is_empty() {
+            self.overflow(pending);
+            return false;
+        }
+        pending.bytes += bytes.len();
+        pending.queue.push_back(bytes.clone());
+        true
+    }
+
+    /// Whether something waits.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.pending.borrow().is_some()
+    }
+
+    /// Bytes that wait for the socket.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.pending
+            .borrow()
+            .as_ref()
+            .map_or(0, |pending| pending.bytes)
+    }
+
+    /// Writes as much of what waits as the kernel takes; the socket's task is woken for the rest.
+    pub fn flush(&self) {
+        self.write_waiting();
+        if self.is_waiting() {
+            self.wake();
+        }
+    }
+
+    /// Says goodbye: the close frame goes out after what waits, and nothing after it.
+    pub fn close(&self, code: CloseCode, reason: &'static str) {
+        self.close_with(
+            &Frame::close(code, reason),
+            End {
+                code: Some(code),
+                reason,
+            },
+        );
+    }
+
+    /// As [`Outbox::close`], with a close frame of one's own: the echo of the peer's.
+    pub fn close_with(&self, frame: &Frame, end: End) {
+        if self.phase.get() != Phase::Open {
+            return;
+        }
+        self.end.set(Some(end));
+        let mut pending = self.pending.borrow_mut();
+        let waiting = pending.get_or_insert_default();
+        waiting.bytes += frame.bytes().len();
+        waiting.queue.push_back(frame.bytes().clone());
+        drop(pending);
+        self.phase.set(Phase::Closing);
+        self.write_waiting();
+        self.wake();
+    }
+
+    /// Gives the socket up; its task ends.
+    pub fn break_off(&self, reason: &'static str) {
+        if self.end.get().is_none() {
+            self.end.set(Some(End { code: None, reason }));
+        }
+        self.phase.set(Phase::Broken);
+        self.pending.take();
+        self.wake();
+    }
+
+    /// Whether a close frame was sent or queued.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.phase.get() == Phase::Closing
+    }
+
+    /// Whether the socket was given up.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.phase.get() == Phase::Broken
+    }
+
+    /// Why it ended; the first reason counts.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        self.end.get()
+    }
+
+    /// Called by the socket's task: remembers whom to wake, writes what waits, and asks to be woken when there is room.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
+        drop(task);
+        while self.is_waiting() {
+            match self.stream.poll_write_ready(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) => self.write_waiting(),
+                Poll::Ready(Err(_)) => self.break_off("the socket could not be written"),
+            }
+        }
+    }
+
+    /// Queues what the kernel did not take and has the task wait for room.
+    fn wait_with(&self, rest: Bytes) -> bool {
+        let bytes = rest.len();
+        *self.pending.borrow_mut() = Some(Box::new(Pending {
+            queue: VecDeque::from([rest]),
+            bytes,
+        }));
+        self.wake();
+        true
+    }
+
+    /// The client reads too slowly. What it has not begun to receive is dropped; only the goodbye follows.
+    fn overflow(&self, pending: &mut Pending) {
+        pending.queue.truncate(1);
+        let reason = "too slow: the outbox is full";
+        pending.queue.push_back(
+            Frame::close(CloseCode::OverCapacity, reason)
+                .bytes()
+                .clone(),
+        );
+        pending.bytes = pending.queue.iter().map(Bytes::len).sum();
+        self.end.set(Some(End {
+            code: Some(CloseCode::OverCapacity),
+            reason,
+        }));
+        self.phase.set(Phase::Closing);
+        self.wake();
+    }
+
+    fn write_waiting(&self) {
+        let mut slot = self.pending.borrow_mut();
+        let Some(pending) = slot.as_mut() else { return };
+        while !pending.queue.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = pending.queue.len().min(SLICES_MAX);
+            for (slice, bytes) in slices.iter_mut().zip(&pending.queue) {
+                *slice = IoSlice::new(bytes);
+            }
+            match self.stream.try_write_vectored(&slices[..count]) {
+                Ok(written) => pending.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    drop(slot);
+                    self.break_off("the socket could not be written");
+                    return;
+                }
+            }
+        }
+        *slot = None;
+    }
+
+    fn wake(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+}
+
+impl Pending {
+    fn advance(&mut self, mut written: usize) {
+        self.bytes -= written;
+        while let Some(front) = self.queue.front_mut() {
+            if written < front.len() {
+                front.advance(written);
+                return;
+            }
+            written -= front.len();
+            self.queue.pop_front();
+        }
+    }
+}

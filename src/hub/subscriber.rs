@@ -1,0 +1,89 @@
+//! One client as its shard sees it: an id, an outbox, and the channels it listens to.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
+
+use super::{Channel, Outbox, shard::LocalChannel};
+use crate::{presence::Member, protocol::SocketId};
+
+/// One client. Lives on its shard's thread.
+pub struct Subscriber {
+    /// Its id on the wire.
+    pub id: SocketId,
+    /// Its socket's writing side.
+    pub outbox: Outbox,
+    pub(super) subscriptions: RefCell<Vec<Subscription>>,
+    /// Place in the shard's slab.
+    pub(super) place: Cell<usize>,
+    /// The shard's tick at which something was last received.
+    last_heard: Cell<u32>,
+    /// The tick of an unanswered ping, or of the close frame.
+    pub(super) waiting_since: Cell<Option<u32>>,
+    /// Whether a control pong ever came, so that control pings are enough.
+    pub(super) answers_pings: Cell<bool>,
+}
+
+/// One client's membership of one channel.
+#[derive(Clone)]
+pub struct Subscription {
+    pub(super) local: Rc<LocalChannel>,
+    /// Index among the channel's seats; kept true by the shard.
+    pub(super) seat: usize,
+    /// Who the client is on a presence channel.
+    pub member: Option<Arc<Member>>,
+}
+
+impl Subscription {
+    /// The channel.
+    #[must_use]
+    pub fn channel(&self) -> &Arc<Channel> {
+        &self.local.channel
+    }
+}
+
+impl Subscriber {
+    /// A client that listens to nothing yet.
+    #[must_use]
+    pub fn new(id: SocketId, outbox: Outbox) -> Self {
+        Self {
+            id,
+            outbox,
+            subscriptions: RefCell::default(),
+            place: Cell::new(usize::MAX),
+            last_heard: Cell::new(0),
+            waiting_since: Cell::new(None),
+            answers_pings: Cell::new(false),
+        }
+    }
+
+    /// The subscription to the channel of this name.
+    #[must_use]
+    pub fn subscription(&self, channel: &str) -> Option<Subscription> {
+        let subscriptions = self.subscriptions.borrow();
+        subscriptions
+            .iter()
+            .find(|s| &*s.local.channel.name == channel)
+            .cloned()
+    }
+
+    /// Notes that something was received at this tick of the shard's clock.
+    pub fn heard(&self, tick: u32) {
+        self.last_heard.set(tick);
+        if !self.outbox.is_closing() {
+            self.waiting_since.set(None);
+        }
+    }
+
+    /// Notes a control pong.
+    pub fn answered_ping(&self) {
+        self.answers_pings.set(true);
+    }
+
+    /// Ticks since something was received.
+    pub(super) fn silent_for(&self, tick: u32) -> u32 {
+        tick.saturating_sub(self.last_heard.get())
+    }
+}

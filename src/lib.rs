@@ -1,0 +1,29 @@
+//! Loudhailer: a standalone broadcast server that speaks the Pusher HTTP API and the Pusher WebSocket protocol.
+//!
+//! A map of the crate; each layer imports only from layers above it (`tests/it/tidy.rs` keeps that):
+//!
+//! | layer | modules | what lives there |
+//! |---|---|---|
+//! | 0 | [`protocol`] | names, messages, frames, signatures, codes; pure |
+//! | 1 | [`feed`] | the live feed's lines and its bounded stream |
+//! | 2 | [`app`], then [`config`] | the apps and their limits; the checked configuration |
+//! | 3 | [`presence`], then [`hub`], then [`engine`] | members; who listens where, shards, outboxes; state that spans nodes |
+//! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
+//! | 5 | [`connection`] | one client's protocol state |
+//! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
+//! | 7 | [`server`], [`banner`] | bind, run, drain; what the start prints |
+
+pub mod admin;
+pub mod api;
+pub mod app;
+pub mod banner;
+pub mod config;
+pub mod connection;
+pub mod engine;
+pub mod feed;
+pub mod hub;
+pub mod node;
+pub mod presence;
+pub mod protocol;
+pub mod server;
+pub mod transport;

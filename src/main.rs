@@ -1,0 +1,132 @@
+//! The command line: arguments, logging, the open-files limit; then the server.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{self, ErrorKind, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use loudhailer::{
+    banner,
+    config::{self, Config, Loaded, LogFormat},
+    server,
+};
+use tracing_subscriber::EnvFilter;
+
+/// Bad arguments or a bad configuration; nothing was started.
+const MISCONFIGURED: u8 = 2;
+/// Below this, a warning: every client is an open file.
+const OPEN_FILES_MIN: u64 = 4096;
+
+/// A broadcast server that speaks the Pusher protocol. Without a command it serves.
+#[derive(Parser)]
+#[command(name = "loudhailer", version, about)]
+struct Arguments {
+    /// Read the configuration from this TOML file [env: LOUDHAILER_CONFIG].
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check the configuration, say what was understood, and stop.
+    CheckConfig,
+    /// Print the default configuration, with comments.
+    DefaultConfig,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let status = u8::try_from(error.exit_code()).unwrap_or(MISCONFIGURED);
+            return finish(error.print(), ExitCode::from(status));
+        }
+    };
+    match arguments.command {
+        Some(Command::DefaultConfig) => finish(print(config::DEFAULT_TOML), ExitCode::SUCCESS),
+        Some(Command::CheckConfig) => with_config(arguments.config.as_deref(), check),
+        None => with_config(arguments.config.as_deref(), serve),
+    }
+}
+
+fn with_config(file: Option<&Path>, run: fn(Loaded) -> ExitCode) -> ExitCode {
+    match Config::load(file, &variables()) {
+        Ok(loaded) => run(loaded),
+        Err(error) => fail(&error.to_string(), ExitCode::from(MISCONFIGURED)),
+    }
+}
+
+fn check(loaded: Loaded) -> ExitCode {
+    let summary = banner::summary(&loaded.config, &loaded.understood);
+    finish(
+        print(&format!("{summary}The configuration is valid.\n")),
+        ExitCode::SUCCESS,
+    )
+}
+
+fn serve(loaded: Loaded) -> ExitCode {
+    start_logging(&loaded.config.log);
+    raise_open_files_limit();
+    match server::run(loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string(), ExitCode::FAILURE),
+    }
+}
+
+/// The environment as text. What is not text becomes visibly wrong text, which a check then names.
+fn variables() -> BTreeMap<String, String> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    env::vars_os()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect()
+}
+
+fn start_logging(log: &config::Log) {
+    let filter = EnvFilter::try_new(&log.level).expect("the configuration was checked");
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match log.format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}
+
+fn raise_open_files_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < OPEN_FILES_MIN => tracing::warn!(
+            limit,
+            "few open files are allowed, and every client is one: raise the hard limit (ulimit -Hn)"
+        ),
+        Ok(limit) => tracing::debug!(limit, "open-files limit"),
+        Err(error) => tracing::warn!(%error, "the open-files limit could not be raised"),
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// A reader that went away (`| head`) is not a failure.
+fn finish(printed: io::Result<()>, status: ExitCode) -> ExitCode {
+    match printed {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            fail(&format!("cannot print: {error}"), ExitCode::FAILURE)
+        }
+        _ => status,
+    }
+}
+
+fn fail(message: &str, status: ExitCode) -> ExitCode {
+    // If nobody reads standard error, the exit code still tells.
+    let _ = writeln!(io::stderr().lock(), "error: {message}");
+    status
+}

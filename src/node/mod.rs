@@ -1,0 +1,84 @@
+//! This process as a whole: the one place that knows apps, hub, engine and feed, and what each request does to all of them.
+
+mod publish;
+mod query;
+mod subscribe;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+pub use publish::{ClientPublication, Overloaded, Publication};
+pub use query::{ChannelInfo, Wanted};
+pub use subscribe::Client;
+
+use crate::{
+    app::{App, AppRegistry},
+    engine::Engine,
+    feed::Feed,
+    hub::{AppChannels, ConnectionSlot, Hub, NoSlot},
+};
+
+/// The shared half of the server's state.
+pub struct Node {
+    /// The apps.
+    pub apps: AppRegistry,
+    /// Who listens where.
+    pub hub: Arc<Hub>,
+    /// What happens, for whoever watches.
+    pub feed: Feed,
+    engine: Arc<dyn Engine>,
+    max_connections: Option<usize>,
+    draining: AtomicBool,
+}
+
+impl Node {
+    /// Puts the parts together. `max_connections` is the node's own limit.
+    #[must_use]
+    pub fn new(
+        apps: AppRegistry,
+        hub: Arc<Hub>,
+        engine: Arc<dyn Engine>,
+        max_connections: Option<usize>,
+    ) -> Self {
+        Self {
+            apps,
+            hub,
+            feed: Feed::default(),
+            engine,
+            max_connections,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Where this node's channel state lives.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// Counts a new connection of the app, unless a limit forbids it.
+    ///
+    /// # Errors
+    /// [`NoSlot`] names the limit.
+    pub fn take_slot(
+        &self,
+        app: &App,
+        channels: &Arc<AppChannels>,
+    ) -> Result<ConnectionSlot, NoSlot> {
+        self.hub
+            .take_slot(channels, app.limits.max_connections, self.max_connections)
+    }
+
+    /// Begins to stop: new clients are sent elsewhere from now on.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the node is stopping.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,221 @@
+//! Channel names and what a name says about its channel.
+
+/// Who may subscribe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone.
+    Public,
+    /// Whoever the app's backend signed for.
+    Private,
+    /// As private, and the subscribers form a list of members.
+    Presence,
+    /// `#server-to-user-{id}`: connections signed in as that user.
+    User,
+}
+
+/// The two independent axes of a channel, and encryption, which only the clients understand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelKind {
+    /// Who may subscribe.
+    pub access: Access,
+    /// Payloads are opaque to the server; clients may not trigger.
+    pub encrypted: bool,
+    /// The last event is kept for later subscribers.
+    pub cache: bool,
+}
+
+impl ChannelKind {
+    /// Reads the kind off the name. Prefixes are case-sensitive and need their hyphen.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let kind = |access, encrypted, cache| Self {
+            access,
+            encrypted,
+            cache,
+        };
+        if let Some(rest) = name.strip_prefix("private-") {
+            let encrypted = rest.strip_prefix("encrypted-");
+            kind(
+                Access::Private,
+                encrypted.is_some(),
+                encrypted.unwrap_or(rest).starts_with("cache-"),
+            )
+        } else if let Some(rest) = name.strip_prefix("presence-") {
+            kind(Access::Presence, false, rest.starts_with("cache-"))
+        } else if name.starts_with(USER_PREFIX) {
+            kind(Access::User, false, false)
+        } else {
+            kind(Access::Public, false, name.starts_with("cache-"))
+        }
+    }
+
+    /// Whether subscribers are members with an identity.
+    #[must_use]
+    pub fn is_presence(self) -> bool {
+        self.access == Access::Presence
+    }
+
+    /// Whether clients may trigger `client-` events here.
+    #[must_use]
+    pub fn takes_client_events(self) -> bool {
+        matches!(self.access, Access::Private | Access::Presence) && !self.encrypted
+    }
+}
+
+/// What the channel of one user's server events is called, before the user's id.
+pub const USER_PREFIX: &str = "#server-to-user-";
+
+/// A channel name that was checked, with its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelName<'a> {
+    name: &'a str,
+    kind: ChannelKind,
+}
+
+/// Why a name is no channel name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidChannelName {
+    /// Empty, or nothing behind `#server-to-user-`.
+    Empty,
+    /// More characters than allowed.
+    TooLong {
+        /// How many it has.
+        length: usize,
+        /// How many it may have.
+        max: usize,
+    },
+    /// A character outside `A-Z a-z 0-9 _ - = @ , . ;`.
+    IllegalCharacter(char),
+}
+
+impl std::fmt::Display for InvalidChannelName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => write!(f, "channel name is empty"),
+            Self::TooLong { length, max } => {
+                write!(
+                    f,
+                    "channel name has {length} characters, at most {max} are allowed"
+                )
+            }
+            Self::IllegalCharacter(c) => write!(
+                f,
+                "channel name contains {c:?}; allowed are A-Z a-z 0-9 _ - = @ , . ;"
+            ),
+        }
+    }
+}
+
+impl<'a> ChannelName<'a> {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`InvalidChannelName`] says what is wrong.
+    pub fn parse(name: &'a str, max_length: usize) -> Result<Self, InvalidChannelName> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"_-=@,.;".contains(&b);
+        let checked = name
+            .strip_prefix('#')
+            .filter(|_| name.starts_with(USER_PREFIX))
+            .unwrap_or(name);
+        if let Some(at) = checked.bytes().position(|b| !legal(b)) {
+            // Every byte before it is ASCII, so `at` is a character boundary.
+            let c = checked[at..].chars().next().unwrap_or('\0');
+            return Err(InvalidChannelName::IllegalCharacter(c));
+        }
+        if name.is_empty() || name == USER_PREFIX {
+            return Err(InvalidChannelName::Empty);
+        }
+        if name.len() > max_length {
+            return Err(InvalidChannelName::TooLong {
+                length: name.len(),
+                max: max_length,
+            });
+        }
+        Ok(Self {
+            name,
+            kind: ChannelKind::of(name),
+        })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.name
+    }
+
+    /// What the name says.
+    #[must_use]
+    pub fn kind(self) -> ChannelKind {
+        self.kind
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_decide_the_kind_and_are_anchored() {
+        use Access::{Presence, Private, Public, User};
+        for (name, access, encrypted, cache) in [
+            ("news", Public, false, false),
+            ("cache-news", Public, false, true),
+            ("private-a", Private, false, false),
+            ("private-cache-a", Private, false, true),
+            ("private-encrypted-a", Private, true, false),
+            ("private-encrypted-cache-a", Private, true, true),
+            ("presence-a", Presence, false, false),
+            ("presence-cache-a", Presence, false, true),
+            ("#server-to-user-7", User, false, false),
+            ("my-cache-x", Public, false, false),
+            ("x-private-y", Public, false, false),
+            ("privatex", Public, false, false),
+            ("cachex", Public, false, false),
+            ("Private-a", Public, false, false),
+            ("private-x-cache-y", Private, false, false),
+            ("presence-encrypted-cache-a", Presence, false, false),
+        ] {
+            assert_eq!(
+                ChannelKind::of(name),
+                ChannelKind {
+                    access,
+                    encrypted,
+                    cache
+                },
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_is_checked() {
+        assert!(ChannelName::parse("aZ09_-=@,.;", 200).is_ok());
+        assert!(ChannelName::parse(&"a".repeat(200), 200).is_ok());
+        assert_eq!(
+            ChannelName::parse(&"a".repeat(201), 200),
+            Err(InvalidChannelName::TooLong {
+                length: 201,
+                max: 200
+            })
+        );
+        assert_eq!(ChannelName::parse("", 200), Err(InvalidChannelName::Empty));
+        assert_eq!(
+            ChannelName::parse(USER_PREFIX, 200),
+            Err(InvalidChannelName::Empty)
+        );
+        for (name, c) in [
+            ("a b", ' '),
+            ("a:b", ':'),
+            ("a/b", '/'),
+            ("é", 'é'),
+            ("#x", '#'),
+            ("a#", '#'),
+        ] {
+            assert_eq!(
+                ChannelName::parse(name, 200),
+                Err(InvalidChannelName::IllegalCharacter(c)),
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! One message, encoded once and shared by all who receive it.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::CloseCode;
+
+/// A whole WebSocket frame, header included, ready for the socket. Cloning shares the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame(Bytes);
+
+/// RFC 6455 §5.2: final fragment, text.
+const FIN_TEXT: u8 = 0x81;
+const FIN_CLOSE: u8 = 0x88;
+const FIN_PING: u8 = 0x89;
+const FIN_PONG: u8 = 0x8a;
+
+/// RFC 6455 §5.5: a control frame carries at most this many bytes; two of a close frame's are its code.
+const CONTROL_BYTES_MAX: usize = 125;
+
+impl Frame {
+    /// A text frame with this payload.
+    #[must_use]
+    pub fn text(payload: &str) -> Self {
+        Self::build(payload.len(), |out| out.put_slice(payload.as_bytes()))
+    }
+
+    /// `{"event":…,"channel":…,"data":…}`.
+    ///
+    /// `event` and `data` are JSON tokens (quotes and escapes included); `channel` is a checked name and needs no escaping.
+    #[must_use]
+    pub fn event(event: &str, channel: &str, data: &str) -> Self {
+        const PARTS: usize = r#"{"event":,"channel":"","data":}"#.len();
+        Self::build(PARTS + event.len() + channel.len() + data.len(), |out| {
+            out.put_slice(br#"{"event":"#);
+            out.put_slice(event.as_bytes());
+            out.put_slice(br#","channel":""#);
+            out.put_slice(channel.as_bytes());
+            out.put_slice(br#"","data":"#);
+            out.put_slice(data.as_bytes());
+            out.put_u8(b'}');
+        })
+    }
+
+    /// A close frame. The reason is cut to what a control frame can carry.
+    #[must_use]
+    pub fn close(code: CloseCode, reason: &str) -> Self {
+        let mut end = reason.len().min(CONTROL_BYTES_MAX - 2);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut payload = Vec::with_capacity(2 + end);
+        payload.extend_from_slice(&code.number().to_be_bytes());
+        payload.extend_from_slice(&reason.as_bytes()[..end]);
+        Self::control(FIN_CLOSE, &payload)
+    }
+
+    /// A close frame without a code: the answer to one that had none.
+    #[must_use]
+    pub fn empty_close() -> Self {
+        Self::control(FIN_CLOSE, &[])
+    }
+
+    /// A ping control frame.
+    #[must_use]
+    pub fn ping() -> Self {
+        Self::control(FIN_PING, &[])
+    }
+
+    /// The answer to a ping control frame, echoing its payload (at most 125 bytes, as the parser guarantees).
+    #[must_use]
+    pub fn pong(payload: &[u8]) -> Self {
+        Self::control(FIN_PONG, &payload[..payload.len().min(CONTROL_BYTES_MAX)])
+    }
+
+    /// The bytes for the wire.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The payload without the WebSocket header.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        let header = match self.0[1] {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        &self.0[header..]
+    }
+
+    fn control(first: u8, payload: &[u8]) -> Self {
+        let mut out = BytesMut::with_capacity(2 + payload.len());
+        out.put_u8(first);
+        out.put_u8(u8::try_from(payload.len()).expect("callers cut control payloads to 125 bytes"));
+        out.put_slice(payload);
+        Self(out.freeze())
+    }
+
+    fn build(length: usize, write: impl FnOnce(&mut BytesMut)) -> Self {
+        let mut out = BytesMut::with_capacity(length + 10);
+        out.put_u8(FIN_TEXT);
+        match (u8::try_from(length), u16::try_from(length)) {
+            (Ok(short @ ..=125), _) => out.put_u8(short),
+            (_, Ok(medium)) => {
+                out.put_u8(126);
+                out.put_u16(medium);
+            }
+            _ => {
+                out.put_u8(127);
+                out.put_u64(length as u64);
+            }
+        }
+        let header = out.len();
+        write(&mut out);
+        debug_assert_eq!(
+            out.len() - header,
+            length,
+            "the header was written for another length"
+        );
+        Self(out.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_fits_every_length() {
+        for (length, header) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            let frame = Frame::text(&"x".repeat(length));
+            assert_eq!(frame.bytes().len(), header + length);
+            assert_eq!(frame.payload().len(), length);
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_json_object() {
+        let frame = Frame::event(r#""App\\Events\\Shipped""#, "orders", r#""{\"id\":42}""#);
+        assert_eq!(
+            frame.payload(),
+            br#"{"event":"App\\Events\\Shipped","channel":"orders","data":"{\"id\":42}"}"#
+        );
+    }
+
+    #[test]
+    fn a_long_close_reason_is_cut_between_characters() {
+        let frame = Frame::close(CloseCode::Reconnect, &"é".repeat(100));
+        assert_eq!(frame.payload().len(), 2 + 122);
+        assert!(std::str::from_utf8(&frame.payload()[2..]).is_ok());
+    }
+}

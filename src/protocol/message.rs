@@ -1,0 +1,425 @@
+//! The messages of the protocol: what clients say, parsed, and what the server says, encoded.
+
+use std::{borrow::Cow, fmt::Write};
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use super::{ErrorCode, Frame, SocketId, code::SubscriptionStatus};
+
+/// One message of a client.
+#[derive(Debug)]
+pub enum ClientMessage<'a> {
+    /// `pusher:ping`
+    Ping,
+    /// `pusher:pong`
+    Pong,
+    /// `pusher:subscribe`
+    Subscribe(Subscribe),
+    /// `pusher:unsubscribe`
+    Unsubscribe {
+        /// The channel to leave.
+        channel: String,
+    },
+    /// `pusher:signin`
+    Signin(Signin),
+    /// `client-…`
+    Event(ClientEvent<'a>),
+    /// A `pusher:` event that this server does not know; ignored.
+    Unknown,
+    /// An event that only a backend may publish.
+    Foreign {
+        /// Its name.
+        event: Cow<'a, str>,
+    },
+}
+
+/// The data of `pusher:subscribe`.
+#[derive(Debug, Deserialize)]
+pub struct Subscribe {
+    /// The channel's name, unchecked.
+    pub channel: String,
+    /// `key:signature`; pusher-js sends an empty string for public channels.
+    #[serde(default)]
+    pub auth: Option<String>,
+    /// The signed member, for presence channels; byte for byte as it was signed.
+    #[serde(default)]
+    pub channel_data: Option<String>,
+}
+
+/// The data of `pusher:signin`.
+#[derive(Debug, Deserialize)]
+pub struct Signin {
+    /// `key:signature`
+    pub auth: String,
+    /// The signed user; byte for byte as it was signed.
+    pub user_data: String,
+}
+
+/// A client's own event.
+#[derive(Debug)]
+pub struct ClientEvent<'a> {
+    /// `client-…`
+    pub event: Cow<'a, str>,
+    /// The channel's name, unchecked; `None` when it is missing or not a string.
+    pub channel: Option<Cow<'a, str>>,
+    /// Any JSON; `None` when absent or null.
+    pub data: Option<&'a RawValue>,
+}
+
+/// Why a text is no message. Displays as what to tell the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum MalformedMessage {
+    /// Not a JSON object with a string `event`.
+    Envelope,
+    /// The data of this event does not have the fields it needs.
+    Data {
+        /// The event's name.
+        event: &'static str,
+        /// What it needs.
+        needs: &'static str,
+    },
+}
+
+impl std::fmt::Display for MalformedMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Envelope => {
+                f.write_str("a message must be a JSON object with a string \"event\"")
+            }
+            Self::Data { event, needs } => write!(f, "{event} needs {needs}"),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    channel: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ChannelOnly {
+    channel: String,
+}
+
+impl<'a> ClientMessage<'a> {
+    /// Reads one text message.
+    ///
+    /// # Errors
+    /// [`MalformedMessage`]; the connection stays open.
+    pub fn parse(text: &'a str) -> Result<Self, MalformedMessage> {
+        // serde also reads structs from arrays; the protocol has only objects.
+        if !text.trim_start().starts_with('{') {
+            return Err(MalformedMessage::Envelope);
+        }
+        let envelope: Envelope<'a> =
+            serde_json::from_str(text).map_err(|_| MalformedMessage::Envelope)?;
+        Ok(match envelope.event.as_ref() {
+            "pusher:ping" => Self::Ping,
+            "pusher:pong" => Self::Pong,
+            "pusher:subscribe" => Self::Subscribe(data_of(
+                envelope.data,
+                "pusher:subscribe",
+                "data with a string \"channel\", and strings for \"auth\" and \"channel_data\" if given",
+            )?),
+            "pusher:unsubscribe" => {
+                let ChannelOnly { channel } = data_of(
+                    envelope.data,
+                    "pusher:unsubscribe",
+                    "data with a string \"channel\"",
+                )?;
+                Self::Unsubscribe { channel }
+            }
+            "pusher:signin" => Self::Signin(data_of(
+                envelope.data,
+                "pusher:signin",
+                "data with the strings \"auth\" and \"user_data\"",
+            )?),
+            event if event.starts_with("client-") => Self::Event(ClientEvent {
+                channel: envelope
+                    .channel
+                    .and_then(|raw| serde_json::from_str(raw.get()).ok()),
+                data: envelope.data,
+                event: envelope.event,
+            }),
+            event if event.starts_with("pusher:") => Self::Unknown,
+            _ => Self::Foreign {
+                event: envelope.event,
+            },
+        })
+    }
+}
+
+/// Reads a message's data, which may be an object or a JSON string that contains one.
+fn data_of<T: DeserializeOwned>(
+    data: Option<&RawValue>,
+    event: &'static str,
+    needs: &'static str,
+) -> Result<T, MalformedMessage> {
+    let malformed = || MalformedMessage::Data { event, needs };
+    let raw = data.ok_or_else(malformed)?.get();
+    let object = if raw.starts_with('"') {
+        Cow::Owned(serde_json::from_str::<String>(raw).map_err(|_| malformed())?)
+    } else {
+        Cow::Borrowed(raw)
+    };
+    if !object.trim_start().starts_with('{') {
+        return Err(malformed());
+    }
+    serde_json::from_str(&object).map_err(|_| malformed())
+}
+
+/// `text` as a JSON string token, quotes included.
+#[must_use]
+pub fn json_string(text: &str) -> String {
+    serde_json::to_string(text).expect("a string always serialises")
+}
+
+/// `pusher:connection_established`, the first frame of every connection.
+#[must_use]
+pub fn connection_established(id: SocketId, activity_timeout_s: u64) -> Frame {
+    Frame::text(&format!(
+        r#"{{"event":"pusher:connection_established","data":"{{\"socket_id\":\"{id}\",\"activity_timeout\":{activity_timeout_s}}}"}}"#
+    ))
+}
+
+/// `pusher:pong`
+#[must_use]
+pub fn pong() -> Frame {
+    Frame::text(r#"{"event":"pusher:pong","data":"{}"}"#)
+}
+
+/// `pusher:ping`
+#[must_use]
+pub fn ping() -> Frame {
+    Frame::text(r#"{"event":"pusher:ping","data":"{}"}"#)
+}
+
+/// `pusher:error`. Without a code where the protocol has none: `"code":null` would break pusher-js.
+#[must_use]
+pub fn error(code: Option<u16>, message: &str) -> Frame {
+    let code = code
+        .map(|code| format!(r#""code":{code},"#))
+        .unwrap_or_default();
+    let message = json_string(message);
+    Frame::text(&format!(
+        r#"{{"event":"pusher:error","data":{{{code}"message":{message}}}}}"#
+    ))
+}
+
+/// `pusher:error` for a refused client event.
+#[must_use]
+pub fn client_event_rejected(message: &str) -> Frame {
+    error(Some(ErrorCode::ClientEventRejected.number()), message)
+}
+
+/// `pusher:subscription_error`; `channel` may be any text.
+#[must_use]
+pub fn subscription_error(channel: &str, status: SubscriptionStatus, message: &str) -> Frame {
+    let data = format!(
+        r#"{{"type":"{}","error":{},"status":{}}}"#,
+        status.kind(),
+        json_string(message),
+        status.number()
+    );
+    Frame::text(&format!(
+        r#"{{"event":"pusher:subscription_error","channel":{},"data":{}}}"#,
+        json_string(channel),
+        json_string(&data)
+    ))
+}
+
+/// `pusher_internal:subscription_succeeded` of a channel without members.
+#[must_use]
+pub fn subscription_succeeded(channel: &str) -> Frame {
+    Frame::event(
+        r#""pusher_internal:subscription_succeeded""#,
+        channel,
+        r#""{}""#,
+    )
+}
+
+/// `pusher_internal:subscription_succeeded` of a presence channel. Members are (user id, user info as JSON).
+#[must_use]
+pub fn presence_succeeded<'a>(
+    channel: &str,
+    members: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+) -> Frame {
+    let mut ids = String::new();
+    let mut hash = String::new();
+    let mut count = 0_usize;
+    for (id, info) in members {
+        let comma = if count == 0 { "" } else { "," };
+        let id = json_string(id);
+        // Writing to a String cannot fail.
+        let _ = write!(ids, "{comma}{id}");
+        let _ = write!(hash, "{comma}{id}:{info}");
+        count += 1;
+    }
+    let data = format!(r#"{{"presence":{{"ids":[{ids}],"hash":{{{hash}}},"count":{count}}}}}"#);
+    Frame::event(
+        r#""pusher_internal:subscription_succeeded""#,
+        channel,
+        &json_string(&data),
+    )
+}
+
+/// `pusher_internal:member_added`; `info` is JSON.
+#[must_use]
+pub fn member_added(channel: &str, user_id: &str, info: &str) -> Frame {
+    let data = format!(
+        r#"{{"user_id":{},"user_info":{info}}}"#,
+        json_string(user_id)
+    );
+    Frame::event(
+        r#""pusher_internal:member_added""#,
+        channel,
+        &json_string(&data),
+    )
+}
+
+/// `pusher_internal:member_removed`
+#[must_use]
+pub fn member_removed(channel: &str, user_id: &str) -> Frame {
+    let data = format!(r#"{{"user_id":{}}}"#, json_string(user_id));
+    Frame::event(
+        r#""pusher_internal:member_removed""#,
+        channel,
+        &json_string(&data),
+    )
+}
+
+/// `pusher:cache_miss`
+#[must_use]
+pub fn cache_miss(channel: &str) -> Frame {
+    Frame::event(r#""pusher:cache_miss""#, channel, r#""{}""#)
+}
+
+/// `pusher:signin_success`, echoing `user_data` byte for byte.
+#[must_use]
+pub fn signin_success(user_data: &str) -> Frame {
+    let data = format!(r#"{{"user_data":{}}}"#, json_string(user_data));
+    Frame::text(&format!(
+        r#"{{"event":"pusher:signin_success","data":{}}}"#,
+        json_string(&data)
+    ))
+}
+
+/// A client's event as its channel's other subscribers get it: rebuilt, so that nothing else of the sender's passes.
+/// `data` is a JSON token; `user_id` is the sender's verified id on a presence channel.
+#[must_use]
+pub fn client_event(
+    event: &str,
+    channel: &str,
+    data: Option<&str>,
+    user_id: Option<&str>,
+) -> Frame {
+    let mut text = format!(r#"{{"event":{},"channel":"{channel}""#, json_string(event));
+    if let Some(data) = data {
+        let _ = write!(text, r#","data":{data}"#);
+    }
+    if let Some(user_id) = user_id {
+        let _ = write!(text, r#","user_id":{}"#, json_string(user_id));
+    }
+    text.push('}');
+    Frame::text(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(frame: &Frame) -> serde_json::Value {
+        serde_json::from_slice(frame.payload()).expect("every frame is JSON")
+    }
+
+    #[test]
+    fn messages_are_told_apart() {
+        let parse = |text| format!("{:?}", ClientMessage::parse(text));
+        for (text, starts) in [
+            (r#"{"event":"pusher:ping","data":{}}"#, "Ok(Ping"),
+            (r#" {"event":"pusher:ping"}"#, "Ok(Ping"),
+            (r#"{"event":"pusher:pong"}"#, "Ok(Pong"),
+            (
+                r#"{"event":"pusher:subscribe","data":{"auth":"","channel":"news"}}"#,
+                "Ok(Subscribe(",
+            ),
+            (
+                r#"{"event":"pusher:subscribe","data":"{\"channel\":\"news\"}"}"#,
+                "Ok(Subscribe(",
+            ),
+            (
+                r#"{"event":"pusher:subscribe","data":{"channel":"a","auth":null}}"#,
+                "Ok(Subscribe(",
+            ),
+            (
+                r#"{"event":"pusher:unsubscribe","data":{"channel":"news"}}"#,
+                "Ok(Unsubscribe",
+            ),
+            (
+                r#"{"event":"pusher:signin","data":{"auth":"","user_data":""}}"#,
+                "Ok(Signin(",
+            ),
+            (
+                r#"{"event":"client-x","channel":"private-a","data":1}"#,
+                "Ok(Event(",
+            ),
+            (r#"{"event":"pusher:future"}"#, "Ok(Unknown"),
+            (r#"{"event":"order.created"}"#, "Ok(Foreign"),
+            ("", "Err(Envelope"),
+            ("null", "Err(Envelope"),
+            ("[]", "Err(Envelope"),
+            (r#"["pusher:ping"]"#, "Err(Envelope"),
+            ("{}", "Err(Envelope"),
+            (r#"{"event":1}"#, "Err(Envelope"),
+            (r#"{"event":"pusher:ping"} x"#, "Err(Envelope"),
+            (r#"{"event":"pusher:subscribe"}"#, "Err(Data"),
+            (r#"{"event":"pusher:subscribe","data":{}}"#, "Err(Data"),
+            (
+                r#"{"event":"pusher:subscribe","data":["news"]}"#,
+                "Err(Data",
+            ),
+            (
+                r#"{"event":"pusher:subscribe","data":{"channel":7}}"#,
+                "Err(Data",
+            ),
+            (r#"{"event":"pusher:subscribe","data":"news"}"#, "Err(Data"),
+        ] {
+            assert!(parse(text).starts_with(starts), "{text}: {}", parse(text));
+        }
+    }
+
+    #[test]
+    fn an_error_never_has_a_null_code() {
+        assert_eq!(
+            error(None, "x").payload(),
+            br#"{"event":"pusher:error","data":{"message":"x"}}"#
+        );
+        assert_eq!(payload(&error(Some(4301), "x"))["data"]["code"], 4301);
+    }
+
+    #[test]
+    fn the_presence_hash_has_a_key_for_every_member() {
+        let members = [("7", r#"{"name":"Ann"}"#), ("a\"b", "null")];
+        let frame = payload(&presence_succeeded("presence-room", members.into_iter()));
+        let data: serde_json::Value =
+            serde_json::from_str(frame["data"].as_str().expect("data is a string")).expect("JSON");
+        assert_eq!(
+            data,
+            serde_json::json!({"presence": {"ids": ["7", "a\"b"], "hash": {"7": {"name": "Ann"}, "a\"b": null}, "count": 2}})
+        );
+    }
+
+    #[test]
+    fn signin_success_echoes_a_string() {
+        let frame = payload(&signin_success(r#"{"id":"7"}"#));
+        let data: serde_json::Value =
+            serde_json::from_str(frame["data"].as_str().expect("data is a string")).expect("JSON");
+        assert_eq!(data["user_data"], r#"{"id":"7"}"#);
+    }
+}

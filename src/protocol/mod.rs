@@ -1,0 +1,15 @@
+//! What is said on the wire, and nothing of how it gets there: no I/O, no clock, no shared state.
+
+pub mod channel;
+pub mod code;
+pub mod data;
+pub mod frame;
+pub mod message;
+pub mod signature;
+pub mod socket_id;
+
+pub use channel::{Access, ChannelKind, ChannelName, InvalidChannelName};
+pub use code::{CloseCode, ErrorCode};
+pub use data::EventData;
+pub use frame::Frame;
+pub use socket_id::SocketId;

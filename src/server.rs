@@ -1,0 +1,252 @@
+//! Binds both listeners, runs the workers, and brings everything to an orderly end.
+
+use std::{
+    io::{self, Write},
+    net::{IpAddr, SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_http::{HttpService, Request, h1};
+use actix_rt::time::{interval, sleep};
+use actix_server::{Server, ServerHandle};
+use actix_service::{fn_service, map_config};
+use actix_web::{App, HttpServer, dev::AppConfig, web};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tracing::{info, warn};
+
+use crate::{
+    admin,
+    api::{self, ApiSettings},
+    app::AppRegistry,
+    banner::banner,
+    config::{Config, Loaded},
+    connection::Worker,
+    engine::LocalEngine,
+    hub::{Hub, Shard, ShardSettings},
+    node::Node,
+    transport::websocket::Listener,
+};
+
+/// Connections that the kernel may hold for us while a storm of them arrives.
+const BACKLOG: u32 = 4096;
+/// What a client may need to answer a close frame, on top of the drain window; shards cut it off then.
+const CLOSE_GRACE: Duration = Duration::from_secs(3);
+/// How often a stopping server looks whether everyone has gone.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// How often expired state is forgotten.
+const ENGINE_SWEEP: Duration = Duration::from_secs(30);
+/// What HTTP replies may take after the clients have gone.
+const HTTP_GRACE_S: u64 = 5;
+
+/// Serves until a signal says stop.
+///
+/// # Errors
+/// When a listener can't be bound or a worker can't start.
+pub fn run(loaded: Loaded) -> io::Result<()> {
+    actix_rt::System::new().block_on(serve(&loaded))
+}
+
+async fn serve(loaded: &Loaded) -> io::Result<()> {
+    let config = &loaded.config;
+    let mut signals = Signals::listen()?;
+    let public = bind(config.server.host, config.server.port)?;
+    let operator = bind(config.admin.host, config.admin.port)?;
+    let (public_address, admin_address) = (public.local_addr()?, operator.local_addr()?);
+
+    let hub = Arc::new(Hub::new(config.server.workers));
+    let engine = Arc::new(LocalEngine::new(Arc::clone(&hub)));
+    let apps = AppRegistry::new(config.apps.clone());
+    let node = Arc::new(Node::new(apps, hub, engine, config.server.max_connections));
+
+    let clients = public_server(config, &node, public)?;
+    let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
+    let operators = admin_server(&node, operator)?;
+    let (operators_handle, operators) = (operators.handle(), actix_rt::spawn(operators));
+    let sweeper = actix_rt::spawn(sweep_engine(Arc::clone(&node)));
+
+    show(&banner(
+        config,
+        &loaded.understood,
+        public_address,
+        admin_address,
+    ))?;
+    signals.next().await;
+    info!("stopping; a second signal stops at once");
+    let stopped = tokio::select! {
+        () = drain(config, &node, &clients_handle) => true,
+        () = signals.next() => false,
+    };
+    if !stopped {
+        warn!("stopped at once, on a second signal");
+    }
+    sweeper.abort();
+    operators_handle.stop(false).await;
+    if !stopped {
+        clients_handle.stop(false).await;
+    }
+    for server in [clients, operators] {
+        server.await.map_err(io::Error::other)??;
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// Not ready; no new connections; every client told to reconnect; HTTP replies finished.
+async fn drain(config: &Config, node: &Node, clients: &ServerHandle) {
+    node.begin_drain();
+    clients.pause().await;
+    let window = config.server.drain_window;
+    node.hub.drain(window);
+    let deadline = Instant::now() + window + CLOSE_GRACE;
+    while node.hub.connections() > 0 && Instant::now() < deadline {
+        sleep(DRAIN_POLL).await;
+    }
+    clients.stop(true).await;
+}
+
+fn public_server(config: &Config, node: &Arc<Node>, socket: TcpListener) -> io::Result<Server> {
+    let (config, node, workers) = (config.clone(), Arc::clone(node), config.server.workers);
+    let builder = Server::build()
+        .workers(workers)
+        .disable_signals()
+        .shutdown_timeout(HTTP_GRACE_S);
+    let stopping = builder.graceful_shutdown_signal();
+    let server = builder.listen("public", socket, move || {
+        let listener = start_worker(&config, &node);
+        let node = web::Data::from(Arc::clone(&node));
+        let settings = web::Data::new(ApiSettings::of(&config));
+        let prefix = config.server.path_prefix.clone();
+        let app = App::new()
+            .app_data(node)
+            .app_data(settings)
+            .configure(move |routes| api::configure(routes, &prefix));
+        let stopping = stopping.clone();
+        HttpService::build()
+            // Ends idle keep-alive connections, which would hold up the stop.
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(config.server.keep_alive)
+            .client_request_timeout(config.server.request_timeout)
+            .tcp_nodelay(true)
+            .upgrade(fn_service(
+                move |(request, framed): (Request, actix_codec::Framed<TcpStream, h1::Codec>)| {
+                    let parts = framed.into_parts();
+                    listener.accept(&request, parts.io, parts.codec, parts.read_buf);
+                    async { Ok::<_, actix_web::Error>(()) }
+                },
+            ))
+            .finish(map_config(app, |()| AppConfig::default()))
+            .tcp()
+    })?;
+    Ok(server.run())
+}
+
+/// Sets up this thread's shard with its two tasks, which live as long as the thread.
+fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Listener> {
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    let settings = ShardSettings {
+        activity_timeout_ticks: seconds(config.websocket.activity_timeout),
+        pong_timeout_ticks: seconds(config.websocket.pong_timeout),
+    };
+    let shard = Shard::claim(&node.hub, settings).expect("the hub has a place for every worker");
+    tokio::task::spawn_local(Rc::clone(&shard).run());
+    tokio::task::spawn_local(sweep_shard(Rc::clone(&shard)));
+    let worker = Rc::new(Worker {
+        node: Arc::clone(node),
+        shard,
+        activity_timeout_s: config.websocket.activity_timeout.as_secs(),
+        require_protocol: config.websocket.require_protocol,
+    });
+    Rc::new(Listener::new(
+        worker,
+        config.server.path_prefix.clone(),
+        config.websocket.max_message_bytes,
+        config.websocket.max_outbox_bytes,
+    ))
+}
+
+fn admin_server(node: &Arc<Node>, socket: TcpListener) -> io::Result<actix_web::dev::Server> {
+    let node = web::Data::from(Arc::clone(node));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(node.clone())
+            .configure(admin::configure)
+    });
+    Ok(server
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(1)
+        .listen(socket)?
+        .run())
+}
+
+async fn sweep_shard(shard: Rc<Shard>) {
+    let mut seconds = interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        shard.sweep();
+    }
+}
+
+async fn sweep_engine(node: Arc<Node>) {
+    let mut times = interval(ENGINE_SWEEP);
+    loop {
+        times.tick().await;
+        node.engine().sweep(Instant::now());
+    }
+}
+
+fn bind(host: IpAddr, port: u16) -> io::Result<TcpListener> {
+    let address = SocketAddr::new(host, port);
+    let listen = || {
+        let socket = if host.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    listen().map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
+}
+
+fn show(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    // A closed stdout is no reason not to serve.
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// SIGTERM and SIGINT, whichever comes.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! How bytes get to a [`Connection`](crate::connection::Connection) and back.
+
+mod input;
+pub mod websocket;

@@ -1,0 +1,371 @@
+//! Takes client sockets over from actix-http and serves each with one small task.
+//!
+//! An idle client owns its socket, its registration and this task's few words; read buffers are the worker's.
+
+use std::{
+    cell::RefCell,
+    io,
+    net::Shutdown,
+    pin::Pin,
+    rc::Rc,
+    str,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use actix_http::{
+    HttpMessage, Request, Response, StatusCode,
+    body::BodySize,
+    h1,
+    header::{self, HeaderMap},
+    ws,
+};
+use actix_web::web;
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio_util::codec::Encoder;
+use tracing::debug;
+
+use super::input::{Input, Received, Violation};
+use crate::{
+    connection::{Admission, Connection, Opening, Refusal, Worker},
+    feed::Line,
+    hub::{End, Outbox, Subscriber},
+    protocol::{CloseCode, Frame, SocketId, message},
+};
+
+/// Bytes taken from a socket at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// What the WebSocket side of one worker needs.
+pub struct Listener {
+    worker: Rc<Worker>,
+    path_prefix: String,
+    max_message_bytes: usize,
+    max_outbox_bytes: usize,
+    /// Shared by all of the worker's clients: each uses it within one turn.
+    buffer: RefCell<BytesMut>,
+}
+
+#[derive(Default, Deserialize)]
+struct Parameters {
+    protocol: Option<String>,
+    client: Option<String>,
+    version: Option<String>,
+}
+
+impl Listener {
+    /// The WebSocket side of a worker.
+    #[must_use]
+    pub fn new(
+        worker: Rc<Worker>,
+        path_prefix: String,
+        max_message_bytes: usize,
+        max_outbox_bytes: usize,
+    ) -> Self {
+        Self {
+            worker,
+            path_prefix,
+            max_message_bytes,
+            max_outbox_bytes,
+            buffer: RefCell::default(),
+        }
+    }
+
+    /// Answers an upgrade request and serves the client from a task of its own, so that actix-http's is done with it.
+    pub fn accept(
+        self: &Rc<Self>,
+        request: &Request,
+        stream: TcpStream,
+        mut codec: h1::Codec,
+        received: BytesMut,
+    ) {
+        if let Err(error) = ws::verify_handshake(request.head()) {
+            tokio::task::spawn_local(refuse_upgrade(stream, error.into()));
+            return;
+        }
+        let mut head = BytesMut::new();
+        let response = ws::handshake_response(request.head()).finish().drop_body();
+        let item = h1::Message::Item((response, BodySize::None));
+        if codec.encode(item, &mut head).is_err() {
+            return;
+        }
+        let session = self.session(request, stream, &head.freeze(), received);
+        tokio::task::spawn_local(session);
+    }
+
+    fn session(
+        self: &Rc<Self>,
+        request: &Request,
+        stream: TcpStream,
+        head: &Bytes,
+        received: BytesMut,
+    ) -> Session {
+        let address = stream.peer_addr().ok();
+        let outbox = Outbox::bounded(stream, self.max_outbox_bytes);
+        let subscriber = Rc::new(Subscriber::new(SocketId::random(), outbox));
+        self.worker.shard.admit(&subscriber);
+        let parameters = web::Query::<Parameters>::from_query(request.uri().query().unwrap_or(""))
+            .map(web::Query::into_inner)
+            .unwrap_or_default();
+        let headers = request.headers();
+        let opening = Opening {
+            key: self.key_of(request.path()),
+            protocol: parameters.protocol.as_deref(),
+            origin: text(headers, &header::ORIGIN),
+            secure: text(headers, &header::X_FORWARDED_PROTO)
+                .and_then(|schemes| schemes.split(',').next())
+                .is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")),
+        };
+        let connection = match Admission::decide(&self.worker, &opening) {
+            Ok(admission) => {
+                let established =
+                    message::connection_established(subscriber.id, self.worker.activity_timeout_s);
+                subscriber
+                    .outbox
+                    .write(&[head, &established.bytes()[..]].concat().into());
+                let app = &admission.app.id;
+                debug!(app, socket_id = %subscriber.id, "connected");
+                self.worker.node.feed.emit(|| Line::Connected {
+                    app,
+                    socket_id: subscriber.id.to_string(),
+                    origin: opening.origin,
+                    address: address.map(|address| address.to_string()),
+                    client: parameters.client.as_deref(),
+                    version: parameters.version.as_deref(),
+                    protocol: admission.protocol,
+                });
+                Some(Connection::new(
+                    Rc::clone(&self.worker),
+                    admission,
+                    Rc::clone(&subscriber),
+                ))
+            }
+            Err(refusal) => {
+                self.refuse(&subscriber, head, &refusal);
+                None
+            }
+        };
+        let input = Input::beginning_with(received);
+        Session {
+            listener: Rc::clone(self),
+            subscriber,
+            connection,
+            input,
+            has_unread: true,
+            deaf: false,
+            shut: false,
+            client_closed: false,
+        }
+    }
+
+    fn refuse(&self, subscriber: &Subscriber, head: &Bytes, refusal: &Refusal) {
+        let Refusal {
+            code,
+            reason,
+            tell_in_message,
+        } = *refusal;
+        subscriber.outbox.write(head);
+        if tell_in_message {
+            subscriber
+                .outbox
+                .send(&message::error(Some(code.number()), reason));
+        }
+        subscriber.outbox.close(code, reason);
+        debug!(code = code.number(), "connection refused: {reason}");
+        self.worker.node.feed.emit(|| Line::Error {
+            app: None,
+            socket_id: Some(subscriber.id.to_string()),
+            code: Some(code.number()),
+            message: reason,
+        });
+    }
+
+    /// The app key in `[prefix]/app/{key}`.
+    fn key_of<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let path = path.strip_prefix(&*self.path_prefix).unwrap_or(path);
+        path.strip_prefix("/app/")
+            .filter(|key| !key.is_empty() && !key.contains('/'))
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Says by HTTP why the handshake failed, and hangs up.
+async fn refuse_upgrade(mut stream: TcpStream, response: Response<actix_http::body::BoxBody>) {
+    let status = response.status();
+    let (reason, extra) = match status {
+        StatusCode::UPGRADE_REQUIRED => (
+            "only WebSocket version 13 is supported",
+            "Sec-WebSocket-Version: 13\r\n",
+        ),
+        _ => (
+            "this is no valid WebSocket handshake (RFC 6455 section 4.2.1)",
+            "",
+        ),
+    };
+    let body = format!(r#"{{"error":"{reason}","code":{}}}"#, status.as_u16());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{extra}Connection: close\r\n\r\n",
+        body.len()
+    );
+    // The peer may have gone; there is nobody else to tell.
+    let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+/// One client's task.
+struct Session {
+    listener: Rc<Listener>,
+    subscriber: Rc<Subscriber>,
+    /// `None` for a client that was refused and only has to hear why.
+    connection: Option<Connection>,
+    input: Input,
+    /// Whether bytes that came with the handshake wait in `input`.
+    has_unread: bool,
+    /// After a violation the rest of the input means nothing; it is read away until the client has closed.
+    deaf: bool,
+    /// Whether the writing half was shut, so that a client that broke the rules sees the end.
+    shut: bool,
+    /// Whether the client's close frame came.
+    client_closed: bool,
+}
+
+impl Future for Session {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let subscriber = Rc::clone(&self.subscriber);
+        let outbox = &subscriber.outbox;
+        loop {
+            if self.has_unread {
+                self.has_unread = false;
+                let mut early = std::mem::take(&mut self.input.partial);
+                self.take(&mut early);
+                self.keep(&early);
+            }
+            outbox.poll_flush(cx);
+            if outbox.is_broken() || (self.client_closed && !outbox.is_waiting()) {
+                return Poll::Ready(());
+            }
+            if self.deaf && !self.shut && !outbox.is_waiting() {
+                self.shut = true;
+                // Fails only when the peer has gone, which the read below notices.
+                let _ = socket2::SockRef::from(outbox.stream()).shutdown(Shutdown::Write);
+            }
+            match outbox.stream().poll_read_ready(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => self.receive(),
+                Poll::Ready(Err(_)) => outbox.break_off("the socket could not be read"),
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let end = self.subscriber.outbox.end();
+        if let Some(mut connection) = self.connection.take() {
+            connection.close(end.unwrap_or(End {
+                code: None,
+                reason: "the client went away",
+            }));
+        }
+        self.listener.worker.shard.dismiss(&self.subscriber);
+    }
+}
+
+impl Session {
+    /// One read from the socket into the worker's buffer, and all frames in it.
+    fn receive(&mut self) {
+        let listener = Rc::clone(&self.listener);
+        let mut buffer = listener.buffer.take();
+        buffer.clear();
+        buffer.reserve(READ_BYTES);
+        let outbox = &self.subscriber.outbox;
+        match outbox.stream().try_read_buf(&mut buffer) {
+            Ok(0) => outbox.break_off("the client went away"),
+            Ok(_) if self.deaf => {}
+            Ok(_) => {
+                self.subscriber.heard(listener.worker.shard.tick());
+                if self.input.partial.is_empty() {
+                    self.take(&mut buffer);
+                    self.keep(&buffer);
+                } else {
+                    let mut partial = std::mem::take(&mut self.input.partial);
+                    partial.extend_from_slice(&buffer);
+                    self.take(&mut partial);
+                    if !partial.is_empty() {
+                        self.input.partial = partial;
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => outbox.break_off("the client went away"),
+        }
+        listener.buffer.replace(buffer);
+    }
+
+    /// Keeps the beginning of a frame, in memory of its own size.
+    fn keep(&mut self, rest: &[u8]) {
+        if !rest.is_empty() {
+            self.input.partial = BytesMut::from(rest);
+        }
+    }
+
+    fn take(&mut self, buffer: &mut BytesMut) {
+        while !self.deaf {
+            match self.input.next(buffer, self.listener.max_message_bytes) {
+                Ok(Some(received)) => self.on_received(received),
+                Ok(None) => return,
+                Err(violation) => self.violated(&violation),
+            }
+        }
+        buffer.clear();
+    }
+
+    fn on_received(&mut self, received: Received) {
+        let outbox = &self.subscriber.outbox;
+        match received {
+            Received::Close(code) => self.on_close(code),
+            _ if outbox.is_closing() => {}
+            Received::Ping(payload) => {
+                outbox.send(&Frame::pong(&payload));
+            }
+            Received::Pong => self.subscriber.answered_ping(),
+            Received::Text(payload) => match (str::from_utf8(&payload), &mut self.connection) {
+                (Ok(text), Some(connection)) => connection.on_message(text, Instant::now()),
+                (Ok(_), None) => {}
+                (Err(_), _) => self.violated(&Violation {
+                    code: CloseCode::InvalidUtf8,
+                    reason: "Text must be valid UTF-8.",
+                }),
+            },
+        }
+    }
+
+    /// The client says goodbye, or answers ours; either way the socket is done once the echo is out.
+    fn on_close(&mut self, code: Option<u16>) {
+        let code = code.map(CloseCode::Peer);
+        let echo = code.map_or_else(Frame::empty_close, |code| Frame::close(code, ""));
+        self.subscriber.outbox.close_with(
+            &echo,
+            End {
+                code,
+                reason: "closed by the client",
+            },
+        );
+        self.client_closed = true;
+        self.deaf = true;
+    }
+
+    fn violated(&mut self, violation: &Violation) {
+        self.subscriber
+            .outbox
+            .close(violation.code, violation.reason);
+        self.deaf = true;
+    }
+}
