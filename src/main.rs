@@ -21,6 +21,9 @@ const MISCONFIGURED: u8 = 2;
 /// Below this, a warning: every client is an open file.
 const OPEN_FILES_MIN: u64 = 4096;
 
+/// What the libraries say of a peer's mistakes and of their own start is not for the operator's log, unless asked for by name.
+const QUIET_LIBRARIES: &str = "actix_http=off,actix_server=warn,actix_web=warn";
+
 /// A broadcast server that speaks the Pusher protocol. Without a command it serves.
 #[derive(Parser)]
 #[command(name = "loudhailer", version, about)]
@@ -88,7 +91,8 @@ fn variables() -> BTreeMap<String, String> {
 }
 
 fn start_logging(log: &config::Log) {
-    let filter = EnvFilter::try_new(&log.level).expect("the configuration was checked");
+    let directives = format!("{QUIET_LIBRARIES},{}", log.level);
+    let filter = EnvFilter::try_new(directives).expect("the configuration was checked");
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);

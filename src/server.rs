@@ -22,7 +22,10 @@ use tracing::{info, warn};
 use crate::{
     admin,
     api::{self, ApiSettings},
-    app::AppRegistry,
+    app::{
+        AppRegistry,
+        store::{AppStore, StaticApps},
+    },
     banner::banner,
     config::{Config, Loaded},
     connection::Worker,
@@ -60,7 +63,8 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
 
     let hub = Arc::new(Hub::new(config.server.workers));
     let engine = Arc::new(LocalEngine::new(Arc::clone(&hub)));
-    let apps = AppRegistry::new(config.apps.clone());
+    let store = StaticApps::new(config.apps.clone());
+    let apps = AppRegistry::new(store.load().map_err(io::Error::other)?);
     let node = Arc::new(Node::new(apps, hub, engine, config.server.max_connections));
 
     let clients = public_server(config, &node, public)?;

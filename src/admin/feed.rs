@@ -3,7 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{Message, MessageStream, Session};
 use futures_util::StreamExt;
+use serde_json::json;
 
+use super::origin;
 use crate::{feed::Watcher, node::Node};
 
 pub(super) async fn stream(
@@ -11,6 +13,11 @@ pub(super) async fn stream(
     body: web::Payload,
     node: web::Data<Node>,
 ) -> actix_web::Result<HttpResponse> {
+    if origin::is_foreign(&request) {
+        let reason = "the feed is for this machine only, and not for web pages of other origins";
+        let body = json!({"error": reason, "code": 403});
+        return Ok(HttpResponse::Forbidden().json(body));
+    }
     let (response, session, messages) = actix_ws::handle(&request, body)?;
     let watcher = node.feed.watch();
     actix_web::rt::spawn(forward(watcher, session, messages));

@@ -2,6 +2,7 @@
 
 mod feed;
 mod health;
+mod origin;
 
 use actix_web::web;
 

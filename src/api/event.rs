@@ -335,7 +335,7 @@ mod tests {
             (with(r#","channels":[]"#), "channels is empty"),
             (
                 with(r#","channels":"c""#),
-                "invalid type: string \"c\", expected a sequence at line 1 column 49",
+                "invalid type: string \"c\", expected a sequence at line 1 column 51",
             ),
             (
                 with(r#","channels":["a","b","c","d"]"#),

@@ -28,7 +28,7 @@ use std::{
 };
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest, HttpResponse, ResponseError,
     http::Method,
     web::{self, Payload, ServiceConfig},
 };
@@ -40,7 +40,7 @@ use self::{
     route::{Endpoint, Target},
     signed::{Clock, SignedRequest},
 };
-use crate::{app::App, config::Config, node::Node};
+use crate::{app::App, config::Config, feed::Line, node::Node};
 
 /// What the API must know of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +69,34 @@ pub fn configure(config: &mut ServiceConfig, prefix: &str) {
     let prefix: Rc<str> = prefix.into();
     config.default_service(web::to(move |request: HttpRequest, body: Payload| {
         let prefix = Rc::clone(&prefix);
-        async move { answer(&request, body, &prefix).await }
+        async move {
+            let answer = answer(&request, body, &prefix).await;
+            if let Err(error) = &answer {
+                report(&request, &prefix, error);
+            }
+            answer
+        }
     }));
+}
+
+/// Shows a refused request to whoever watches.
+fn report(request: &HttpRequest, prefix: &str, error: &ApiError) {
+    let Ok(node) = data::<Node>(request) else {
+        return;
+    };
+    if !node.feed.is_watched() {
+        return;
+    }
+    let message = error.to_string();
+    node.feed.emit(|| Line::Error {
+        app: match Target::find(request.path(), prefix) {
+            Some(Target::App { id, .. }) => Some(id),
+            _ => None,
+        },
+        socket_id: None,
+        code: Some(error.status_code().as_u16()),
+        message: &message,
+    });
 }
 
 /// A request that was found to be signed, and what it takes to answer it.

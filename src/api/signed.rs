@@ -188,14 +188,25 @@ mod tests {
     use crate::app::Secret;
 
     const AUTH: &str = "auth_key=app-key-1&auth_timestamp=1700000000&auth_version=1.0";
-    const CLOCK: Clock = Clock { now_s: 1_700_000_000, tolerance_s: 600 };
+    const CLOCK: Clock = Clock {
+        now_s: 1_700_000_000,
+        tolerance_s: 600,
+    };
 
     fn app() -> App {
-        App { secret: Secret::new("app-secret-1"), ..App::for_test("app1", "app-key-1") }
+        App {
+            secret: Secret::new("app-secret-1"),
+            ..App::for_test("app1", "app-key-1")
+        }
     }
 
     fn verify(method: &str, path: &str, query: &str, body: &str) -> Result<(), ApiError> {
-        let request = SignedRequest { method, path, query, body: body.as_bytes() };
+        let request = SignedRequest {
+            method,
+            path,
+            query,
+            body: body.as_bytes(),
+        };
         request.verify(&app(), "/ws", CLOCK).map(|_| ())
     }
 
@@ -212,7 +223,11 @@ mod tests {
     fn passes(text: &str, path: &str, query: &str) {
         let signature = signature::sign(b"app-secret-1", &[text.as_bytes()]);
         let query = format!("{query}&auth_signature={signature}");
-        assert_eq!(refusal("GET", path, &query, ""), None, "{text:?} as {path}?{query}");
+        assert_eq!(
+            refusal("GET", path, &query, ""),
+            None,
+            "{text:?} as {path}?{query}"
+        );
     }
 
     #[track_caller]
@@ -220,7 +235,10 @@ mod tests {
         let signature = signature::sign(b"app-secret-1", &[text.as_bytes()]);
         let query = format!("{query}&auth_signature={signature}");
         let refused = refusal("GET", path, &query, "");
-        assert!(matches!(refused, Some(Unauthorized::Signature(_))), "{text:?} as {path}?{query}");
+        assert!(
+            matches!(refused, Some(Unauthorized::Signature(_))),
+            "{text:?} as {path}?{query}"
+        );
     }
 
     /// Every golden vector of the protocol reference that is a request: method, path, query, body, signature.
@@ -256,7 +274,10 @@ mod tests {
                 assert_eq!(refusal(method, path, &query, body), None, "{path}?{query}");
             }
             let flipped = format!("{AUTH}&{query}&auth_signature=f{}", &signature[1..]);
-            assert!(refusal(method, path, &flipped, body).is_some(), "{path}?{flipped}");
+            assert!(
+                refusal(method, path, &flipped, body).is_some(),
+                "{path}?{flipped}"
+            );
         }
     }
 
@@ -274,7 +295,10 @@ mod tests {
                     &auth_signature=da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c",
             body: br#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#,
         };
-        let then = Clock { now_s: 1_353_088_179, tolerance_s: 600 };
+        let then = Clock {
+            now_s: 1_353_088_179,
+            tolerance_s: 600,
+        };
         assert!(request.verify(&app, "", then).is_ok());
         assert!(request.verify(&app, "", CLOCK).is_err());
     }
@@ -286,7 +310,10 @@ mod tests {
         for (signed, sent) in [
             ("&info=a,b", "&info%5B0%5D=a&info%5B1%5D=b"),
             ("&info=a,b", "&info[]=a&info[]=b"),
-            ("&channels[]=b&channels[]=a", "&channels[]=b&channels%5B%5D=a"),
+            (
+                "&channels[]=b&channels[]=a",
+                "&channels[]=b&channels%5B%5D=a",
+            ),
             ("&x=a+b", "&x=a+b"),
             ("&x=a b", "&x=a+b"),
             ("&x=a b", "&x=a%20b"),
@@ -302,7 +329,11 @@ mod tests {
             ("/ws/apps/app1/channels", "/apps/app1/channels"),
         ] {
             passes(&text(signed, ""), sent, AUTH);
-            passes(&text(signed, "&i=a,b c"), sent, &format!("{AUTH}&i[]=a&i[]=b+c"));
+            passes(
+                &text(signed, "&i=a,b c"),
+                sent,
+                &format!("{AUTH}&i[]=a&i[]=b+c"),
+            );
         }
     }
 
@@ -320,7 +351,12 @@ mod tests {
         ] {
             fails(&text(path, signed), path, &format!("{AUTH}{sent}"));
         }
-        for signed in ["/apps/app1/channels/", "/apps/app2/channels", "/other/apps/app1/channels", "/ws"] {
+        for signed in [
+            "/apps/app1/channels/",
+            "/apps/app2/channels",
+            "/other/apps/app1/channels",
+            "/ws",
+        ] {
             fails(&text(signed, ""), path, AUTH);
         }
         fails(&format!("get\n{path}\n{AUTH}"), path, AUTH);
@@ -334,23 +370,60 @@ mod tests {
         for (old, new, expected) in [
             ("auth_key=app-key-1&", "", Unauthorized::Missing("auth_key")),
             ("app-key-1", "app-key-2", Unauthorized::Key),
-            ("&auth_version=1.0", "", Unauthorized::Missing("auth_version")),
+            (
+                "&auth_version=1.0",
+                "",
+                Unauthorized::Missing("auth_version"),
+            ),
             ("1.0", "1.1", Unauthorized::Version),
-            ("&auth_timestamp=1700000000", "", Unauthorized::Missing("auth_timestamp")),
+            (
+                "&auth_timestamp=1700000000",
+                "",
+                Unauthorized::Missing("auth_timestamp"),
+            ),
             ("1700000000", "soon", Unauthorized::Timestamp),
             ("1700000000", "-1", Unauthorized::Timestamp),
-            ("1700000000", "1700000601", Unauthorized::Clock { off_s: 601, tolerance_s: 600 }),
-            ("1700000000", "1699999399", Unauthorized::Clock { off_s: 601, tolerance_s: 600 }),
-            ("&body_md5=053d97b35951861fb2a956062b3a95dd", "", Unauthorized::Missing("body_md5")),
+            (
+                "1700000000",
+                "1700000601",
+                Unauthorized::Clock {
+                    off_s: 601,
+                    tolerance_s: 600,
+                },
+            ),
+            (
+                "1700000000",
+                "1699999399",
+                Unauthorized::Clock {
+                    off_s: 601,
+                    tolerance_s: 600,
+                },
+            ),
+            (
+                "&body_md5=053d97b35951861fb2a956062b3a95dd",
+                "",
+                Unauthorized::Missing("body_md5"),
+            ),
             ("053d97b3", "053d97b4", Unauthorized::BodyMd5),
             ("053d97b3", "053d97", Unauthorized::BodyMd5),
-            ("&auth_signature=00", "", Unauthorized::Missing("auth_signature")),
+            (
+                "&auth_signature=00",
+                "",
+                Unauthorized::Missing("auth_signature"),
+            ),
         ] {
-            assert_eq!(of(&good.replace(old, new)), Some(expected), "{old} -> {new}");
+            assert_eq!(
+                of(&good.replace(old, new)),
+                Some(expected),
+                "{old} -> {new}"
+            );
         }
         for edge in ["1700000600", "1699999400"] {
             let refused = of(&good.replace("1700000000", edge));
-            assert!(matches!(refused, Some(Unauthorized::Signature(_))), "{edge}: {refused:?}");
+            assert!(
+                matches!(refused, Some(Unauthorized::Signature(_))),
+                "{edge}: {refused:?}"
+            );
         }
         let signed = format!("{AUTH}&body_md5=053d97b35951861fb2a956062b3a95dd");
         let signed = format!("POST\n/apps/app1/events\n{signed}");
@@ -364,6 +437,9 @@ mod tests {
         let empty = md5("d41d8cd98f00b204e9800998ecf8427e");
         passes(&format!("GET\n{path}\n{empty}"), path, &empty);
         let other = md5("99914b932bd37a50b983c5e7c90ae93b");
-        assert_eq!(refusal("GET", path, &other, ""), Some(Unauthorized::BodyMd5));
+        assert_eq!(
+            refusal("GET", path, &other, ""),
+            Some(Unauthorized::BodyMd5)
+        );
     }
 }

@@ -38,22 +38,43 @@ fn node() -> Arc<Node> {
         cache_ttl: Duration::from_secs(1800),
         ..Limits::default()
     };
-    let enabled = App { secret: Secret::new(SECRET), limits, ..App::for_test("1", "key") };
-    let disabled = App { enabled: false, ..App { id: "2".into(), key: "key2".into(), ..enabled.clone() } };
+    let enabled = App {
+        secret: Secret::new(SECRET),
+        limits,
+        ..App::for_test("1", "key")
+    };
+    let disabled = App {
+        enabled: false,
+        ..App {
+            id: "2".into(),
+            key: "key2".into(),
+            ..enabled.clone()
+        }
+    };
     let hub = Arc::new(Hub::new(1));
     let engine = Arc::new(LocalEngine::new(Arc::clone(&hub)));
-    Arc::new(Node::new(AppRegistry::new(vec![enabled, disabled]), hub, engine, None))
+    Arc::new(Node::new(
+        AppRegistry::new(vec![enabled, disabled]),
+        hub,
+        engine,
+        None,
+    ))
 }
 
 /// Sends a request as it is.
 async fn send(node: &Arc<Node>, method: &str, target: &str, body: &[u8]) -> Answer {
     let app = WebApp::new()
         .app_data(web::Data::from(Arc::clone(node)))
-        .app_data(web::Data::new(ApiSettings { max_request_bytes: 500, timestamp_tolerance_s: 600 }))
+        .app_data(web::Data::new(ApiSettings {
+            max_request_bytes: 500,
+            timestamp_tolerance_s: 600,
+        }))
         .configure(|config| configure(config, "/ws"));
     let service = init_service(app).await;
     let method = Method::from_bytes(method.as_bytes()).expect(method);
-    let request = TestRequest::with_uri(target).method(method).set_payload(body.to_vec());
+    let request = TestRequest::with_uri(target)
+        .method(method)
+        .set_payload(body.to_vec());
     let response = call_service(&service, request.to_request()).await;
     let header = |name| {
         let value = response.headers().get(name)?;
@@ -62,22 +83,45 @@ async fn send(node: &Arc<Node>, method: &str, target: &str, body: &[u8]) -> Answ
     let (content_type, allow) = (header("content-type"), header("allow"));
     let status = response.status().as_u16();
     let body = to_bytes(response.into_body()).await.expect("a whole body");
-    Answer { status, content_type, allow, body: String::from_utf8_lossy(&body).into_owned() }
+    Answer {
+        status,
+        content_type,
+        allow,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    }
 }
 
 /// Signs a request for app 1 and sends it.
 async fn call(node: &Arc<Node>, method: &str, path: &str, query: &str, body: &str) -> Answer {
-    let key = if path.starts_with("/apps/2/") { "key2" } else { "key" };
+    let key = if path.starts_with("/apps/2/") {
+        "key2"
+    } else {
+        "key"
+    };
     let md5 = hex::encode(Md5::digest(body));
-    let mut parameters =
-        vec![format!("auth_key={key}"), format!("auth_timestamp={}", unix_now()), "auth_version=1.0".into()];
+    let mut parameters = vec![
+        format!("auth_key={key}"),
+        format!("auth_timestamp={}", unix_now()),
+        "auth_version=1.0".into(),
+    ];
     parameters.extend((!body.is_empty()).then(|| format!("body_md5={md5}")));
-    parameters.extend(query.split('&').filter(|pair| !pair.is_empty()).map(str::to_owned));
+    parameters.extend(
+        query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(str::to_owned),
+    );
     parameters.sort();
     let query = parameters.join("&");
     let text = format!("{method}\n{path}\n{query}");
     let signature = signature::sign(SECRET.as_bytes(), &[text.as_bytes()]);
-    send(node, method, &format!("{path}?{query}&auth_signature={signature}"), body.as_bytes()).await
+    send(
+        node,
+        method,
+        &format!("{path}?{query}&auth_signature={signature}"),
+        body.as_bytes(),
+    )
+    .await
 }
 
 async fn publish(node: &Arc<Node>, body: &str) -> Answer {
@@ -91,7 +135,11 @@ async fn get(node: &Arc<Node>, path: &str, query: &str) -> Answer {
 impl Answer {
     #[track_caller]
     fn is(&self, status: u16, body: &str) {
-        assert_eq!((self.status, self.body.as_str()), (status, body), "{self:?}");
+        assert_eq!(
+            (self.status, self.body.as_str()),
+            (status, body),
+            "{self:?}"
+        );
         assert_eq!(self.content_type.as_deref(), Some("application/json"));
     }
 
@@ -107,10 +155,22 @@ impl Answer {
 #[actix_web::test]
 async fn a_publish_is_answered_with_an_empty_object() {
     let node = node();
-    publish(&node, r#"{"name":"e","channels":["a","b"],"data":"{}"}"#).await.is(200, "{}");
-    call(&node, "POST", "/apps/1/events", "channel=a&data=d&name=e", "").await.is(200, "{}");
+    publish(&node, r#"{"name":"e","channels":["a","b"],"data":"{}"}"#)
+        .await
+        .is(200, "{}");
+    call(
+        &node,
+        "POST",
+        "/apps/1/events",
+        "channel=a&data=d&name=e",
+        "",
+    )
+    .await
+    .is(200, "{}");
     node.begin_drain();
-    publish(&node, r#"{"name":"e","channel":"a","data":""}"#).await.is(200, "{}");
+    publish(&node, r#"{"name":"e","channel":"a","data":""}"#)
+        .await
+        .is(200, "{}");
 }
 
 #[actix_web::test]
@@ -126,12 +186,21 @@ async fn a_publish_with_info_tells_of_each_channel() {
 async fn a_batch_reply_has_one_object_for_each_event() {
     let node = node();
     let batch = async |events: &str| {
-        call(&node, "POST", "/apps/1/batch_events", "", &format!(r#"{{"batch":[{events}]}}"#)).await
+        call(
+            &node,
+            "POST",
+            "/apps/1/batch_events",
+            "",
+            &format!(r#"{{"batch":[{events}]}}"#),
+        )
+        .await
     };
     let plain = r#"{"name":"e","channel":"a","data":""}"#;
     batch(plain).await.is(200, "{}");
     let asking = r#"{"name":"e","channel":"presence-a","data":"","info":"user_count"}"#;
-    batch(&format!("{plain},{asking}")).await.is(200, r#"{"batch":[{},{"user_count":0}]}"#);
+    batch(&format!("{plain},{asking}"))
+        .await
+        .is(200, r#"{"batch":[{},{"user_count":0}]}"#);
     let several = r#"{"name":"e","channels":["a","b"],"data":"","info":"subscription_count"}"#;
     batch(several).await.is(
         200,
@@ -143,28 +212,56 @@ async fn a_batch_reply_has_one_object_for_each_event() {
 async fn a_batch_with_one_wrong_event_publishes_none() {
     let node = node();
     let batch = async |events: &str| {
-        call(&node, "POST", "/apps/1/batch_events", "", &format!(r#"{{"batch":[{events}]}}"#)).await
+        call(
+            &node,
+            "POST",
+            "/apps/1/batch_events",
+            "",
+            &format!(r#"{{"batch":[{events}]}}"#),
+        )
+        .await
     };
     let good = r#"{"name":"e","channel":"cache-a","data":"kept"}"#;
     let long = r#"{"name":"e","channel":"a","data":"123456789012345678901"}"#;
     batch(&format!("{good},{long}"))
         .await
         .is_error(413, "batch[1]: data has 21 bytes, at most 20 are allowed");
-    batch(&format!(r#"{good},{{"name":"e"}}"#)).await.is_error(400, "batch[1]: missing field `data`");
-    batch("").await.is_error(400, "batch has 0 events, 1 to 2 are allowed");
-    batch(&[good; 3].join(",")).await.is_error(400, "batch has 3 events, 1 to 2 are allowed");
-    get(&node, "channels/cache-a", "info=cache").await.is(200, r#"{"occupied":false,"cache":null}"#);
+    batch(&format!(r#"{good},{{"name":"e"}}"#))
+        .await
+        .is_error(400, "batch[1]: missing field `data`");
+    batch("")
+        .await
+        .is_error(400, "batch has 0 events, 1 to 2 are allowed");
+    batch(&[good; 3].join(","))
+        .await
+        .is_error(400, "batch has 3 events, 1 to 2 are allowed");
+    get(&node, "channels/cache-a", "info=cache")
+        .await
+        .is(200, r#"{"occupied":false,"cache":null}"#);
 }
 
 #[actix_web::test]
 async fn the_cached_event_is_shown_as_it_was_published() {
     let node = node();
-    publish(&node, r#"{"name":"e","channel":"cache-a","data":"{\"id\":42}"}"#).await.is(200, "{}");
+    publish(
+        &node,
+        r#"{"name":"e","channel":"cache-a","data":"{\"id\":42}"}"#,
+    )
+    .await
+    .is(200, "{}");
     let shown = get(&node, "channels/cache-a", "info=cache").await;
-    let seconds = shown.body.trim_end_matches("}}").rsplit(':').next().map(str::to_owned);
-    let ttl: u64 = seconds.and_then(|ttl| ttl.parse().ok()).expect("a number of seconds");
+    let seconds = shown
+        .body
+        .trim_end_matches("}}")
+        .rsplit(':')
+        .next()
+        .map(str::to_owned);
+    let ttl: u64 = seconds
+        .and_then(|ttl| ttl.parse().ok())
+        .expect("a number of seconds");
     assert!((1790..=1800).contains(&ttl), "{ttl}");
-    let expected = format!(r#"{{"occupied":false,"cache":{{"data":"{{\"id\":42}}","ttl":{ttl}}}}}"#);
+    let expected =
+        format!(r#"{{"occupied":false,"cache":{{"data":"{{\"id\":42}}","ttl":{ttl}}}}}"#);
     shown.is(200, &expected);
 }
 
@@ -172,10 +269,14 @@ async fn the_cached_event_is_shown_as_it_was_published() {
 async fn the_legacy_endpoint_takes_any_text_and_answers_202() {
     let node = node();
     let path = "/apps/1/channels/cache-a/events";
-    call(&node, "POST", path, "name=e&socket_id=1.2", "not \"JSON\"").await.is(202, "{}");
+    call(&node, "POST", path, "name=e&socket_id=1.2", "not \"JSON\"")
+        .await
+        .is(202, "{}");
     let shown = get(&node, "channels/cache-a", "info=cache").await;
     assert!(shown.body.contains(r#""data":"not \"JSON\"""#), "{shown:?}");
-    call(&node, "POST", path, "", "d").await.is_error(400, "missing field `name`");
+    call(&node, "POST", path, "", "d")
+        .await
+        .is_error(400, "missing field `name`");
     call(&node, "POST", path, "name=e&socket_id=x", "d")
         .await
         .is_error(400, "socket_id is not of the form 123.456");
@@ -189,21 +290,43 @@ async fn channels_are_described_as_far_as_it_applies() {
     let node = node();
     for (path, query, body) in [
         ("channels", "", r#"{"channels":{}}"#),
-        ("channels", "filter_by_prefix=presence-&info=user_count", r#"{"channels":{}}"#),
+        (
+            "channels",
+            "filter_by_prefix=presence-&info=user_count",
+            r#"{"channels":{}}"#,
+        ),
         ("channels", "info=subscription_count", r#"{"channels":{}}"#),
         ("channels/a", "", r#"{"occupied":false}"#),
-        ("channels/%70resence-a", "info=user_count", r#"{"occupied":false,"user_count":0}"#),
+        (
+            "channels/%70resence-a",
+            "info=user_count",
+            r#"{"occupied":false,"user_count":0}"#,
+        ),
         ("channels/%23server-to-user-7", "", r#"{"occupied":false}"#),
-        ("channels/a", "info=subscription_count", r#"{"occupied":false,"subscription_count":0}"#),
+        (
+            "channels/a",
+            "info=subscription_count",
+            r#"{"occupied":false,"subscription_count":0}"#,
+        ),
         ("channels/presence-a/users", "", r#"{"users":[]}"#),
-        ("channels/a/stats", "", r#"{"occupied":false,"connection_count":0}"#),
-        ("channels/presence-a/stats", "", r#"{"occupied":false,"user_count":0,"connection_count":0}"#),
+        (
+            "channels/a/stats",
+            "",
+            r#"{"occupied":false,"connection_count":0}"#,
+        ),
+        (
+            "channels/presence-a/stats",
+            "",
+            r#"{"occupied":false,"user_count":0,"connection_count":0}"#,
+        ),
         ("connections", "", r#"{"connections":0}"#),
     ] {
         get(&node, path, query).await.is(200, body);
     }
     let terminated = "/apps/1/users/a%20b/terminate_connections";
-    call(&node, "POST", terminated, "", "{}").await.is(200, "{}");
+    call(&node, "POST", terminated, "", "{}")
+        .await
+        .is(200, "{}");
     call(&node, "POST", terminated, "", "").await.is(200, "{}");
 }
 
@@ -213,19 +336,50 @@ async fn what_does_not_apply_is_refused() {
     let unfiltered = "user_count needs a filter_by_prefix that begins with presence-: other channels have no users";
     for (path, query, message) in [
         ("channels", "info=user_count", unfiltered),
-        ("channels", "filter_by_prefix=pres&info=user_count", unfiltered),
-        ("channels", "info=cache", r#"info asks for "cache"; what can be asked for is user_count, subscription_count"#),
-        ("channels/a", "info=user_count", "only presence channels have users"),
-        ("channels/a", "info=cache", "only cache channels have a cached event"),
-        ("channels/a", "info=x", r#"info asks for "x"; what can be asked for is user_count, subscription_count, cache"#),
-        ("channels/a%20b", "", "channel name contains ' '; allowed are A-Z a-z 0-9 _ - = @ , . ;"),
+        (
+            "channels",
+            "filter_by_prefix=pres&info=user_count",
+            unfiltered,
+        ),
+        (
+            "channels",
+            "info=cache",
+            r#"info asks for "cache"; what can be asked for is user_count, subscription_count"#,
+        ),
+        (
+            "channels/a",
+            "info=user_count",
+            "only presence channels have users",
+        ),
+        (
+            "channels/a",
+            "info=cache",
+            "only cache channels have a cached event",
+        ),
+        (
+            "channels/a",
+            "info=x",
+            r#"info asks for "x"; what can be asked for is user_count, subscription_count, cache"#,
+        ),
+        (
+            "channels/a%20b",
+            "",
+            "channel name contains ' '; allowed are A-Z a-z 0-9 _ - = @ , . ;",
+        ),
         ("channels/", "", "channel name is empty"),
         ("channels/%ff", "", "the path is not UTF-8"),
         ("channels/a/users", "", "only presence channels have users"),
     ] {
         get(&node, path, query).await.is_error(400, message);
     }
-    let nobody = call(&node, "POST", "/apps/1/users//terminate_connections", "", "").await;
+    let nobody = call(
+        &node,
+        "POST",
+        "/apps/1/users//terminate_connections",
+        "",
+        "",
+    )
+    .await;
     nobody.is_error(400, "the user id is empty");
 }
 
@@ -233,17 +387,33 @@ async fn what_does_not_apply_is_refused() {
 async fn a_bad_body_is_refused_with_what_is_wrong() {
     let node = node();
     for (body, status, message) in [
-        ("{", 400, "the body is not JSON: EOF while parsing an object at line 1 column 1"),
-        (r#"{"name":"e","channel":"a","data":"\ud800"}"#, 400, "data has half of a surrogate pair"),
-        (r#"{"name":1}"#, 400, "invalid type: integer `1`, expected a string at line 1 column 9"),
-        (r#"{"name":"e","channel":"a","data":"123456789012345678901"}"#, 413, "data has 21 bytes, at most 20 are allowed"),
+        (
+            "{",
+            400,
+            "the body is not JSON: EOF while parsing an object at line 1 column 1",
+        ),
+        (
+            r#"{"name":"e","channel":"a","data":"\ud800"}"#,
+            400,
+            "data has half of a surrogate pair",
+        ),
+        (
+            r#"{"name":1}"#,
+            400,
+            "invalid type: integer `1`, expected a string at line 1 column 9",
+        ),
+        (
+            r#"{"name":"e","channel":"a","data":"123456789012345678901"}"#,
+            413,
+            "data has 21 bytes, at most 20 are allowed",
+        ),
     ] {
         publish(&node, body).await.is_error(status, message);
     }
     let batch = call(&node, "POST", "/apps/1/batch_events", "", "{}").await;
     batch.is_error(400, "missing field `batch` at line 1 column 2");
     let long = send(&node, "POST", "/apps/1/events", &[b'x'; 501]).await;
-    long.is_error(413, "the body has more than 500 bytes, the most that are allowed");
+    long.is_error(413, "the body has 501 bytes, at most 500 are allowed");
 }
 
 #[actix_web::test]
@@ -251,11 +421,19 @@ async fn refusals_have_their_status() {
     let node = node();
     let call = async |method: &str, path: &str| call(&node, method, path, "", "").await;
     for path in ["/", "/apps/1", "/apps/1/other", "/app/key"] {
-        call("GET", path).await.is_error(404, "there is nothing at this path");
+        call("GET", path)
+            .await
+            .is_error(404, "there is nothing at this path");
     }
-    call("GET", "/apps/9/channels").await.is_error(404, "no app has this id");
-    call("GET", "/apps/2/channels").await.is_error(403, "the app is disabled");
-    call("GET", "/apps/1/events").await.is_error(405, "this path takes POST, OPTIONS");
+    call("GET", "/apps/9/channels")
+        .await
+        .is_error(404, "no app has this id");
+    call("GET", "/apps/2/channels")
+        .await
+        .is_error(403, "the app is disabled");
+    call("GET", "/apps/1/events")
+        .await
+        .is_error(405, "this path takes POST, OPTIONS");
     let wrong = call("PUT", "/apps/1/channels").await;
     wrong.is_error(405, "this path takes GET, HEAD, OPTIONS");
     assert_eq!(wrong.allow.as_deref(), Some("GET, HEAD, OPTIONS"));
@@ -269,9 +447,16 @@ async fn refusals_have_their_status() {
 async fn the_prefix_leads_to_the_same_places() {
     let node = node();
     for path in ["/up", "/ws/up"] {
-        send(&node, "GET", path, b"").await.is(200, r#"{"ok":true}"#);
+        send(&node, "GET", path, b"")
+            .await
+            .is(200, r#"{"ok":true}"#);
     }
-    call(&node, "GET", "/ws/apps/1/channels", "", "").await.is(200, r#"{"channels":{}}"#);
+    call(&node, "GET", "/ws/apps/1/channels", "", "")
+        .await
+        .is(200, r#"{"channels":{}}"#);
     let options = send(&node, "OPTIONS", "/ws/apps/1/events", b"").await;
-    assert_eq!((options.status, options.allow.as_deref()), (204, Some("POST, OPTIONS")));
+    assert_eq!(
+        (options.status, options.allow.as_deref()),
+        (204, Some("POST, OPTIONS"))
+    );
 }

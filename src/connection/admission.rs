@@ -37,8 +37,10 @@ pub struct Admission {
 }
 
 /// Why a client is not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Refusal {
+    /// The app, if the key named one.
+    pub app: Option<Arc<App>>,
     /// The close code.
     pub code: CloseCode,
     /// For people.
@@ -58,21 +60,21 @@ impl Admission {
                 .ok()
                 .filter(|version| PROTOCOLS.contains(version))
         });
+        let found = opening.key.and_then(|key| worker.node.apps.by_key(key));
         let refuse = |code, reason| Refusal {
+            app: found.clone(),
             code,
             reason,
             tell_in_message: protocol.flatten() == Some(*PROTOCOLS.start()),
         };
-        let key = opening.key.ok_or_else(|| {
-            refuse(
+        if opening.key.is_none() {
+            return Err(refuse(
                 CloseCode::PathNotFound,
                 "Path not found; connect to /app/{key}.",
-            )
-        })?;
-        let app = worker
-            .node
-            .apps
-            .by_key(key)
+            ));
+        }
+        let app = found
+            .clone()
             .ok_or_else(|| refuse(CloseCode::AppNotFound, "No app has this key."))?;
         if !app.enabled {
             return Err(refuse(CloseCode::AppDisabled, "This app is disabled."));

@@ -148,10 +148,13 @@ impl Connection {
     fn member(&self, channel_data: Option<&str>) -> Result<Member, SubscribeError> {
         match (channel_data.filter(|data| !data.is_empty()), &self.user) {
             (Some(data), _) => parse_member(data, &self.app.limits),
-            (None, Some(user)) => Ok(Member {
-                user_id: user.id.clone(),
-                user_info: user.info.clone(),
-            }),
+            (None, Some(user)) => {
+                let member = Member {
+                    user_id: user.id.clone(),
+                    user_info: user.info.clone(),
+                };
+                within_limits(member, &self.app.limits)
+            }
             (None, None) => Err(SubscribeError::Member(
                 "a presence channel needs channel_data with a user_id, or a sign-in".to_owned(),
             )),
@@ -167,23 +170,31 @@ fn parse_member(channel_data: &str, limits: &Limits) -> Result<Member, Subscribe
     let Some(user_id) = canonical_id(data.user_id.get()) else {
         return invalid("user_id must be a non-empty string or an integer".to_owned());
     };
-    let (length, max) = (user_id.chars().count(), limits.max_presence_user_id_length);
-    if length > max {
-        return invalid(format!(
-            "user_id has {length} characters, at most {max} are allowed"
-        ));
-    }
     let user_info = data.user_info.map_or("null", RawValue::get);
-    let (bytes, max) = (user_info.len(), limits.max_presence_user_info_bytes);
-    if bytes > max {
-        return invalid(format!(
-            "user_info has {bytes} bytes, at most {max} are allowed"
-        ));
-    }
-    Ok(Member {
+    let member = Member {
         user_id: user_id.into(),
         user_info: user_info.into(),
-    })
+    };
+    within_limits(member, limits)
+}
+
+fn within_limits(member: Member, limits: &Limits) -> Result<Member, SubscribeError> {
+    let (length, max) = (
+        member.user_id.chars().count(),
+        limits.max_presence_user_id_length,
+    );
+    if length > max {
+        return Err(SubscribeError::Member(format!(
+            "user_id has {length} characters, at most {max} are allowed"
+        )));
+    }
+    let (bytes, max) = (member.user_info.len(), limits.max_presence_user_info_bytes);
+    if bytes > max {
+        return Err(SubscribeError::Member(format!(
+            "user_info has {bytes} bytes, at most {max} are allowed"
+        )));
+    }
+    Ok(member)
 }
 
 /// A string as it is, an integer as its digits.

@@ -16,7 +16,7 @@ use super::ChannelId;
 use crate::protocol::{Frame, SocketId};
 
 /// Deliveries that may wait for one shard before publishers are told to try again. At the floor's 8.5 µs a send
-/// (design figures), a channel of 1,000 subscribers works this off in about a minute, merged writes in a second.
+/// (docs/adr/0002), a channel of 1,000 subscribers works this off in about a minute, merged writes in a second.
 const WAITING_MAX: usize = 8192;
 /// Frame bytes that may wait for one shard.
 const WAITING_BYTES_MAX: usize = 64 << 20;

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Socket writes between two yields, so that accepts, pings and API calls breathe during a large fan-out: at the floor's
-/// 8.5 µs a send (design figures) the thread is back within 9 ms.
+/// 8.5 µs a send (docs/adr/0002) the thread is back within 9 ms.
 const WRITES_BEFORE_YIELD: usize = 1000;
 /// Frame bytes that are merged into one write. Larger than any event, small beside a socket's kernel buffer.
 const MERGED_BYTES_MAX: usize = 128 << 10;
@@ -304,6 +304,9 @@ impl Shard {
                 yield_now().await;
             }
             for seat in seats {
+                if at > 0 && selective && !self.is_current(run[0].channel, seat) {
+                    continue;
+                }
                 let outbox = &seat.subscriber.outbox;
                 if !selective || run.iter().all(|delivery| seat.wants(delivery)) {
                     if outbox.write(&merged) {
@@ -359,6 +362,17 @@ impl Shard {
         let channels = self.channels.borrow();
         let local = channels.get(&channel)?;
         Some(Rc::clone(&local.seats.borrow()))
+    }
+
+    /// Whether the seat is still taken as it was: a client that left and came back during a yield has a newer snapshot.
+    fn is_current(&self, channel: ChannelId, seat: &Seat) -> bool {
+        let subscriptions = seat.subscriber.subscriptions.borrow();
+        let mut theirs = subscriptions.iter();
+        theirs
+            .find(|subscription| subscription.local.channel.id == channel)
+            .is_some_and(|subscription| {
+                subscription.local.seats.borrow()[subscription.seat].since == seat.since
+            })
     }
 
     fn terminate(&self, app_id: Arc<str>, user_id: Arc<str>) {

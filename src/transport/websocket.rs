@@ -162,6 +162,7 @@ impl Listener {
 
     fn refuse(&self, subscriber: &Subscriber, head: &Bytes, refusal: &Refusal) {
         let Refusal {
+            ref app,
             code,
             reason,
             tell_in_message,
@@ -175,7 +176,7 @@ impl Listener {
         subscriber.outbox.close(code, reason);
         debug!(code = code.number(), "connection refused: {reason}");
         self.worker.node.feed.emit(|| Line::Error {
-            app: None,
+            app: app.as_ref().map(|app| &*app.id),
             socket_id: Some(subscriber.id.to_string()),
             code: Some(code.number()),
             message: reason,
