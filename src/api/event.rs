@@ -375,7 +375,7 @@ mod tests {
             ),
             (
                 with(r#","name":"f""#),
-                "duplicate field `name` at line 1 column 42",
+                "duplicate field `name` at line 1 column 43",
             ),
             (
                 "[]".to_owned(),

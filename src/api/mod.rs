@@ -3,8 +3,7 @@
 //! Owns the wire form of requests and replies, and which status a mistake gets. Knows nothing of sockets: it hands checked
 //! values to the node and has its answer at once; only the arrival of a body is waited for.
 //!
-//! Routes are matched by hand (`route`): the router's patterns cost a tenth of a whole publish, and paths must be seen as they
-//! stand on the request line, because that is what was signed.
+//! Routes are matched by hand (`route`): paths must be seen as they stand on the request line, because that is what was signed.
 
 mod attributes;
 mod body;
@@ -113,6 +112,9 @@ async fn answer(
     body: Payload,
     prefix: &str,
 ) -> Result<HttpResponse, ApiError> {
+    let settings = data::<ApiSettings>(request)?;
+    // Before any refusal, so that the connection is left where the next request begins.
+    let body = body::read(request, body, settings.max_request_bytes).await?;
     let target = Target::find(request.path(), prefix).ok_or(ApiError::NoSuchPath)?;
     let methods = target.methods();
     if request.method() == Method::OPTIONS {
@@ -126,8 +128,6 @@ async fn answer(
     };
     let node = data::<Node>(request)?;
     let app = node.apps.by_id(&decoded(id)?).ok_or(ApiError::NoSuchApp)?;
-    let settings = data::<ApiSettings>(request)?;
-    let body = body::read(request, body, settings.max_request_bytes).await?;
     let method = request.method().as_str();
     let signed = SignedRequest {
         method,

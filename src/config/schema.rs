@@ -80,7 +80,7 @@ pub(super) const KEYS: [Key; 38] = [
     key("websocket", "max_message_bytes", COUNT),
     key("websocket", "max_outbox_bytes", COUNT),
     key("websocket", "require_protocol", Kind::Switch),
-    key("api", "timestamp_tolerance_s", SECONDS),
+    key("api", "timestamp_tolerance_s", COUNT),
     key("admin", "host", Kind::Text),
     key("admin", "port", PORT),
     key("log", "level", Kind::Text),

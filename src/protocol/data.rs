@@ -13,16 +13,16 @@ pub struct EventData<'a> {
     bytes: usize,
 }
 
-/// A string with half of a surrogate pair, which is no text.
+/// Half of a pair of `\u` escapes without the other half: no text at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotText;
+pub struct LoneSurrogate;
 
 impl<'a> EventData<'a> {
     /// Takes a string token as it is, byte for byte; other JSON becomes a string that contains it.
     ///
     /// # Errors
-    /// [`NotText`] when an escape stands for no character.
-    pub fn of(raw: &'a RawValue) -> Result<Self, NotText> {
+    /// [`LoneSurrogate`] when an escape stands for no character.
+    pub fn of(raw: &'a RawValue) -> Result<Self, LoneSurrogate> {
         let token = raw.get();
         if !token.starts_with('"') {
             return Ok(Self {
@@ -31,7 +31,7 @@ impl<'a> EventData<'a> {
             });
         }
         Ok(Self {
-            bytes: text_bytes(token)?,
+            bytes: size_of_token(token)?,
             token: Cow::Borrowed(token),
         })
     }
@@ -43,6 +43,12 @@ impl<'a> EventData<'a> {
             token: Cow::Owned(json_string(text)),
             bytes: text.len(),
         }
+    }
+
+    /// As [`EventData::token`], for longer than this lasts.
+    #[must_use]
+    pub fn into_token(self) -> Cow<'a, str> {
+        self.token
     }
 
     /// The JSON string token, quotes included.
@@ -64,21 +70,39 @@ impl<'a> EventData<'a> {
     }
 }
 
-/// The decoded length of a valid JSON string token.
-fn text_bytes(token: &str) -> Result<usize, NotText> {
-    let inner = &token.as_bytes()[1..token.len() - 1];
-    let mut escapes = 0;
-    let mut at = 0;
-    while let Some(next) = inner[at..].iter().position(|b| *b == b'\\') {
-        if inner.get(at + next + 1) == Some(&b'u') {
-            return serde_json::from_str::<String>(token)
-                .map(|text| text.len())
-                .map_err(|_| NotText);
-        }
-        escapes += 1;
-        at += next + 2;
+/// How many bytes of UTF-8 a string token stands for. The JSON reader has checked all of it but the surrogates.
+fn size_of_token(token: &str) -> Result<usize, LoneSurrogate> {
+    let mut rest = &token.as_bytes()[1..token.len() - 1];
+    let mut size = 0;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let (bytes, length) = size_of_escape(&rest[at..])?;
+        size += at + bytes;
+        rest = &rest[at + length..];
     }
-    Ok(inner.len() - escapes)
+    Ok(size + rest.len())
+}
+
+/// What the escape at the beginning stands for, in bytes, and how long it is.
+fn size_of_escape(text: &[u8]) -> Result<(usize, usize), LoneSurrogate> {
+    let Some(unit) = code_unit(text) else {
+        return Ok((1, 2));
+    };
+    match unit {
+        0..=0x7f => Ok((1, 6)),
+        0x80..=0x7ff => Ok((2, 6)),
+        0xd800..=0xdbff => match code_unit(&text[6..]) {
+            Some(0xdc00..=0xdfff) => Ok((4, 12)),
+            _ => Err(LoneSurrogate),
+        },
+        0xdc00..=0xdfff => Err(LoneSurrogate),
+        _ => Ok((3, 6)),
+    }
+}
+
+/// The number of the `\uXXXX` that the text begins with.
+fn code_unit(text: &[u8]) -> Option<u16> {
+    let digits = text.strip_prefix(br"\u")?.get(..4)?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 #[cfg(test)]
@@ -120,7 +144,33 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_no_text() {
-        assert_eq!(EventData::of(&raw(r#""\ud83d""#)), Err(NotText));
+    fn the_size_is_that_of_the_decoded_text() {
+        for json in [
+            r#""""#,
+            r#""plain""#,
+            r#""\\\"\/\b\f\n\r\t""#,
+            r#""\u0041\u00e9\u20ac\uFFFD""#,
+            r#""\ud83d\ude00\uD83D\uDE00""#,
+            r#""é日本😀\\u0041""#,
+        ] {
+            let size = serde_json::from_str::<String>(json).expect(json).len();
+            assert_eq!(size_of_token(json), Ok(size), "{json}");
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_refused() {
+        for json in [
+            r#""\ud83d""#,
+            r#""\ude00""#,
+            r#""\ud83dx""#,
+            r#""\ud83d\n""#,
+            r#""\ud83d\u0041""#,
+            r#""\ud83d\ud83d\ude00""#,
+            r#""\ude00\ud83d""#,
+            r#""\ud83d\\ude00""#,
+        ] {
+            assert_eq!(size_of_token(json), Err(LoneSurrogate), "{json}");
+        }
     }
 }
