@@ -87,6 +87,12 @@ impl Roster {
         self.users.iter().map(|(id, seat)| (&**id, &*seat.info))
     }
 
+    /// Whether the user is there.
+    #[must_use]
+    pub fn contains(&self, user_id: &str) -> bool {
+        self.users.contains_key(user_id)
+    }
+
     /// How many distinct users there are.
     #[must_use]
     pub fn len(&self) -> usize {

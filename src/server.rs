@@ -29,7 +29,7 @@ use crate::{
     banner::banner,
     config::{Config, Loaded},
     connection::Worker,
-    engine::LocalEngine,
+    engine::{Engine, LocalEngine, RedisEngine},
     hub::{Hub, Shard, ShardSettings},
     node::Node,
     transport::websocket::Listener,
@@ -62,7 +62,10 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let (public_address, admin_address) = (public.local_addr()?, operator.local_addr()?);
 
     let hub = Arc::new(Hub::new(config.server.workers));
-    let engine = Arc::new(LocalEngine::new(Arc::clone(&hub)));
+    let engine: Arc<dyn Engine> = match &config.redis {
+        Some(redis) => Arc::new(RedisEngine::start(redis, Arc::clone(&hub)).await?),
+        None => Arc::new(LocalEngine::new(Arc::clone(&hub))),
+    };
     let store = StaticApps::new(config.apps.clone());
     let apps = AppRegistry::new(store.load().map_err(io::Error::other)?);
     let node = Arc::new(Node::new(apps, hub, engine, config.server.max_connections));
@@ -110,6 +113,7 @@ async fn drain(config: &Config, node: &Node, clients: &ServerHandle) {
     while node.hub.connections() > 0 && Instant::now() < deadline {
         sleep(DRAIN_POLL).await;
     }
+    node.engine().close().get().await;
     clients.stop(true).await;
 }
 

@@ -10,8 +10,12 @@ pub(super) async fn live() -> HttpResponse {
 }
 
 pub(super) async fn ready(node: web::Data<Node>) -> HttpResponse {
+    let not =
+        |reason| HttpResponse::ServiceUnavailable().json(json!({"ready": false, "reason": reason}));
     if node.is_draining() {
-        HttpResponse::ServiceUnavailable().json(json!({"ready": false, "reason": "draining"}))
+        not("draining")
+    } else if node.engine().health().is_err() {
+        not("redis is out of reach")
     } else {
         HttpResponse::Ok().json(json!({"ready": true}))
     }

@@ -4,10 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::error::UnknownAttribute;
-use crate::{
-    engine::Cached,
-    node::{ChannelInfo, Wanted},
-};
+use crate::engine::{Cached, ChannelInfo, Wanted};
 
 /// What a request about one channel may ask for.
 const OF_CHANNEL: &[&str] = &["user_count", "subscription_count", "cache"];

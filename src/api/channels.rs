@@ -12,12 +12,12 @@ use super::{
     reply,
 };
 use crate::{
-    node::Wanted,
+    engine::Wanted,
     protocol::{ChannelKind, ChannelName},
 };
 
 /// `GET channels`: the occupied ones, by name.
-pub(super) fn list(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
     #[derive(Serialize)]
     struct Listing {
         #[serde(serialize_with = "attributes::as_map")]
@@ -32,12 +32,10 @@ pub(super) fn list(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
     if wanted.user_count && !ChannelKind::of(&prefix).is_presence() {
         return Err(ApiError::UserCountUnfiltered);
     }
-    let (node, app_id) = (call.node, &call.app.id);
-    let channels = node.occupied(app_id, &prefix).into_iter().map(|channel| {
+    let occupied = call.node.occupied(&call.app.id, &prefix).await?;
+    let channels = occupied.into_iter().map(|channel| {
         let attributes = Attributes {
-            user_count: wanted
-                .user_count
-                .then(|| node.engine().user_count(app_id, &channel.name)),
+            user_count: wanted.user_count.then_some(channel.users),
             subscription_count: wanted.subscription_count.then_some(channel.subscriptions),
             cache: None,
         };
@@ -49,14 +47,15 @@ pub(super) fn list(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
 }
 
 /// `GET channels/{channel}`: one, whether occupied or not.
-pub(super) fn show(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiError> {
+pub(super) async fn show(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiError> {
     #[derive(Serialize)]
     struct Channel {
         occupied: bool,
         #[serde(flatten)]
         attributes: Attributes,
     }
-    let kind = named(call, channel)?.kind();
+    let name = named(call, channel)?;
+    let kind = name.kind();
     let info = call.parameters.text("info")?.unwrap_or_default();
     let wanted = attributes::of_channel(&info).map_err(ApiError::Info)?;
     if wanted.user_count && !kind.is_presence() {
@@ -65,7 +64,10 @@ pub(super) fn show(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiEr
     if wanted.cache && !kind.cache {
         return Err(ApiError::NotCache);
     }
-    let channel = call.node.channel(&call.app.id, channel, wanted, call.now);
+    let channel = call
+        .node
+        .channel(&call.app.id, name, wanted, call.now)
+        .await?;
     Ok(reply::json(&Channel {
         occupied: channel.occupied,
         attributes: channel.into(),
@@ -73,7 +75,7 @@ pub(super) fn show(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiEr
 }
 
 /// `GET channels/{channel}/users`: the members of a presence channel.
-pub(super) fn users(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiError> {
+pub(super) async fn users(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiError> {
     #[derive(Serialize)]
     struct Users<'a> {
         users: Vec<User<'a>>,
@@ -82,17 +84,18 @@ pub(super) fn users(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiE
     struct User<'a> {
         id: &'a str,
     }
-    if !named(call, channel)?.kind().is_presence() {
+    let name = named(call, channel)?;
+    if !name.kind().is_presence() {
         return Err(ApiError::NotPresence);
     }
-    let ids = call.node.users(&call.app.id, channel);
+    let ids = call.node.users(&call.app.id, name).await?;
     Ok(reply::json(&Users {
         users: ids.iter().map(|id| User { id }).collect(),
     }))
 }
 
 /// `GET channels/{channel}/stats`: the counts under their old names.
-pub(super) fn stats(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiError> {
+pub(super) async fn stats(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiError> {
     #[derive(Serialize)]
     struct Stats {
         occupied: bool,
@@ -100,13 +103,16 @@ pub(super) fn stats(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiE
         user_count: Option<usize>,
         connection_count: usize,
     }
-    named(call, channel)?;
+    let name = named(call, channel)?;
     let wanted = Wanted {
         user_count: true,
         subscription_count: true,
         cache: false,
     };
-    let channel = call.node.channel(&call.app.id, channel, wanted, call.now);
+    let channel = call
+        .node
+        .channel(&call.app.id, name, wanted, call.now)
+        .await?;
     Ok(reply::json(&Stats {
         occupied: channel.occupied,
         user_count: channel.user_count,

@@ -14,6 +14,7 @@ use tracing::{debug, error};
 
 use super::{reply, route::Methods};
 use crate::{
+    engine::Unavailable,
     node::Overloaded,
     protocol::{InvalidChannelName, message::json_string},
 };
@@ -65,6 +66,8 @@ pub(super) enum ApiError {
     NoUserId,
     /// A shard's inbox is full.
     Overloaded,
+    /// The cluster's state is out of reach.
+    Unavailable,
     /// The server was put together wrongly.
     Misconfigured,
 }
@@ -143,6 +146,12 @@ impl From<Overloaded> for ApiError {
     }
 }
 
+impl From<Unavailable> for ApiError {
+    fn from(Unavailable: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
@@ -156,7 +165,7 @@ impl ResponseError for ApiError {
                 error: EventError::DataTooLarge { .. },
                 ..
             } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -175,7 +184,7 @@ impl ResponseError for ApiError {
         let mut response = reply::builder(status);
         match self {
             Self::MethodNotAllowed(methods) => response.insert_header((ALLOW, methods.allow())),
-            Self::Overloaded => response.insert_header((RETRY_AFTER, "1")),
+            Self::Overloaded | Self::Unavailable => response.insert_header((RETRY_AFTER, "1")),
             // The rest of the body is still under way, and nobody will read it.
             Self::BodyTooLarge { .. } => response.force_close(),
             _ => &mut response,
@@ -224,6 +233,7 @@ impl fmt::Display for ApiError {
                 "user_count needs a filter_by_prefix that begins with presence-: other channels have no users",
             ),
             Self::NoUserId => f.write_str("the user id is empty"),
+            Self::Unavailable => Unavailable.fmt(f),
             Self::Overloaded => f.write_str("too many events are waiting; try again in a second"),
             Self::Misconfigured => f.write_str("the server was put together wrongly"),
         }

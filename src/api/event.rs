@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     app::Limits,
-    node::{Publication, Wanted},
+    engine::Wanted,
+    node::Publication,
     protocol::{ChannelName, SocketId},
 };
 

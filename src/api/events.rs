@@ -11,7 +11,7 @@ use super::{
     event::{CheckedEvent, GivenEvent, Object, Text},
     reply,
 };
-use crate::node::{Publication, Wanted};
+use crate::{engine::Wanted, node::Publication, protocol::ChannelName};
 
 /// Channels and what was asked about them.
 #[derive(Serialize)]
@@ -21,7 +21,7 @@ struct ChannelsReply<'a> {
 }
 
 /// `POST events`
-pub(super) fn publish(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn publish(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
     let mut event = match text_of(call.body)? {
         "" => GivenEvent::default(),
         body => {
@@ -34,13 +34,13 @@ pub(super) fn publish(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
     let event = event.check(&call.app.limits)?;
     send(call, &[event.publication()])?;
     Ok(match event.wanted {
-        Some(wanted) => reply::json(&about_channels(call, &event, wanted)),
+        Some(wanted) => reply::json(&about_channels(call, &event, wanted).await),
         None => reply::empty(),
     })
 }
 
 /// `POST batch_events`: all of them, or none if one is wrong.
-pub(super) fn publish_batch(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn publish_batch(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
     #[derive(Deserialize)]
     struct Batch<'a> {
         #[serde(borrow)]
@@ -59,7 +59,7 @@ pub(super) fn publish_batch(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
     let events = checked.collect::<Result<Vec<_>, _>>()?;
     let publications: Vec<_> = events.iter().map(CheckedEvent::publication).collect();
     send(call, &publications)?;
-    Ok(batch_reply(call, &events))
+    Ok(batch_reply(call, &events).await)
 }
 
 /// `POST channels/{channel}/events`, the legacy way: the body is the data, everything else stands in the query.
@@ -94,7 +94,7 @@ enum EventReply<'a> {
     SeveralChannels(ChannelsReply<'a>),
 }
 
-fn batch_reply(call: &Call<'_>, events: &[CheckedEvent<'_>]) -> HttpResponse {
+async fn batch_reply(call: &Call<'_>, events: &[CheckedEvent<'_>]) -> HttpResponse {
     #[derive(Serialize)]
     struct Reply<'a> {
         batch: Vec<EventReply<'a>>,
@@ -102,37 +102,35 @@ fn batch_reply(call: &Call<'_>, events: &[CheckedEvent<'_>]) -> HttpResponse {
     if events.iter().all(|event| event.wanted.is_none()) {
         return reply::empty();
     }
-    reply::json(&Reply {
-        batch: events
-            .iter()
-            .map(|event| about_event(call, event))
-            .collect(),
-    })
+    let mut batch = Vec::with_capacity(events.len());
+    for event in events {
+        batch.push(about_event(call, event).await);
+    }
+    reply::json(&Reply { batch })
 }
 
-fn about_event<'a>(call: &Call<'_>, event: &CheckedEvent<'a>) -> EventReply<'a> {
+async fn about_event<'a>(call: &Call<'_>, event: &CheckedEvent<'a>) -> EventReply<'a> {
     match (event.wanted, &event.channels[..]) {
         (None, _) => EventReply::OneChannel(Attributes::default()),
-        (Some(wanted), [one]) => EventReply::OneChannel(about(call, one.as_str(), wanted)),
-        (Some(wanted), _) => EventReply::SeveralChannels(about_channels(call, event, wanted)),
+        (Some(wanted), [one]) => EventReply::OneChannel(about(call, *one, wanted).await),
+        (Some(wanted), _) => EventReply::SeveralChannels(about_channels(call, event, wanted).await),
     }
 }
 
-fn about_channels<'a>(
+async fn about_channels<'a>(
     call: &Call<'_>,
     event: &CheckedEvent<'a>,
     wanted: Wanted,
 ) -> ChannelsReply<'a> {
-    let names = event.channels.iter().map(|channel| channel.as_str());
-    ChannelsReply {
-        channels: names
-            .map(|name| (name, about(call, name, wanted)))
-            .collect(),
+    let mut channels = Vec::with_capacity(event.channels.len());
+    for channel in &event.channels {
+        channels.push((channel.as_str(), about(call, *channel, wanted).await));
     }
+    ChannelsReply { channels }
 }
 
-fn about(call: &Call<'_>, channel: &str, wanted: Wanted) -> Attributes {
-    call.node
-        .channel(&call.app.id, channel, wanted, call.now)
-        .into()
+/// The event is out already, so what can't be told is left out: an error would have it published again.
+async fn about(call: &Call<'_>, channel: ChannelName<'_>, wanted: Wanted) -> Attributes {
+    let info = call.node.channel(&call.app.id, channel, wanted, call.now);
+    info.await.unwrap_or_default().into()
 }

@@ -154,18 +154,19 @@ async fn answer(
         },
         endpoint,
     )
+    .await
 }
 
-fn serve(call: &Call<'_>, endpoint: Endpoint<'_>) -> Result<HttpResponse, ApiError> {
+async fn serve(call: &Call<'_>, endpoint: Endpoint<'_>) -> Result<HttpResponse, ApiError> {
     match endpoint {
-        Endpoint::Events => events::publish(call),
-        Endpoint::BatchEvents => events::publish_batch(call),
+        Endpoint::Events => events::publish(call).await,
+        Endpoint::BatchEvents => events::publish_batch(call).await,
         Endpoint::ChannelEvents(channel) => events::publish_raw(call, &decoded(channel)?),
-        Endpoint::Channels => channels::list(call),
-        Endpoint::Channel(channel) => channels::show(call, &decoded(channel)?),
-        Endpoint::ChannelUsers(channel) => channels::users(call, &decoded(channel)?),
-        Endpoint::ChannelStats(channel) => channels::stats(call, &decoded(channel)?),
-        Endpoint::Connections => Ok(users::connections(call)),
+        Endpoint::Channels => channels::list(call).await,
+        Endpoint::Channel(channel) => channels::show(call, &decoded(channel)?).await,
+        Endpoint::ChannelUsers(channel) => channels::users(call, &decoded(channel)?).await,
+        Endpoint::ChannelStats(channel) => channels::stats(call, &decoded(channel)?).await,
+        Endpoint::Connections => users::connections(call).await,
         Endpoint::TerminateConnections(user_id) => users::terminate(call, &decoded(user_id)?),
     }
 }

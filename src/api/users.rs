@@ -15,12 +15,11 @@ pub(super) fn terminate(call: &Call<'_>, user_id: &str) -> Result<HttpResponse, 
 }
 
 /// `GET connections`: how many clients of the app are connected.
-pub(super) fn connections(call: &Call<'_>) -> HttpResponse {
+pub(super) async fn connections(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
     #[derive(Serialize)]
     struct Connections {
         connections: usize,
     }
-    reply::json(&Connections {
-        connections: call.node.connections(&call.app.id),
-    })
+    let connections = call.node.connections(&call.app.id).await?;
+    Ok(reply::json(&Connections { connections }))
 }

@@ -103,10 +103,16 @@ impl Secret {
         Self(secret.into())
     }
 
-    /// The bytes to sign with. The only way out.
+    /// The bytes to sign with.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.0.as_bytes()
+    }
+
+    /// The text, for the one library call that needs it.
+    #[must_use]
+    pub fn expose_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -10,9 +10,9 @@ use std::{
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::{
-    Admin, Api, Config, DEMO_KEY, DEMO_SECRET, Log, LogFormat, Server, WebSocket,
+    Admin, Api, Config, DEMO_KEY, DEMO_SECRET, Log, LogFormat, Redis, RedisMode, Server, WebSocket,
     error::ConfigError,
-    raw::{Merged, RawAdmin, RawApp, RawLog, RawServer, RawWebSocket},
+    raw::{Merged, RawAdmin, RawApp, RawLog, RawRedis, RawServer, RawWebSocket},
     schema::APPS,
 };
 use crate::app::{App, Limits, OriginPattern, Secret};
@@ -27,6 +27,7 @@ pub(super) fn check(merged: &Merged) -> Result<Config, ConfigError> {
             timestamp_tolerance: Duration::from_secs(raw.api.timestamp_tolerance_s),
         },
         admin: admin(&raw.admin, merged)?,
+        redis: redis(raw.redis, merged)?,
         log: log(raw.log, merged)?,
         apps: apps(raw.apps, merged)?,
     };
@@ -96,6 +97,58 @@ fn admin(raw: &RawAdmin, merged: &Merged) -> Result<Admin, ConfigError> {
         host,
         port: raw.port,
     })
+}
+
+fn redis(raw: RawRedis, merged: &Merged) -> Result<Option<Redis>, ConfigError> {
+    let urls: Vec<&str> = raw
+        .url
+        .split(',')
+        .map(str::trim)
+        .filter(|url| !url.is_empty())
+        .collect();
+    if urls.is_empty() {
+        return Ok(None);
+    }
+    if !urls
+        .iter()
+        .all(|url| url.starts_with("redis://") || url.starts_with("rediss://"))
+    {
+        let reason = "must be redis://… or rediss://… (several are separated by commas)";
+        return Err(bad(merged, "redis", "url", reason));
+    }
+    let mode = match raw.mode.as_str() {
+        "single" if urls.len() > 1 => {
+            let reason = "must be \"cluster\" or \"sentinel\" when redis.url has several addresses";
+            return Err(bad(merged, "redis", "mode", reason));
+        }
+        "single" => RedisMode::Single,
+        "cluster" => RedisMode::Cluster,
+        "sentinel" if raw.sentinel_master.is_empty() => {
+            return Err(bad(
+                merged,
+                "redis",
+                "sentinel_master",
+                "is needed with redis.mode = \"sentinel\"",
+            ));
+        }
+        "sentinel" => RedisMode::Sentinel {
+            master: raw.sentinel_master,
+        },
+        other => {
+            let reason = format!("must be \"single\", \"sentinel\" or \"cluster\", not {other:?}");
+            return Err(bad(merged, "redis", "mode", reason));
+        }
+    };
+    if raw.key_prefix.is_empty() || raw.key_prefix.contains(['{', '}']) {
+        let reason =
+            "must not be empty and must not contain { or }, which name Redis Cluster's slots";
+        return Err(bad(merged, "redis", "key_prefix", reason));
+    }
+    Ok(Some(Redis {
+        urls: urls.into_iter().map(Secret::new).collect(),
+        mode,
+        key_prefix: raw.key_prefix,
+    }))
 }
 
 fn log(raw: RawLog, merged: &Merged) -> Result<Log, ConfigError> {

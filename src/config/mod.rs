@@ -22,7 +22,7 @@ use std::{
 pub use error::ConfigError;
 use raw::{Layer, Merged};
 
-use crate::app::App;
+use crate::app::{App, Secret};
 
 /// The documented sample: every key with its default. What `loudhailer default-config` prints.
 pub const DEFAULT_TOML: &str = include_str!("../../config/loudhailer.toml");
@@ -80,6 +80,8 @@ pub struct Config {
     pub api: Api,
     /// The operator's listener.
     pub admin: Admin,
+    /// The other nodes' meeting place; `None`: this node is alone.
+    pub redis: Option<Redis>,
     /// Logging.
     pub log: Log,
     /// The apps; at least one, with distinct ids and keys.
@@ -181,6 +183,31 @@ pub struct Admin {
     pub host: IpAddr,
     /// Port to bind; 0 lets the system choose.
     pub port: u16,
+}
+
+/// How to reach Redis.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    /// One address, or several of sentinels or cluster nodes. They may hold a password.
+    pub urls: Vec<Secret>,
+    /// What answers there.
+    pub mode: RedisMode,
+    /// Stands before every key and topic.
+    pub key_prefix: String,
+}
+
+/// What answers at Redis' addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server.
+    Single,
+    /// Sentinels that know where the master is.
+    Sentinel {
+        /// The master's name among them.
+        master: String,
+    },
+    /// Nodes of a Redis Cluster; pub/sub is sharded.
+    Cluster,
 }
 
 /// Logging.

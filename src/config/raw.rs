@@ -26,6 +26,7 @@ pub(super) struct Raw {
     pub(super) websocket: RawWebSocket,
     pub(super) api: RawApi,
     pub(super) admin: RawAdmin,
+    pub(super) redis: RawRedis,
     pub(super) log: RawLog,
     pub(super) apps: Vec<RawApp>,
 }
@@ -65,6 +66,15 @@ pub(super) struct RawApi {
 pub(super) struct RawAdmin {
     pub(super) host: String,
     pub(super) port: u16,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRedis {
+    pub(super) url: String,
+    pub(super) mode: String,
+    pub(super) sentinel_master: String,
+    pub(super) key_prefix: String,
 }
 
 #[derive(Deserialize)]

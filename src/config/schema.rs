@@ -58,10 +58,10 @@ const fn key(section: &'static str, name: &'static str, kind: Kind) -> Key {
 
 /// The tables of the file; `apps` is the one that may come more than once. It is first, so that a lone `[app]` is
 /// rather taken for it than for `api`.
-const SECTIONS: [&str; 6] = [APPS, "server", "websocket", "api", "admin", "log"];
+const SECTIONS: [&str; 7] = [APPS, "server", "websocket", "api", "admin", "redis", "log"];
 pub(super) const APPS: &str = "apps";
 
-pub(super) const KEYS: [Key; 38] = [
+pub(super) const KEYS: [Key; 42] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -83,6 +83,10 @@ pub(super) const KEYS: [Key; 38] = [
     key("api", "timestamp_tolerance_s", COUNT),
     key("admin", "host", Kind::Text),
     key("admin", "port", PORT),
+    key("redis", "url", Kind::Secret),
+    key("redis", "mode", Kind::Text),
+    key("redis", "sentinel_master", Kind::Text),
+    key("redis", "key_prefix", Kind::Text),
     key("log", "level", Kind::Text),
     key("log", "format", Kind::Text),
     key(APPS, "id", Kind::Text),

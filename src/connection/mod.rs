@@ -16,7 +16,7 @@ use crate::{
     app::App,
     feed::Line,
     hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber},
-    node::{Client, Node},
+    node::{Client, Entrance, Node},
     protocol::{
         ErrorCode, Frame,
         message::{self, ClientMessage, Signin},
@@ -44,6 +44,8 @@ pub struct Connection {
     subscriber: Rc<Subscriber>,
     user: Option<Box<User>>,
     client_events: Option<Box<EventRate>>,
+    /// Subscriptions that wait for the engine. Empty, and without memory, on a single node.
+    entrances: Vec<Entrance>,
     _slot: ConnectionSlot,
 }
 
@@ -78,6 +80,7 @@ impl Connection {
             subscriber,
             user: None,
             client_events: None,
+            entrances: Vec::new(),
             _slot: slot,
         }
     }
@@ -105,6 +108,9 @@ impl Connection {
     /// Undoes everything when the client has gone.
     pub fn close(&mut self, end: End) {
         let Worker { node, shard, .. } = &*self.worker;
+        for entrance in std::mem::take(&mut self.entrances) {
+            node.give_up(self.client(), &entrance);
+        }
         node.unsubscribe_all(self.client());
         if let Some(user) = self.user.take() {
             shard.sign_out(self.channels.app_id(), &user.id, &self.subscriber);
@@ -119,7 +125,12 @@ impl Connection {
         });
     }
 
-    fn unsubscribe(&self, channel: &str) {
+    fn unsubscribe(&mut self, channel: &str) {
+        let waiting = |entrance: &Entrance| entrance.channel() == channel;
+        if let Some(at) = self.entrances.iter().position(waiting) {
+            let entrance = self.entrances.swap_remove(at);
+            return self.worker.node.give_up(self.client(), &entrance);
+        }
         let node = &self.worker.node;
         if node.unsubscribe(self.client(), channel) {
             node.feed.emit(|| Line::Unsubscribed {

@@ -1,6 +1,9 @@
 //! `pusher:subscribe`: may this client listen, and as whom.
 
-use std::time::Instant;
+use std::{
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -8,10 +11,12 @@ use serde_json::value::RawValue;
 use super::Connection;
 use crate::{
     app::Limits,
+    engine::{EnterError, Unavailable},
     feed::Line,
-    presence::{Full, Member},
+    node::{Subscribing, Welcome},
+    presence::Member,
     protocol::{
-        Access, ChannelName, ErrorCode, InvalidChannelName,
+        Access, ChannelName, InvalidChannelName,
         channel::USER_PREFIX,
         code::SubscriptionStatus,
         message::{self, Subscribe},
@@ -27,15 +32,24 @@ enum SubscribeError {
     NotThatUser,
     Member(String),
     Full(usize),
+    Unavailable,
 }
 
 impl SubscribeError {
+    fn of(error: EnterError, limits: &Limits) -> Self {
+        match error {
+            EnterError::Full => Self::Full(limits.max_presence_members),
+            EnterError::Unavailable => Self::Unavailable,
+        }
+    }
+
     fn status(&self) -> SubscriptionStatus {
         match self {
             Self::Name(_) => SubscriptionStatus::InvalidChannel,
             Self::Signature | Self::NotThatUser => SubscriptionStatus::BadSignature,
             Self::Member(_) => SubscriptionStatus::InvalidMember,
             Self::Full(_) => SubscriptionStatus::Full,
+            Self::Unavailable => SubscriptionStatus::Unavailable,
         }
     }
 }
@@ -47,6 +61,7 @@ impl std::fmt::Display for SubscribeError {
             Self::Signature => f.write_str("Invalid signature"),
             Self::NotThatUser => f.write_str("Not signed in as this user"),
             Self::Member(what) => write!(f, "Invalid member: {what}"),
+            Self::Unavailable => Unavailable.fmt(f),
             Self::Full(max) => write!(f, "The channel has {max} members, which is its limit"),
         }
     }
@@ -61,26 +76,65 @@ struct ChannelData<'a> {
 }
 
 impl Connection {
-    pub(super) fn subscribe(&self, request: &Subscribe, now: Instant) {
+    pub(super) fn subscribe(&mut self, request: &Subscribe, now: Instant) {
         if let Err(error) = self.try_subscribe(request, now) {
-            let channel: String = request.channel.chars().take(200).collect();
-            let text = error.to_string();
-            self.send(&message::subscription_error(
-                &channel,
-                error.status(),
-                &text,
-            ));
-            let code = match error.status() {
-                SubscriptionStatus::BadSignature => ErrorCode::Unauthorized.number(),
-                status => status.number(),
-            };
-            let text = format!("{text} for {channel}");
-            self.send(&message::error(Some(code), &text));
-            self.report(Some(code), &text);
+            self.refuse_subscription(&request.channel, &error);
         }
     }
 
-    fn try_subscribe(&self, request: &Subscribe, now: Instant) -> Result<(), SubscribeError> {
+    fn refuse_subscription(&self, channel: &str, error: &SubscribeError) {
+        let text = error.to_string();
+        self.send(&message::subscription_error(channel, error.status(), &text));
+        let code = error.status().error_code();
+        let shown: String = channel.chars().take(200).collect();
+        let text = format!("{text} for {shown}");
+        self.send(&message::error(Some(code), &text));
+        self.report(Some(code), &text);
+    }
+
+    /// Seats or refuses those whose answer has come.
+    pub fn poll_entrances(&mut self, cx: &mut Context<'_>) {
+        let mut at = 0;
+        while let Some(entrance) = self.entrances.get_mut(at) {
+            let Poll::Ready(answer) = entrance.poll_answer(cx) else {
+                at += 1;
+                continue;
+            };
+            let entrance = self.entrances.swap_remove(at);
+            match answer {
+                Ok(()) => {
+                    let (channel, user_id) = (
+                        entrance.channel().to_owned(),
+                        entrance.user_id().map(str::to_owned),
+                    );
+                    let welcome = self
+                        .worker
+                        .node
+                        .seat(self.client(), entrance, Instant::now());
+                    self.welcome(&welcome, &channel, user_id.as_deref());
+                }
+                Err(error) => {
+                    self.worker.node.turn_away(self.client(), &entrance);
+                    let error = SubscribeError::of(error, &self.app.limits);
+                    self.refuse_subscription(entrance.channel(), &error);
+                }
+            }
+        }
+    }
+
+    fn welcome(&self, welcome: &Welcome, channel: &str, user_id: Option<&str>) {
+        for frame in welcome {
+            self.send(frame);
+        }
+        self.worker.node.feed.emit(|| Line::Subscribed {
+            app: &self.app.id,
+            socket_id: self.subscriber.id.to_string(),
+            channel,
+            user_id,
+        });
+    }
+
+    fn try_subscribe(&mut self, request: &Subscribe, now: Instant) -> Result<(), SubscribeError> {
         let max_length = self.app.limits.max_channel_name_length;
         let name =
             ChannelName::parse(&request.channel, max_length).map_err(SubscribeError::Name)?;
@@ -99,20 +153,22 @@ impl Connection {
                 Some(self.member(request.channel_data.as_deref())?)
             }
         };
-        let node = &self.worker.node;
-        let user_id = member.as_ref().map(|member| member.user_id.clone());
-        let frames = node
-            .subscribe(self.client(), name, member, now)
-            .map_err(|Full| SubscribeError::Full(self.app.limits.max_presence_members))?;
-        for frame in &frames {
-            self.send(frame);
+        if self
+            .entrances
+            .iter()
+            .any(|entrance| entrance.channel() == name.as_str())
+        {
+            // The answer to the first request will serve for this one too.
+            return Ok(());
         }
-        node.feed.emit(|| Line::Subscribed {
-            app: &self.app.id,
-            socket_id: self.subscriber.id.to_string(),
-            channel: name.as_str(),
-            user_id: user_id.as_deref(),
-        });
+        let user_id = member.as_ref().map(|member| member.user_id.clone());
+        let begun = self.worker.node.subscribe(self.client(), name, member, now);
+        match begun.map_err(|error| SubscribeError::of(error, &self.app.limits))? {
+            Subscribing::Seated(welcome) => {
+                self.welcome(&welcome, name.as_str(), user_id.as_deref());
+            }
+            Subscribing::Waiting(entrance) => self.entrances.push(entrance),
+        }
         Ok(())
     }
 

@@ -1,66 +1,22 @@
 //! The engine of a single node: state in this process's memory, nothing to wait for.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    Answer, CacheableEvent, ChannelInfo, Engine, EnterError, Occupied, Snapshot, Unavailable,
+    Wanted,
+    channels::{ChannelStates, key_of},
 };
-
-use dashmap::DashMap;
-
-use super::{CacheableEvent, Cached, Engine, Joined, Occupied};
 use crate::{
     app::Limits,
-    hub::{AppChannels, Channel, Delivery, Hub},
-    presence::{Full, Join, Leave, Member, Roster},
-    protocol::{ChannelName, Frame, message},
+    hub::{AppChannels, Channel, Hub},
+    presence::{Full, Member},
+    protocol::{ChannelName, Frame, SocketId},
 };
 
-/// App id and channel name.
-type Key = (Arc<str>, Arc<str>);
-
-/// Keeps channel state in memory. Its lock of a channel is held while a change is handed to the hub, so that every shard
-/// sees a channel's changes in one order; the hub never calls back.
+/// Keeps channel state in memory.
 pub struct LocalEngine {
-    hub: Arc<Hub>,
-    channels: DashMap<Key, State, ahash::RandomState>,
-    /// One count for all channels: it rises within each, and never restarts when a channel comes back.
-    sequence: AtomicU64,
-}
-
-#[derive(Default)]
-struct State {
-    roster: Roster,
-    cached: Option<Kept>,
-}
-
-struct Kept {
-    frame: Frame,
-    expires: Instant,
-}
-
-impl State {
-    fn fresh(&self, now: Instant) -> Option<&Kept> {
-        self.cached.as_ref().filter(|kept| kept.expires > now)
-    }
-
-    fn is_needless(&self) -> bool {
-        self.roster.is_empty() && self.cached.is_none()
-    }
-
-    fn joined(&self, channel: &Channel, since: u64, now: Instant) -> Joined {
-        Joined {
-            since,
-            succeeded: if channel.kind.is_presence() {
-                message::presence_succeeded(&channel.name, self.roster.members())
-            } else {
-                message::subscription_succeeded(&channel.name)
-            },
-            cached: self.fresh(now).map(|kept| kept.frame.clone()),
-        }
-    }
+    states: ChannelStates,
 }
 
 impl LocalEngine {
@@ -68,87 +24,47 @@ impl LocalEngine {
     #[must_use]
     pub fn new(hub: Arc<Hub>) -> Self {
         Self {
-            hub,
-            channels: DashMap::default(),
-            sequence: AtomicU64::new(1),
+            states: ChannelStates::new(hub),
         }
     }
-
-    fn next_sequence(&self) -> u64 {
-        self.sequence.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn announce(&self, channel: &Channel, frame: Frame, sequence: u64) {
-        if let Some(route) = self.hub.app(&channel.app_id).route(&channel.name) {
-            let delivery = Delivery {
-                channel: route.channel,
-                frame,
-                except: None,
-                sequence,
-                receipt: None,
-            };
-            self.hub.deliver(&route, &delivery);
-        }
-    }
-}
-
-fn key(channel: &Channel) -> Key {
-    (Arc::clone(&channel.app_id), Arc::clone(&channel.name))
-}
-
-fn key_of(app_id: &str, name: &str) -> Key {
-    (app_id.into(), name.into())
 }
 
 impl Engine for LocalEngine {
-    fn join(
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn enter(
         &self,
         channel: &Arc<Channel>,
+        _socket: SocketId,
         member: Option<&Member>,
         limits: &Limits,
-        now: Instant,
-    ) -> Result<Joined, Full> {
+    ) -> Answer<Result<(), EnterError>> {
         let Some(member) = member else {
-            return Ok(self.snapshot(channel, now));
+            return Answer::Now(Ok(()));
         };
-        let mut state = self.channels.entry(key(channel)).or_default();
-        let join = state.roster.join(member, limits.max_presence_members)?;
-        let sequence = self.next_sequence();
-        if join == Join::First {
-            let frame = message::member_added(&channel.name, &member.user_id, &member.user_info);
-            self.announce(channel, frame, sequence);
-        }
-        Ok(state.joined(channel, sequence, now))
+        let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
+        let joined = self.states.join(&key, member, limits.max_presence_members);
+        Answer::Now(joined.map_err(|Full| EnterError::Full))
     }
 
-    fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Joined {
-        let plain = || State::default().joined(channel, 0, now);
-        if !channel.kind.is_presence() && !channel.kind.cache {
-            return plain();
-        }
-        match self.channels.get(&key(channel)) {
-            Some(state) => state.joined(channel, self.next_sequence(), now),
-            None => plain(),
+    fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Snapshot {
+        self.states.snapshot(channel, now)
+    }
+
+    fn leave(&self, channel: &Arc<Channel>, _socket: SocketId, member: Option<&Member>) {
+        if let Some(member) = member {
+            let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
+            self.states.leave(&key, &member.user_id);
         }
     }
 
-    fn leave(&self, channel: &Arc<Channel>, member: Option<&Member>) {
-        let Some(member) = member else { return };
-        let key = key(channel);
-        let Some(mut state) = self.channels.get_mut(&key) else {
-            return;
-        };
-        if state.roster.leave(&member.user_id) == Leave::Last {
-            let frame = message::member_removed(&channel.name, &member.user_id);
-            self.announce(channel, frame, self.next_sequence());
-        }
-        let needless = state.is_needless();
-        drop(state);
-        if needless {
-            self.channels
-                .remove_if(&key, |_, state| state.is_needless());
-        }
+    fn spans_nodes(&self) -> bool {
+        false
     }
+
+    fn forward(&self, _: &Arc<str>, _: &str, _: &Frame, _: Option<SocketId>) {}
 
     fn remember(
         &self,
@@ -158,62 +74,70 @@ impl Engine for LocalEngine {
         limits: &Limits,
         now: Instant,
     ) {
-        let key = (Arc::clone(app.app_id()), name.as_str().into());
-        let mut state = self.channels.entry(key).or_default();
-        state.cached = Some(Kept {
-            frame: event.frame,
-            expires: now + limits.cache_ttl,
-        });
-        if let Some(route) = app.route(name.as_str()) {
-            let delivery = (event.delivery)(route.channel, self.next_sequence());
-            self.hub.deliver(&route, &delivery);
-        }
+        self.states
+            .remember(app, name, event, limits.cache_ttl, now);
     }
 
-    fn cached(&self, app_id: &str, channel: &str, now: Instant) -> Option<Cached> {
-        let state = self.channels.get(&key_of(app_id, channel))?;
-        let kept = state.fresh(now)?;
-        Some(Cached {
-            frame: kept.frame.clone(),
-            ttl_s: kept.expires.duration_since(now).as_secs(),
-        })
+    fn terminate(&self, _: &Arc<str>, _: &Arc<str>) {}
+
+    fn channel(
+        &self,
+        app_id: &str,
+        name: ChannelName<'_>,
+        wanted: Wanted,
+        now: Instant,
+    ) -> Answer<Result<ChannelInfo, Unavailable>> {
+        let subscriptions = self.states.hub().app(app_id).subscriptions(name.as_str());
+        let key = key_of(app_id, name.as_str());
+        let counts_users = wanted.user_count && name.kind().is_presence();
+        let shows_cache = wanted.cache && name.kind().cache;
+        Answer::Now(Ok(ChannelInfo {
+            occupied: subscriptions > 0,
+            user_count: counts_users.then(|| self.states.user_count(&key)),
+            subscription_count: wanted.subscription_count.then_some(subscriptions),
+            cache: shows_cache.then(|| self.states.cached(&key, now)),
+        }))
     }
 
-    fn subscriptions(&self, app_id: &str, channel: &str) -> usize {
-        self.hub.app(app_id).subscriptions(channel)
+    fn users(
+        &self,
+        app_id: &str,
+        name: ChannelName<'_>,
+    ) -> Answer<Result<Vec<Arc<str>>, Unavailable>> {
+        Answer::Now(Ok(self.states.users(&key_of(app_id, name.as_str()))))
     }
 
-    fn users(&self, app_id: &str, channel: &str) -> Vec<Arc<str>> {
-        self.channels
-            .get(&key_of(app_id, channel))
-            .map_or_else(Vec::new, |state| {
-                state.roster.members().map(|(id, _)| id.into()).collect()
-            })
-    }
-
-    fn user_count(&self, app_id: &str, channel: &str) -> usize {
-        self.channels
-            .get(&key_of(app_id, channel))
-            .map_or(0, |state| state.roster.len())
-    }
-
-    fn occupied(&self, app_id: &str, prefix: &str) -> Vec<Occupied> {
-        let channels = self.hub.app(app_id).occupied(prefix);
-        channels
+    fn occupied(&self, app_id: &str, prefix: &str) -> Answer<Result<Vec<Occupied>, Unavailable>> {
+        let app = self.states.hub().app(app_id);
+        let channels = app
+            .occupied(prefix)
             .into_iter()
-            .map(|(name, subscriptions)| Occupied {
-                name,
-                subscriptions,
-            })
-            .collect()
+            .map(|(name, subscriptions)| {
+                let users = self
+                    .states
+                    .user_count(&(Arc::clone(app.app_id()), Arc::clone(&name)));
+                Occupied {
+                    name,
+                    subscriptions,
+                    users,
+                }
+            });
+        Answer::Now(Ok(channels.collect()))
+    }
+
+    fn connections(&self, app_id: &str) -> Answer<Result<usize, Unavailable>> {
+        Answer::Now(Ok(self.states.hub().app(app_id).connections()))
+    }
+
+    fn health(&self) -> Result<(), Unavailable> {
+        Ok(())
     }
 
     fn sweep(&self, now: Instant) {
-        self.channels.retain(|_, state| {
-            if state.fresh(now).is_none() {
-                state.cached = None;
-            }
-            !state.is_needless()
-        });
+        self.states.sweep(now);
+    }
+
+    fn close(&self) -> Answer<()> {
+        Answer::Now(())
     }
 }

@@ -1,23 +1,26 @@
 //! State that a channel has beyond its subscribers: members, the cached event, and counts that are true for the whole
-//! cluster. One implementation keeps it in this process; the interface is made so that another can keep it elsewhere.
+//! cluster. One implementation keeps it in this process, the other in Redis.
 
+mod channels;
 mod local;
+mod redis;
 
-use std::{sync::Arc, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
-pub use local::LocalEngine;
+use futures_util::future::LocalBoxFuture;
 
+pub use self::{channels::ChannelStates, local::LocalEngine, redis::RedisEngine};
 use crate::{
     app::Limits,
-    hub::{AppChannels, Channel, Delivery},
-    presence::{Full, Member},
-    protocol::{ChannelName, Frame},
+    hub::{AppChannels, Change, Channel, ChannelId, Delivery},
+    presence::Member,
+    protocol::{ChannelName, Frame, SocketId},
 };
 
 /// What a new subscriber needs to know.
 #[derive(Debug)]
-pub struct Joined {
-    /// Changes with a higher sequence come as events; all others are in this snapshot.
+pub struct Snapshot {
+    /// Changes with a higher number come as events; all others are in this snapshot.
     pub since: u64,
     /// `pusher_internal:subscription_succeeded`, with the members of a presence channel.
     pub succeeded: Frame,
@@ -41,30 +44,101 @@ pub struct Occupied {
     pub name: Arc<str>,
     /// Connections that subscribe to it.
     pub subscriptions: usize,
+    /// Distinct users; 0 where there are no members.
+    pub users: usize,
 }
 
-/// Where channel state lives. Every change is atomic with its announcement: whoever joins gets a snapshot and then exactly
-/// the changes that it did not include.
+/// Which attributes of a channel are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Distinct users; presence channels only.
+    pub user_count: bool,
+    /// Connections.
+    pub subscription_count: bool,
+    /// The cached event; cache channels only.
+    pub cache: bool,
+}
+
+/// A channel's state. What was not asked for, or does not apply to this kind of channel, is `None`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ChannelInfo {
+    /// Whether anyone subscribes.
+    pub occupied: bool,
+    /// Distinct users.
+    pub user_count: Option<usize>,
+    /// Connections.
+    pub subscription_count: Option<usize>,
+    /// The cached event: `Some(None)` when the cache is empty.
+    pub cache: Option<Option<Cached>>,
+}
+
+/// Why a client may not enter a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnterError {
+    /// The presence channel has no room for one more user.
+    Full,
+    /// The cluster's state can't be reached at the moment.
+    Unavailable,
+}
+
+/// The cluster's state can't be reached at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the cluster's state is out of reach at the moment; try again in a second")
+    }
+}
+
+/// An answer that is here already, or has to come from elsewhere.
+pub enum Answer<T> {
+    /// Here.
+    Now(T),
+    /// On its way.
+    Later(LocalBoxFuture<'static, T>),
+}
+
+impl<T> Answer<T> {
+    /// Waits for it if need be.
+    pub async fn get(self) -> T {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Later(future) => future.await,
+        }
+    }
+}
+
+/// Where channel state lives. Every change is atomic with its announcement: whoever enters gets a snapshot and then exactly
+/// the changes that it did not include. Called from the shards' threads; nothing here blocks.
 pub trait Engine: Send + Sync {
-    /// A subscription began; the hub knows it already. Announces `member_added` if it is the user's first.
-    ///
-    /// # Errors
-    /// [`Full`] when a presence channel has no room for one more user; nothing was changed.
-    fn join(
+    /// Whether publishers may publish: `false` while more waits for other nodes than may be held.
+    fn has_room(&self) -> bool;
+
+    /// A client enters; the hub knows it already. Announces `member_added` if it is the user's first connection. When the
+    /// answer is good, the client is seated with a [`Engine::snapshot`] taken on its own thread. A refused client has entered
+    /// nothing; one that does not wait for the answer calls [`Engine::leave`].
+    fn enter(
         &self,
         channel: &Arc<Channel>,
+        socket: SocketId,
         member: Option<&Member>,
         limits: &Limits,
-        now: Instant,
-    ) -> Result<Joined, Full>;
+    ) -> Answer<Result<(), EnterError>>;
 
-    /// The snapshot alone, for a subscriber that is seated already.
-    fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Joined;
+    /// What a client is told that takes its seat now.
+    fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Snapshot;
 
-    /// A subscription ended. Announces `member_removed` if it was the user's last.
-    fn leave(&self, channel: &Arc<Channel>, member: Option<&Member>);
+    /// A client has left; the hub knows it already. Announces `member_removed` if it was the user's last connection.
+    fn leave(&self, channel: &Arc<Channel>, socket: SocketId, member: Option<&Member>);
 
-    /// Keeps the event as the channel's last and delivers it, in one step.
+    /// Whether there may be other nodes, so that an event without a subscriber here must be carried on.
+    fn spans_nodes(&self) -> bool;
+
+    /// Carries an event to the other nodes; this node's subscribers have it already.
+    fn forward(&self, app_id: &Arc<str>, name: &str, frame: &Frame, except: Option<SocketId>);
+
+    /// Keeps the event as the channel's last, delivers it to this node's subscribers and carries it to the others.
     fn remember(
         &self,
         app: &Arc<AppChannels>,
@@ -74,29 +148,50 @@ pub trait Engine: Send + Sync {
         now: Instant,
     );
 
-    /// The cached event of a channel.
-    fn cached(&self, app_id: &str, channel: &str, now: Instant) -> Option<Cached>;
+    /// Has the other nodes close the connections that are signed in as this user.
+    fn terminate(&self, app_id: &Arc<str>, user_id: &Arc<str>);
 
-    /// Subscriptions of a channel.
-    fn subscriptions(&self, app_id: &str, channel: &str) -> usize;
+    /// The state of a channel.
+    fn channel(
+        &self,
+        app_id: &str,
+        name: ChannelName<'_>,
+        wanted: Wanted,
+        now: Instant,
+    ) -> Answer<Result<ChannelInfo, Unavailable>>;
 
     /// The user ids of a presence channel.
-    fn users(&self, app_id: &str, channel: &str) -> Vec<Arc<str>>;
-
-    /// How many distinct users a presence channel has.
-    fn user_count(&self, app_id: &str, channel: &str) -> usize;
+    fn users(
+        &self,
+        app_id: &str,
+        name: ChannelName<'_>,
+    ) -> Answer<Result<Vec<Arc<str>>, Unavailable>>;
 
     /// The occupied channels whose names begin so.
-    fn occupied(&self, app_id: &str, prefix: &str) -> Vec<Occupied>;
+    fn occupied(&self, app_id: &str, prefix: &str) -> Answer<Result<Vec<Occupied>, Unavailable>>;
+
+    /// How many clients of the app are connected.
+    fn connections(&self, app_id: &str) -> Answer<Result<usize, Unavailable>>;
+
+    /// Whether the cluster's state is within reach.
+    ///
+    /// # Errors
+    /// [`Unavailable`] while it is not; local delivery goes on.
+    fn health(&self) -> Result<(), Unavailable>;
 
     /// Forgets what has expired.
     fn sweep(&self, now: Instant);
+
+    /// Takes this node out of the cluster, once its clients have gone.
+    fn close(&self) -> Answer<()>;
 }
 
-/// An event on its way to a cache channel: a delivery whose channel and sequence the engine fills in.
+/// An event on its way to a cache channel: a delivery whose channel and change the engine fills in.
 pub struct CacheableEvent {
     /// What to keep and to write.
     pub frame: Frame,
+    /// Who is left out.
+    pub except: Option<SocketId>,
     /// Makes the delivery for a route.
-    pub delivery: Box<dyn FnOnce(crate::hub::ChannelId, u64) -> Delivery>,
+    pub delivery: Box<dyn FnOnce(ChannelId, Change) -> Delivery>,
 }

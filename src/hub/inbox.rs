@@ -48,20 +48,28 @@ pub struct Delivery {
     pub frame: Frame,
     /// Who is left out.
     pub except: Option<SocketId>,
-    /// For channels with state: the change that this event announces. A subscriber whose snapshot included it is left out.
-    pub sequence: u64,
+    /// What of the channel's state this event changes, if anything. A subscriber whose snapshot included that is left out.
+    pub change: Change,
     /// Counts whom it reached, while somebody wants to know.
     pub receipt: Option<Arc<Receipt>>,
 }
 
 impl Delivery {
-    /// The sequence of events that are no change of state: everyone gets them.
-    pub const FOR_ALL: u64 = u64::MAX;
-
     /// Whether some subscribers might be left out.
     pub(super) fn is_selective(&self) -> bool {
-        self.except.is_some() || self.sequence != Self::FOR_ALL
+        self.except.is_some() || self.change != Change::Nothing
     }
+}
+
+/// What an event changes of its channel's state, with the number of the change; numbers rise within a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing: everyone gets it.
+    Nothing,
+    /// The members.
+    Members(u64),
+    /// The cached event.
+    Cache(u64),
 }
 
 /// Counts deliveries of one event over all shards and reports when the last of them is done.

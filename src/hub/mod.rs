@@ -8,6 +8,7 @@ mod shard;
 mod subscriber;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -18,7 +19,7 @@ use std::{
 use dashmap::DashMap;
 use smallvec::SmallVec;
 
-pub use inbox::{Delivery, Inbox, Message, Receipt};
+pub use inbox::{Change, Delivery, Inbox, Message, Receipt};
 pub use outbox::{End, Outbox};
 pub use shard::{Shard, ShardSettings};
 pub use subscriber::{Subscriber, Subscription};
@@ -267,6 +268,14 @@ impl Hub {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many clients are connected to this node, by app.
+    #[must_use]
+    pub fn connections_by_app(&self) -> HashMap<Arc<str>, usize> {
+        let apps = self.apps.iter();
+        apps.map(|app| (Arc::clone(app.key()), app.connections()))
+            .collect()
     }
 
     /// Whether every shard has room for what a publisher brings.

@@ -18,7 +18,9 @@ use slab::Slab;
 use smallvec::SmallVec;
 use tokio::task::yield_now;
 
-use super::{Channel, ChannelId, Delivery, Hub, Inbox, Message, ShardId, Subscriber, Subscription};
+use super::{
+    Change, Channel, ChannelId, Delivery, Hub, Inbox, Message, ShardId, Subscriber, Subscription,
+};
 use crate::{
     presence::Member,
     protocol::{CloseCode, Frame, message},
@@ -57,13 +59,20 @@ pub(super) struct LocalChannel {
 #[derive(Clone)]
 struct Seat {
     subscriber: Rc<Subscriber>,
-    /// The channel's sequence that the subscriber's snapshot included.
-    since: u64,
+    /// The last change of the members that the subscriber was shown in a snapshot.
+    members_since: u64,
+    /// The same for the cached event.
+    cache_since: u64,
 }
 
 impl Seat {
     fn wants(&self, delivery: &Delivery) -> bool {
-        delivery.sequence > self.since && delivery.except != Some(self.subscriber.id)
+        let is_news = match delivery.change {
+            Change::Nothing => true,
+            Change::Members(number) => number > self.members_since,
+            Change::Cache(number) => number > self.cache_since,
+        };
+        is_news && delivery.except != Some(self.subscriber.id)
     }
 }
 
@@ -132,7 +141,7 @@ impl Shard {
             .try_remove(subscriber.place.get());
     }
 
-    /// Seats the client in the channel; it gets every event whose sequence is above `since`.
+    /// Seats the client in the channel; it gets every change above `since`.
     pub fn subscribe(
         &self,
         subscriber: &Rc<Subscriber>,
@@ -152,7 +161,8 @@ impl Shard {
         let seat = seats.len();
         seats.push(Seat {
             subscriber: Rc::clone(subscriber),
-            since,
+            members_since: since,
+            cache_since: since,
         });
         let mut subscriptions = subscriber.subscriptions.borrow_mut();
         if subscriptions.is_empty() {
@@ -166,10 +176,10 @@ impl Shard {
         });
     }
 
-    /// Notes that a subscriber was shown a newer snapshot.
+    /// Notes that a subscriber was shown the members once more. It was not given the cached event again.
     pub fn refresh(&self, subscription: &Subscription, since: u64) {
         let mut seats = subscription.local.seats.borrow_mut();
-        Rc::make_mut(&mut seats)[subscription.seat].since = since;
+        Rc::make_mut(&mut seats)[subscription.seat].members_since = since;
     }
 
     /// Takes the client out of the channel. The caller tells the hub and the engine.
@@ -371,7 +381,8 @@ impl Shard {
         theirs
             .find(|subscription| subscription.local.channel.id == channel)
             .is_some_and(|subscription| {
-                subscription.local.seats.borrow()[subscription.seat].since == seat.since
+                let seats = subscription.local.seats.borrow();
+                seats[subscription.seat].members_since == seat.members_since
             })
     }
 

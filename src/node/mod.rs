@@ -10,8 +10,7 @@ use std::sync::{
 };
 
 pub use publish::{ClientPublication, Overloaded, Publication};
-pub use query::{ChannelInfo, Wanted};
-pub use subscribe::Client;
+pub use subscribe::{Client, Entrance, Subscribing, Welcome};
 
 use crate::{
     app::{App, AppRegistry},
@@ -56,6 +55,11 @@ impl Node {
     #[must_use]
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
+    }
+
+    /// Whether publishers may publish: every shard and the way to other nodes has room.
+    fn has_room(&self) -> bool {
+        self.hub.has_room() && self.engine.has_room()
     }
 
     /// Counts a new connection of the app, unless a limit forbids it.

@@ -7,7 +7,7 @@ use crate::{
     app::App,
     engine::CacheableEvent,
     feed::Line,
-    hub::{AppChannels, Delivery, Receipt},
+    hub::{AppChannels, Change, Delivery, Receipt},
     protocol::{ChannelName, Frame, SocketId, message},
 };
 
@@ -55,7 +55,7 @@ impl Node {
         publications: &[Publication<'_>],
         now: Instant,
     ) -> Result<(), Overloaded> {
-        if !self.hub.has_room() {
+        if !self.has_room() {
             return Err(Overloaded);
         }
         for publication in publications {
@@ -82,29 +82,39 @@ impl Node {
             if name.kind().cache {
                 let frame = encode();
                 let (kept, receipt) = (frame.clone(), receipt.clone());
-                let delivery = Box::new(move |channel, sequence| Delivery {
+                let delivery = Box::new(move |channel, change| Delivery {
                     channel,
                     frame,
                     except,
-                    sequence,
+                    change,
                     receipt,
                 });
                 let event = CacheableEvent {
                     frame: kept,
+                    except,
                     delivery,
                 };
                 self.engine
                     .remember(channels, *name, event, &app.limits, now);
-            } else if let Some(route) = channels.route(name.as_str()) {
+                continue;
+            }
+            let route = channels.route(name.as_str());
+            if route.is_none() && !self.engine.spans_nodes() {
+                continue;
+            }
+            let frame = encode();
+            if let Some(route) = route {
                 let delivery = Delivery {
                     channel: route.channel,
-                    frame: encode(),
+                    frame: frame.clone(),
                     except,
-                    sequence: Delivery::FOR_ALL,
+                    change: Change::Nothing,
                     receipt: receipt.clone(),
                 };
                 self.hub.deliver(&route, &delivery);
             }
+            self.engine
+                .forward(channels.app_id(), name.as_str(), &frame, except);
         }
     }
 
@@ -117,12 +127,9 @@ impl Node {
         channels: &AppChannels,
         publication: &ClientPublication<'_>,
     ) -> Result<(), Overloaded> {
-        if !self.hub.has_room() {
+        if !self.has_room() {
             return Err(Overloaded);
         }
-        let Some(route) = channels.route(publication.channel) else {
-            return Ok(());
-        };
         let ClientPublication {
             sender,
             event,
@@ -130,17 +137,22 @@ impl Node {
             data,
             user_id,
         } = *publication;
-        let delivery = Delivery {
-            channel: route.channel,
-            frame: message::client_event(event, channel, data, user_id),
-            except: Some(sender),
-            sequence: Delivery::FOR_ALL,
-            receipt: self
-                .feed
-                .is_watched()
-                .then(|| self.client_receipt(channels.app_id(), publication)),
-        };
-        self.hub.deliver(&route, &delivery);
+        let frame = message::client_event(event, channel, data, user_id);
+        if let Some(route) = channels.route(channel) {
+            let delivery = Delivery {
+                channel: route.channel,
+                frame: frame.clone(),
+                except: Some(sender),
+                change: Change::Nothing,
+                receipt: self
+                    .feed
+                    .is_watched()
+                    .then(|| self.client_receipt(channels.app_id(), publication)),
+            };
+            self.hub.deliver(&route, &delivery);
+        }
+        self.engine
+            .forward(channels.app_id(), channel, &frame, Some(sender));
         Ok(())
     }
 

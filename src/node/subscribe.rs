@@ -1,14 +1,21 @@
 //! How a client's subscription begins and ends, in hub, shard and engine at once.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
 
+use futures_util::future::LocalBoxFuture;
 use smallvec::{SmallVec, smallvec};
 
 use super::Node;
 use crate::{
     app::App,
-    hub::{AppChannels, Shard, Subscriber, Subscription},
-    presence::{Full, Member},
+    engine::{Answer, EnterError},
+    hub::{AppChannels, Channel, Shard, Subscriber, Subscription},
+    presence::Member,
     protocol::{ChannelName, Frame, message},
 };
 
@@ -25,18 +32,55 @@ pub struct Client<'a> {
     pub channels: &'a Arc<AppChannels>,
 }
 
+/// What to tell a client that has its seat, in order.
+pub type Welcome = SmallVec<[Frame; 2]>;
+
+/// A subscription that has begun.
+pub enum Subscribing {
+    /// The client has its seat.
+    Seated(Welcome),
+    /// The engine has yet to answer.
+    Waiting(Entrance),
+}
+
+/// A client on its way into a channel. Ends in [`Node::seat`] or [`Node::turn_away`].
+pub struct Entrance {
+    channel: Arc<Channel>,
+    member: Option<Member>,
+    answer: LocalBoxFuture<'static, Result<(), EnterError>>,
+}
+
+impl Entrance {
+    /// The channel's name.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        &self.channel.name
+    }
+
+    /// Who the client will be on a presence channel.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        self.member.as_ref().map(|member| &*member.user_id)
+    }
+
+    /// Asks for the engine's answer.
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EnterError>> {
+        Poll::Ready(ready!(self.answer.as_mut().poll(cx)))
+    }
+}
+
 impl Node {
-    /// Subscribes a client, or shows a subscriber the present state once more. Returns what to tell it, in order.
+    /// Subscribes a client, or shows a subscriber the present state once more.
     ///
     /// # Errors
-    /// [`Full`] when a presence channel has no room; nothing was changed.
+    /// [`EnterError`] when the engine refuses at once; nothing was changed.
     pub fn subscribe(
         &self,
         client: Client<'_>,
         name: ChannelName<'_>,
         member: Option<Member>,
         now: Instant,
-    ) -> Result<SmallVec<[Frame; 2]>, Full> {
+    ) -> Result<Subscribing, EnterError> {
         let Client {
             shard,
             subscriber,
@@ -44,31 +88,73 @@ impl Node {
             channels,
         } = client;
         if let Some(subscription) = subscriber.subscription(name.as_str()) {
-            let joined = self.engine.snapshot(subscription.channel(), now);
-            shard.refresh(&subscription, joined.since);
-            return Ok(smallvec![joined.succeeded]);
+            let snapshot = self.engine.snapshot(subscription.channel(), now);
+            shard.refresh(&subscription, snapshot.since);
+            return Ok(Subscribing::Seated(smallvec![snapshot.succeeded]));
         }
         let channel = channels.attach(name, shard.id());
-        let joined = match self
+        match self
             .engine
-            .join(&channel, member.as_ref(), &app.limits, now)
+            .enter(&channel, subscriber.id, member.as_ref(), &app.limits)
         {
-            Ok(joined) => joined,
-            Err(full) => {
+            Answer::Now(Ok(())) => Ok(Subscribing::Seated(
+                self.take_seat(client, channel, member, now),
+            )),
+            Answer::Now(Err(error)) => {
                 channels.detach(&channel, shard.id());
-                return Err(full);
+                Err(error)
             }
-        };
-        shard.subscribe(subscriber, channel, member.map(Arc::new), joined.since);
-        let mut frames = smallvec![joined.succeeded];
-        if name.kind().cache {
-            frames.push(
-                joined
+            Answer::Later(answer) => Ok(Subscribing::Waiting(Entrance {
+                channel,
+                member,
+                answer,
+            })),
+        }
+    }
+
+    /// Seats a client whose answer was good.
+    pub fn seat(&self, client: Client<'_>, entrance: Entrance, now: Instant) -> Welcome {
+        self.take_seat(client, entrance.channel, entrance.member, now)
+    }
+
+    /// Undoes an entrance that was refused.
+    pub fn turn_away(&self, client: Client<'_>, entrance: &Entrance) {
+        client.channels.detach(&entrance.channel, client.shard.id());
+    }
+
+    /// Undoes an entrance whose answer the client did not wait for.
+    pub fn give_up(&self, client: Client<'_>, entrance: &Entrance) {
+        self.turn_away(client, entrance);
+        self.engine.leave(
+            &entrance.channel,
+            client.subscriber.id,
+            entrance.member.as_ref(),
+        );
+    }
+
+    fn take_seat(
+        &self,
+        client: Client<'_>,
+        channel: Arc<Channel>,
+        member: Option<Member>,
+        now: Instant,
+    ) -> Welcome {
+        let snapshot = self.engine.snapshot(&channel, now);
+        let mut welcome = smallvec![snapshot.succeeded];
+        if channel.kind.cache {
+            welcome.push(
+                snapshot
                     .cached
-                    .unwrap_or_else(|| message::cache_miss(name.as_str())),
+                    .unwrap_or_else(|| message::cache_miss(&channel.name)),
             );
         }
-        Ok(frames)
+        client.shard.subscribe(
+            client.subscriber,
+            channel,
+            member.map(Arc::new),
+            snapshot.since,
+        );
+        welcome
     }
 
     /// Ends a subscription; `false` when there was none.
@@ -91,7 +177,8 @@ impl Node {
         client
             .channels
             .detach(subscription.channel(), client.shard.id());
+        let member = subscription.member.as_deref();
         self.engine
-            .leave(subscription.channel(), subscription.member.as_deref());
+            .leave(subscription.channel(), client.subscriber.id, member);
     }
 }

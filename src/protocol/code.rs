@@ -98,6 +98,8 @@ pub enum SubscriptionStatus {
     Full,
     /// 4301: the member's id or info is too large or missing.
     InvalidMember,
+    /// 503: the cluster's state is out of reach; a later try may succeed.
+    Unavailable,
 }
 
 impl SubscriptionStatus {
@@ -109,6 +111,17 @@ impl SubscriptionStatus {
             Self::InvalidChannel => 4009,
             Self::Full => 4100,
             Self::InvalidMember => 4301,
+            Self::Unavailable => 503,
+        }
+    }
+
+    /// The `code` of the `pusher:error` that follows it.
+    #[must_use]
+    pub fn error_code(self) -> u16 {
+        match self {
+            Self::BadSignature => ErrorCode::Unauthorized.number(),
+            Self::Unavailable => CloseCode::OverCapacity.number(),
+            Self::InvalidChannel | Self::Full | Self::InvalidMember => self.number(),
         }
     }
 
@@ -119,6 +132,7 @@ impl SubscriptionStatus {
             Self::BadSignature => "AuthError",
             Self::InvalidChannel => "InvalidChannel",
             Self::Full | Self::InvalidMember => "LimitReached",
+            Self::Unavailable => "ServerError",
         }
     }
 }

@@ -18,6 +18,13 @@ const FIN_PONG: u8 = 0x8a;
 const CONTROL_BYTES_MAX: usize = 125;
 
 impl Frame {
+    /// A frame that another node of the cluster encoded; at least its two header bytes are there.
+    #[must_use]
+    pub fn received(bytes: Bytes) -> Self {
+        debug_assert!(bytes.len() >= 2, "the envelope was checked");
+        Self(bytes)
+    }
+
     /// A text frame with this payload.
     #[must_use]
     pub fn text(payload: &str) -> Self {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Write};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::{ErrorCode, Frame, SocketId, code::SubscriptionStatus};
@@ -63,7 +63,7 @@ pub struct ClientEvent<'a> {
     pub event: Cow<'a, str>,
     /// The channel's name, unchecked; `None` when it is missing or not a string.
     pub channel: Option<Cow<'a, str>>,
-    /// Any JSON; `None` when absent or null.
+    /// Any JSON; `None` when absent.
     pub data: Option<&'a RawValue>,
 }
 
@@ -96,7 +96,7 @@ impl std::fmt::Display for MalformedMessage {
 struct Envelope<'a> {
     #[serde(borrow)]
     event: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "given")]
     data: Option<&'a RawValue>,
     #[serde(borrow, default)]
     channel: Option<&'a RawValue>,
@@ -105,6 +105,11 @@ struct Envelope<'a> {
 #[derive(Deserialize)]
 struct ChannelOnly {
     channel: String,
+}
+
+/// What is there, `null` too; only what is absent is `None`.
+fn given<'de, D: Deserializer<'de>>(json: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(json).map(Some)
 }
 
 impl<'a> ClientMessage<'a> {

@@ -22,6 +22,18 @@ impl SocketId {
         Self(NonZeroU64::new(half() << 32 | half()).expect("each half is at least 1"))
     }
 
+    /// The id as a number, for the way between nodes.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The id of such a number; 0 is none.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        NonZeroU64::new(bits).map(Self)
+    }
+
     /// Reads a publisher's `socket_id`. `Ok(None)`: well-formed, but no id that this server ever gives, so it excludes nobody.
     ///
     /// # Errors

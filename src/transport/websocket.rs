@@ -116,7 +116,9 @@ impl Listener {
             origin: text(headers, &header::ORIGIN),
             secure: text(headers, &header::X_FORWARDED_PROTO)
                 .and_then(|schemes| schemes.split(',').next())
-                .is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")),
+                .is_some_and(|scheme| {
+                    ["https", "wss"].contains(&&*scheme.trim().to_ascii_lowercase())
+                }),
         };
         let connection = match Admission::decide(&self.worker, &opening) {
             Ok(admission) => {
@@ -247,6 +249,9 @@ impl Future for Session {
                 let mut early = std::mem::take(&mut self.input.partial);
                 self.take(&mut early);
                 self.keep(&early);
+            }
+            if let Some(connection) = &mut self.connection {
+                connection.poll_entrances(cx);
             }
             outbox.poll_flush(cx);
             if outbox.is_broken() || (self.client_closed && !outbox.is_waiting()) {

@@ -1,0 +1,263 @@
+//! Channel state in this process's memory: members, cached events, and the announcement of each change in one step with it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use dashmap::DashMap;
+
+use super::{CacheableEvent, Cached, Snapshot};
+use crate::{
+    hub::{AppChannels, Change, Channel, Delivery, Hub},
+    presence::{Full, Join, Leave, Member, Roster},
+    protocol::{ChannelName, Frame, message},
+};
+
+/// App id and channel name.
+pub(super) type Key = (Arc<str>, Arc<str>);
+
+/// The state of all channels that have any. The lock of a channel is held while a change is handed to the hub, so that every
+/// shard sees a channel's changes in one order; the hub never calls back.
+pub struct ChannelStates {
+    hub: Arc<Hub>,
+    channels: DashMap<Key, State, ahash::RandomState>,
+    /// One count for all channels: it rises within each, and never restarts when a channel comes back.
+    sequence: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    roster: Roster,
+    cached: Option<Kept>,
+}
+
+struct Kept {
+    frame: Frame,
+    expires: Instant,
+}
+
+impl State {
+    fn fresh(&self, now: Instant) -> Option<&Kept> {
+        self.cached.as_ref().filter(|kept| kept.expires > now)
+    }
+
+    fn is_needless(&self) -> bool {
+        self.roster.is_empty() && self.cached.is_none()
+    }
+
+    fn snapshot(&self, channel: &Channel, since: u64, now: Instant) -> Snapshot {
+        Snapshot {
+            since,
+            succeeded: if channel.kind.is_presence() {
+                message::presence_succeeded(&channel.name, self.roster.members())
+            } else {
+                message::subscription_succeeded(&channel.name)
+            },
+            cached: self.fresh(now).map(|kept| kept.frame.clone()),
+        }
+    }
+}
+
+impl ChannelStates {
+    /// No state yet; changes are announced through the hub.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>) -> Self {
+        Self {
+            hub,
+            channels: DashMap::default(),
+            sequence: AtomicU64::new(1),
+        }
+    }
+
+    /// The hub that changes are announced through.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn announce(&self, (app_id, name): &Key, frame: Frame) {
+        if let Some(route) = self.hub.app(app_id).route(name) {
+            let delivery = Delivery {
+                channel: route.channel,
+                frame,
+                except: None,
+                change: Change::Members(self.next_sequence()),
+                receipt: None,
+            };
+            self.hub.deliver(&route, &delivery);
+        }
+    }
+
+    /// Seats one connection and announces its user's first.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room for one more user; nothing was changed.
+    pub fn join(&self, key: &Key, member: &Member, max_members: usize) -> Result<(), Full> {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        if state.roster.join(member, max_members)? == Join::First {
+            self.announce(
+                key,
+                message::member_added(&key.1, &member.user_id, &member.user_info),
+            );
+        }
+        Ok(())
+    }
+
+    /// Takes one connection away and announces its user's last.
+    pub fn leave(&self, key: &Key, user_id: &str) {
+        let Some(mut state) = self.channels.get_mut(key) else {
+            return;
+        };
+        if state.roster.leave(user_id) == Leave::Last {
+            self.announce(key, message::member_removed(&key.1, user_id));
+        }
+        drop(state);
+        self.forget_needless(key);
+    }
+
+    /// Adds a user that is not there yet.
+    pub fn arrive(&self, key: &Key, member: &Member) {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        if !state.roster.contains(&member.user_id) {
+            // The limit was kept where the member entered.
+            let _ = state.roster.join(member, usize::MAX);
+            self.announce(
+                key,
+                message::member_added(&key.1, &member.user_id, &member.user_info),
+            );
+        }
+    }
+
+    /// Makes the members these users, announcing every difference. With `keep_missing`, nobody is removed.
+    pub fn reconcile(&self, key: &Key, users: &HashMap<Arc<str>, Arc<str>>, keep_missing: bool) {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        let gone: Vec<String> = state
+            .roster
+            .members()
+            .filter(|(id, _)| !keep_missing && !users.contains_key(*id))
+            .map(|(id, _)| id.to_owned())
+            .collect();
+        for user_id in gone {
+            state.roster.leave(&user_id);
+            self.announce(key, message::member_removed(&key.1, &user_id));
+        }
+        for (user_id, user_info) in users {
+            if !state.roster.contains(user_id) {
+                let member = Member {
+                    user_id: user_id.clone(),
+                    user_info: user_info.clone(),
+                };
+                // The limit was kept where the member entered.
+                let _ = state.roster.join(&member, usize::MAX);
+                self.announce(key, message::member_added(&key.1, user_id, user_info));
+            }
+        }
+        drop(state);
+        self.forget_needless(key);
+    }
+
+    /// What a client is told that takes its seat now.
+    #[must_use]
+    pub fn snapshot(&self, channel: &Channel, now: Instant) -> Snapshot {
+        let plain = || State::default().snapshot(channel, 0, now);
+        if !channel.kind.is_presence() && !channel.kind.cache {
+            return plain();
+        }
+        match self.channels.get(&key_of(&channel.app_id, &channel.name)) {
+            Some(state) => state.snapshot(channel, self.next_sequence(), now),
+            None => plain(),
+        }
+    }
+
+    /// Keeps the event as the channel's last and delivers it to this node's subscribers.
+    pub fn remember(
+        &self,
+        app: &AppChannels,
+        name: ChannelName<'_>,
+        event: CacheableEvent,
+        ttl: Duration,
+        now: Instant,
+    ) {
+        let key = key_of(app.app_id(), name.as_str());
+        let mut state = self.channels.entry(key).or_default();
+        state.cached = Some(Kept {
+            frame: event.frame,
+            expires: now + ttl,
+        });
+        if let Some(route) = app.route(name.as_str()) {
+            let delivery = (event.delivery)(route.channel, Change::Cache(self.next_sequence()));
+            self.hub.deliver(&route, &delivery);
+        }
+    }
+
+    /// Keeps an event that was delivered already, or nothing.
+    pub fn keep(&self, key: &Key, kept: Option<(Frame, Duration)>, now: Instant) {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        state.cached = kept.map(|(frame, ttl)| Kept {
+            frame,
+            expires: now + ttl,
+        });
+        drop(state);
+        self.forget_needless(key);
+    }
+
+    /// The cached event of a channel.
+    #[must_use]
+    pub fn cached(&self, key: &Key, now: Instant) -> Option<Cached> {
+        let state = self.channels.get(key)?;
+        let kept = state.fresh(now)?;
+        let ttl_s = kept.expires.duration_since(now).as_secs();
+        Some(Cached {
+            frame: kept.frame.clone(),
+            ttl_s,
+        })
+    }
+
+    /// The user ids of a presence channel.
+    #[must_use]
+    pub fn users(&self, key: &Key) -> Vec<Arc<str>> {
+        self.channels.get(key).map_or_else(Vec::new, |state| {
+            state.roster.members().map(|(id, _)| id.into()).collect()
+        })
+    }
+
+    /// How many distinct users a presence channel has.
+    #[must_use]
+    pub fn user_count(&self, key: &Key) -> usize {
+        self.channels.get(key).map_or(0, |state| state.roster.len())
+    }
+
+    /// Forgets a channel without telling anyone: nobody on this node listens any more.
+    pub fn forget(&self, key: &Key) {
+        self.channels.remove(key);
+    }
+
+    /// Forgets what has expired.
+    pub fn sweep(&self, now: Instant) {
+        self.channels.retain(|_, state| {
+            if state.fresh(now).is_none() {
+                state.cached = None;
+            }
+            !state.is_needless()
+        });
+    }
+
+    fn forget_needless(&self, key: &Key) {
+        self.channels.remove_if(key, |_, state| state.is_needless());
+    }
+}
+
+/// The key of a channel.
+#[must_use]
+pub(super) fn key_of(app_id: &str, name: &str) -> Key {
+    (app_id.into(), name.into())
+}

@@ -1,0 +1,219 @@
+//! The connection to Redis: one server, one behind sentinels, or a cluster. Commands and pub/sub share it (RESP3).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    PushInfo, RedisError, RedisFuture, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClientBuilder,
+    cluster_async::ClusterConnection,
+    sentinel::{SentinelClientBuilder, SentinelServerType},
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::config::{Redis, RedisMode};
+
+/// How long Redis may take to accept a connection or to answer. Longer, and it counts as away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A connection; clones share it.
+#[derive(Clone)]
+pub(super) enum Link {
+    /// One server, found directly or through sentinels.
+    Single(MultiplexedConnection),
+    /// A cluster, with sharded pub/sub.
+    Cluster(ClusterConnection),
+}
+
+impl Link {
+    /// Connects; what is published to subscribed channels goes to `pushes`.
+    pub(super) async fn connect(
+        settings: &Redis,
+        pushes: UnboundedSender<PushInfo>,
+    ) -> RedisResult<Self> {
+        let connecting = async {
+            match &settings.mode {
+                RedisMode::Single => Self::single(settings, pushes).await,
+                RedisMode::Sentinel { master } => Self::sentinel(settings, master, pushes).await,
+                RedisMode::Cluster => Self::cluster(settings, pushes).await,
+            }
+        };
+        match tokio::time::timeout(PATIENCE * 2, connecting).await {
+            Ok(link) => link,
+            Err(_) => Err(RedisError::from((ErrorKind::Io, "no answer in time"))),
+        }
+    }
+
+    async fn single(settings: &Redis, pushes: UnboundedSender<PushInfo>) -> RedisResult<Self> {
+        let info = settings.urls[0].expose_str().into_connection_info()?;
+        let resp3 = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(resp3))?;
+        Self::open(&client, pushes).await
+    }
+
+    async fn sentinel(
+        settings: &Redis,
+        master: &str,
+        pushes: UnboundedSender<PushInfo>,
+    ) -> RedisResult<Self> {
+        let mut addresses = Vec::new();
+        let mut first = None;
+        for url in &settings.urls {
+            let info = url.expose_str().into_connection_info()?;
+            addresses.push(info.addr().clone());
+            first.get_or_insert(info);
+        }
+        let mut builder =
+            SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
+                .set_client_to_redis_protocol(ProtocolVersion::RESP3);
+        if let Some(info) = first {
+            let redis = info.redis_settings();
+            builder = builder.set_client_to_redis_db(redis.db());
+            if let Some(username) = redis.username() {
+                builder = builder.set_client_to_redis_username(username);
+            }
+            if let Some(password) = redis.password() {
+                builder = builder.set_client_to_redis_password(password);
+            }
+        }
+        let client = builder.build()?.async_get_client().await?;
+        Self::open(&client, pushes).await
+    }
+
+    async fn open(client: &Client, pushes: UnboundedSender<PushInfo>) -> RedisResult<Self> {
+        let config = AsyncConnectionConfig::new()
+            .set_push_sender(pushes)
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        Ok(Self::Single(
+            client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await?,
+        ))
+    }
+
+    async fn cluster(settings: &Redis, pushes: UnboundedSender<PushInfo>) -> RedisResult<Self> {
+        let urls = settings.urls.iter().map(|url| url.expose_str().to_owned());
+        let client = ClusterClientBuilder::new(urls)
+            .use_protocol(ProtocolVersion::RESP3)
+            .connection_timeout(PATIENCE)
+            .response_timeout(PATIENCE)
+            .retries(3)
+            .push_sender(pushes)
+            .build()?;
+        Ok(Self::Cluster(client.get_async_connection().await?))
+    }
+
+    /// The command that publishes: sharded in a cluster.
+    pub(super) fn publish_command(&self) -> &'static str {
+        match self {
+            Self::Single(_) => "PUBLISH",
+            Self::Cluster(_) => "SPUBLISH",
+        }
+    }
+
+    pub(super) async fn subscribe(&mut self, channel: &str) -> RedisResult<()> {
+        match self {
+            Self::Single(link) => link.subscribe(channel).await,
+            Self::Cluster(link) => link.ssubscribe(channel).await,
+        }
+    }
+
+    pub(super) async fn unsubscribe(&mut self, channel: &str) -> RedisResult<()> {
+        match self {
+            Self::Single(link) => link.unsubscribe(channel).await,
+            Self::Cluster(link) => link.sunsubscribe(channel).await,
+        }
+    }
+
+    /// Sends messages together, in order. A kept one and its publishing are one step, so that what is kept is what the others
+    /// heard last.
+    pub(super) async fn publish_all(&mut self, messages: &[Message]) -> RedisResult<()> {
+        match self {
+            Self::Single(link) => pipeline("PUBLISH", messages).query_async(link).await,
+            Self::Cluster(link) => {
+                // A pipeline must stay in one slot; consecutive messages of one channel do.
+                for run in messages.chunk_by(|a, b| a.topic == b.topic) {
+                    let () = pipeline("SPUBLISH", run).query_async(link).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A message to other nodes.
+#[derive(Clone)]
+pub(super) struct Message {
+    pub(super) topic: String,
+    pub(super) envelope: Bytes,
+    /// For a cache channel: the key, the frame to keep, and for how many seconds.
+    pub(super) keep: Option<(String, Bytes, u32)>,
+}
+
+impl Message {
+    pub(super) fn publish(topic: String, envelope: Bytes) -> Self {
+        Self {
+            topic,
+            envelope,
+            keep: None,
+        }
+    }
+}
+
+fn pipeline(publish: &str, messages: &[Message]) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(messages.len());
+    if messages.iter().any(|message| message.keep.is_some()) {
+        pipeline.atomic();
+    }
+    for message in messages {
+        if let Some((key, frame, ttl_s)) = &message.keep {
+            pipeline
+                .cmd("SET")
+                .arg(key)
+                .arg(&frame[..])
+                .arg("EX")
+                .arg(ttl_s)
+                .ignore();
+        }
+        pipeline
+            .cmd(publish)
+            .arg(&message.topic)
+            .arg(&message.envelope[..])
+            .ignore();
+    }
+    pipeline
+}
+
+impl ConnectionLike for Link {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Single(link) => link.req_packed_command(cmd),
+            Self::Cluster(link) => link.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        cmd: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Single(link) => link.req_packed_commands(cmd, offset, count),
+            Self::Cluster(link) => link.req_packed_commands(cmd, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Single(link) => link.get_db(),
+            Self::Cluster(link) => link.get_db(),
+        }
+    }
+}

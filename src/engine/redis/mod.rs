@@ -1,0 +1,276 @@
+//! The engine of many nodes: rows in Redis, and a mirror of them in this process.
+//!
+//! Clients are told what the mirror says, and the mirror changes only by edges that Redis numbered and by snapshots, so that every
+//! client on every node sees the same edges in the same order, each once. One thread (`task`) owns the connection and the
+//! bookkeeping; the shards' threads hand it intents and never wait. `docs/adr/0004-redis-engine.md` has the data model.
+
+mod envelope;
+mod keys;
+mod lease;
+mod link;
+mod query;
+mod record;
+mod scripts;
+mod task;
+mod write;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use self::task::{Intent, Task};
+use super::{
+    Answer, CacheableEvent, ChannelInfo, Engine, EnterError, Occupied, Snapshot, Unavailable,
+    Wanted,
+    channels::{ChannelStates, Key},
+};
+use crate::{
+    app::Limits,
+    config::Redis,
+    hub::{AppChannels, Channel, Hub},
+    presence::Member,
+    protocol::{ChannelName, Frame, SocketId},
+};
+
+/// Events that are held for other nodes while Redis is away.
+const BACKLOG_EVENTS_MAX: usize = 65_536;
+/// Bytes of those.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
+
+/// Carries messages and shared state through Redis.
+pub struct RedisEngine {
+    states: Arc<ChannelStates>,
+    intents: mpsc::UnboundedSender<Intent>,
+    shared: Arc<Shared>,
+}
+
+/// What the engine's thread tells the others without being asked.
+#[derive(Default)]
+struct Shared {
+    within_reach: AtomicBool,
+    waiting_events: AtomicUsize,
+    waiting_bytes: AtomicUsize,
+}
+
+impl Shared {
+    fn hold(&self, bytes: usize) {
+        self.waiting_events.fetch_add(1, Ordering::Relaxed);
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn release(&self, bytes: usize) {
+        self.waiting_events.fetch_sub(1, Ordering::Relaxed);
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl RedisEngine {
+    /// Connects to Redis and begins to work, in a thread of its own.
+    ///
+    /// # Errors
+    /// When Redis can't be reached: a node that was told to be one of many must not come up alone.
+    pub async fn start(settings: &Redis, hub: Arc<Hub>) -> io::Result<Self> {
+        let states = Arc::new(ChannelStates::new(hub));
+        let shared = Arc::new(Shared::default());
+        let (intents, mailbox) = mpsc::unbounded_channel();
+        let (ready, started) = oneshot::channel();
+        let task_states = Arc::clone(&states);
+        let task_shared = Arc::clone(&shared);
+        let settings = settings.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        thread::Builder::new()
+            .name("redis".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    match Task::connect(settings, task_states, mailbox, task_shared).await {
+                        Ok(task) => {
+                            let _ = ready.send(Ok(()));
+                            task.run().await;
+                        }
+                        Err(error) => {
+                            let _ = ready.send(Err(error));
+                        }
+                    }
+                });
+            })?;
+        match started.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                return Err(io::Error::other(format!("cannot reach Redis: {error}")));
+            }
+            Err(_) => return Err(io::Error::other("the Redis engine's thread ended")),
+        }
+        Ok(Self {
+            states,
+            intents,
+            shared,
+        })
+    }
+
+    fn intend(&self, intent: Intent) {
+        // Fails only when the thread has ended, at the end of the process.
+        let _ = self.intents.send(intent);
+    }
+
+    fn ask<T: 'static>(
+        &self,
+        intent: impl FnOnce(oneshot::Sender<Result<T, Unavailable>>) -> Intent,
+    ) -> Answer<Result<T, Unavailable>> {
+        let (reply, answer) = oneshot::channel();
+        self.intend(intent(reply));
+        Answer::Later(Box::pin(
+            async move { answer.await.unwrap_or(Err(Unavailable)) },
+        ))
+    }
+
+    fn publish(&self, key: Key, frame: Frame, except: Option<SocketId>, ttl_s: Option<u32>) {
+        self.shared.hold(frame.bytes().len());
+        self.intend(Intent::Publish {
+            key,
+            frame,
+            except,
+            ttl_s,
+        });
+    }
+}
+
+impl Engine for RedisEngine {
+    fn has_room(&self) -> bool {
+        self.shared.waiting_events.load(Ordering::Relaxed) < BACKLOG_EVENTS_MAX
+            && self.shared.waiting_bytes.load(Ordering::Relaxed) < BACKLOG_BYTES_MAX
+    }
+
+    fn enter(
+        &self,
+        channel: &Arc<Channel>,
+        socket: SocketId,
+        member: Option<&Member>,
+        limits: &Limits,
+    ) -> Answer<Result<(), EnterError>> {
+        let (reply, answer) = oneshot::channel();
+        self.intend(Intent::Enter {
+            channel: Arc::clone(channel),
+            socket,
+            member: member.cloned(),
+            max_members: limits.max_presence_members,
+            reply,
+        });
+        Answer::Later(Box::pin(async move {
+            answer.await.unwrap_or(Err(EnterError::Unavailable))
+        }))
+    }
+
+    fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Snapshot {
+        self.states.snapshot(channel, now)
+    }
+
+    fn leave(&self, channel: &Arc<Channel>, socket: SocketId, member: Option<&Member>) {
+        self.intend(Intent::Leave {
+            channel: Arc::clone(channel),
+            socket,
+            user_id: member.map(|member| Arc::clone(&member.user_id)),
+        });
+    }
+
+    fn spans_nodes(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, app_id: &Arc<str>, name: &str, frame: &Frame, except: Option<SocketId>) {
+        self.publish(
+            (Arc::clone(app_id), name.into()),
+            frame.clone(),
+            except,
+            None,
+        );
+    }
+
+    fn remember(
+        &self,
+        app: &Arc<AppChannels>,
+        name: ChannelName<'_>,
+        event: CacheableEvent,
+        limits: &Limits,
+        now: Instant,
+    ) {
+        let (frame, except) = (event.frame.clone(), event.except);
+        let ttl_s = u32::try_from(limits.cache_ttl.as_secs()).unwrap_or(u32::MAX);
+        self.states
+            .remember(app, name, event, limits.cache_ttl, now);
+        let key = (Arc::clone(app.app_id()), name.as_str().into());
+        self.publish(key, frame, except, Some(ttl_s));
+    }
+
+    fn terminate(&self, app_id: &Arc<str>, user_id: &Arc<str>) {
+        self.shared.hold(0);
+        let (app_id, user_id) = (Arc::clone(app_id), Arc::clone(user_id));
+        self.intend(Intent::Terminate { app_id, user_id });
+    }
+
+    fn channel(
+        &self,
+        app_id: &str,
+        name: ChannelName<'_>,
+        wanted: Wanted,
+        _now: Instant,
+    ) -> Answer<Result<ChannelInfo, Unavailable>> {
+        let (key, kind) = ((app_id.into(), name.as_str().into()), name.kind());
+        self.ask(|reply| Intent::Channel {
+            key,
+            kind,
+            wanted,
+            reply,
+        })
+    }
+
+    fn users(
+        &self,
+        app_id: &str,
+        name: ChannelName<'_>,
+    ) -> Answer<Result<Vec<Arc<str>>, Unavailable>> {
+        let key = (app_id.into(), name.as_str().into());
+        self.ask(|reply| Intent::Users { key, reply })
+    }
+
+    fn occupied(&self, app_id: &str, prefix: &str) -> Answer<Result<Vec<Occupied>, Unavailable>> {
+        let (app_id, prefix) = (app_id.into(), prefix.to_owned());
+        self.ask(|reply| Intent::Occupied {
+            app_id,
+            prefix,
+            reply,
+        })
+    }
+
+    fn connections(&self, app_id: &str) -> Answer<Result<usize, Unavailable>> {
+        let app_id = app_id.into();
+        self.ask(|reply| Intent::Connections { app_id, reply })
+    }
+
+    fn health(&self) -> Result<(), Unavailable> {
+        if self.shared.within_reach.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err(Unavailable)
+        }
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.states.sweep(now);
+    }
+
+    fn close(&self) -> Answer<()> {
+        let (reply, answer) = oneshot::channel();
+        self.intend(Intent::Close { reply });
+        Answer::Later(Box::pin(async move { answer.await.unwrap_or_default() }))
+    }
+}

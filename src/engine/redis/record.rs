@@ -1,0 +1,244 @@
+//! The bookkeeping of one channel: what this node wants Redis to know, what Redis knows, and who waits for that.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use super::envelope::Edge;
+use crate::{
+    engine::EnterError,
+    protocol::{ChannelKind, SocketId},
+};
+
+/// Edges kept while a snapshot is on its way; beyond it, another snapshot is fetched instead.
+const EARLY_EDGES_MAX: usize = 4096;
+
+/// A user of a presence channel on this node.
+pub(super) struct Row {
+    pub(super) info: Arc<str>,
+    /// The user's connections here.
+    pub(super) sockets: SmallVec<[SocketId; 1]>,
+}
+
+/// A client that waits for its answer.
+pub(super) struct Waiter {
+    pub(super) socket: SocketId,
+    pub(super) user_id: Option<Arc<str>>,
+    pub(super) reply: oneshot::Sender<Result<(), EnterError>>,
+    pub(super) stage: Stage,
+}
+
+/// How far a waiter has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its row is not written yet.
+    Queued,
+    /// Its row is being written.
+    Sent,
+    /// Its row is written; the mirror has to reach this sequence.
+    Written(u64),
+}
+
+/// What was sent to Redis.
+pub(super) struct Sent {
+    pub(super) subscriptions: usize,
+    pub(super) users: HashSet<Arc<str>>,
+}
+
+/// One channel.
+pub(super) struct Record {
+    pub(super) kind: ChannelKind,
+    /// Whether this node listens to the channel's topic.
+    pub(super) listening: bool,
+    /// Whether the channel stands in the node's list of rows.
+    pub(super) registered: bool,
+    pub(super) users: HashMap<Arc<str>, Row>,
+    pub(super) max_members: usize,
+    pub(super) written: Sent,
+    /// Whether Redis may hold seats of this node that `written` does not know of.
+    pub(super) doubtful: bool,
+    pub(super) generation: u64,
+    pub(super) sequence: u64,
+    /// Whether the mirror follows Redis without a gap.
+    pub(super) synced: bool,
+    pub(super) early: Vec<Edge>,
+    pub(super) waiting: Vec<Waiter>,
+    pub(super) in_flight: bool,
+    pub(super) queued: bool,
+    /// After a loss: until when members whom Redis does not know are kept.
+    pub(super) keep_missing_until: Option<Instant>,
+    pub(super) idle_since: Option<Instant>,
+    /// The last number seen of each sender.
+    pub(super) seen: SmallVec<[(u64, u64); 2]>,
+}
+
+impl Record {
+    pub(super) fn new(kind: ChannelKind) -> Self {
+        Self {
+            kind,
+            listening: false,
+            registered: false,
+            users: HashMap::new(),
+            max_members: usize::MAX,
+            written: Sent {
+                subscriptions: 0,
+                users: HashSet::new(),
+            },
+            doubtful: false,
+            generation: 0,
+            sequence: 0,
+            synced: false,
+            early: Vec::new(),
+            waiting: Vec::new(),
+            in_flight: false,
+            queued: false,
+            keep_missing_until: None,
+            idle_since: None,
+            seen: SmallVec::new(),
+        }
+    }
+
+    /// Whether subscribers need more than the events: then they can't enter while Redis is away.
+    pub(super) fn has_shared_state(&self) -> bool {
+        self.kind.is_presence() || self.kind.cache
+    }
+
+    /// Notes a client's wish.
+    pub(super) fn enter(&mut self, socket: SocketId, user: Option<(Arc<str>, Arc<str>)>) {
+        if let Some((user_id, info)) = user {
+            let row = Row {
+                info,
+                sockets: SmallVec::new(),
+            };
+            self.users
+                .entry(user_id)
+                .or_insert(row)
+                .sockets
+                .push(socket);
+        }
+        self.idle_since = None;
+    }
+
+    /// Notes that a client has left.
+    pub(super) fn leave(&mut self, socket: SocketId, user_id: Option<&str>) {
+        self.waiting.retain(|waiter| waiter.socket != socket);
+        if let Some(user_id) = user_id
+            && let Some(row) = self.users.get_mut(user_id)
+        {
+            row.sockets.retain(|other| *other != socket);
+            if row.sockets.is_empty() {
+                self.users.remove(user_id);
+            }
+        }
+    }
+
+    /// Whether Redis has something to be told or to be asked.
+    pub(super) fn is_out_of_date(&self, subscriptions: usize) -> bool {
+        let changed = subscriptions != self.written.subscriptions
+            || self.users.len() != self.written.users.len()
+            || self
+                .users
+                .keys()
+                .any(|user_id| !self.written.users.contains(user_id));
+        let listener = subscriptions > 0 || !self.waiting.is_empty();
+        changed
+            || self.doubtful
+            || (listener && !self.synced)
+            || self
+                .waiting
+                .iter()
+                .any(|waiter| waiter.stage == Stage::Queued)
+    }
+
+    /// Whether nothing holds the record any more.
+    pub(super) fn is_idle(&self, subscriptions: usize) -> bool {
+        !self.in_flight
+            && self.waiting.is_empty()
+            && !self.is_out_of_date(subscriptions)
+            && subscriptions == 0
+    }
+
+    /// Nothing that was known of Redis is certain any more.
+    pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
+        self.registered = false;
+        self.synced = false;
+        for waiter in &mut self.waiting {
+            waiter.stage = Stage::Queued;
+        }
+    }
+
+    /// Keeps an edge until the snapshot is there.
+    pub(super) fn keep_early(&mut self, edge: Edge) {
+        if self.early.len() < EARLY_EDGES_MAX {
+            self.early.push(edge);
+        }
+    }
+
+    /// Whether the event is new; a sender repeats what it is not sure to have sent.
+    pub(super) fn is_new(&mut self, sender: u64, number: u64) -> bool {
+        match self.seen.iter_mut().find(|(other, _)| *other == sender) {
+            Some((_, last)) if *last >= number => false,
+            Some((_, last)) => {
+                *last = number;
+                true
+            }
+            None => {
+                self.seen.push((sender, number));
+                true
+            }
+        }
+    }
+
+    /// Answers those whose row is written, up to the sequence that the mirror has reached.
+    pub(super) fn answer_written(&mut self) {
+        if !self.synced {
+            return;
+        }
+        let reached = self.sequence;
+        for waiter in self.waiting.extract_if(
+            ..,
+            |waiter| matches!(waiter.stage, Stage::Written(sequence) if sequence <= reached),
+        ) {
+            // The client may have gone; its leave is under way then.
+            let _ = waiter.reply.send(Ok(()));
+        }
+    }
+
+    /// Refuses those whose user has no place.
+    pub(super) fn refuse_full(&mut self, refused: &HashSet<String>) {
+        let is_refused = |waiter: &mut Waiter| {
+            waiter.stage == Stage::Sent
+                && waiter
+                    .user_id
+                    .as_ref()
+                    .is_some_and(|user_id| refused.contains(&**user_id))
+        };
+        let out: Vec<Waiter> = self.waiting.extract_if(.., is_refused).collect();
+        self.dismiss(out, EnterError::Full);
+    }
+
+    /// Redis is away: those who need it are refused, the others let in.
+    pub(super) fn answer_without_redis(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        if self.has_shared_state() {
+            self.dismiss(waiting, EnterError::Unavailable);
+        } else {
+            for waiter in waiting {
+                let _ = waiter.reply.send(Ok(()));
+            }
+        }
+    }
+
+    fn dismiss(&mut self, waiters: Vec<Waiter>, error: EnterError) {
+        for waiter in waiters {
+            self.leave(waiter.socket, waiter.user_id.as_deref());
+            let _ = waiter.reply.send(Err(error));
+        }
+    }
+}

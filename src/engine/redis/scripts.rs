@@ -1,0 +1,139 @@
+//! The Lua scripts. Each touches the keys of one channel only (one hash tag), decides and announces an edge in one step, and may
+//! be repeated without harm. `docs/adr/0004-redis-engine.md` describes the keys.
+
+use redis::Script;
+
+/// Shared by the scripts that change members: numbers and publishes an edge. `gen` begins with Redis' clock, so that it
+/// differs after a loss of all data.
+const EDGES: &str = r"
+local publish = ARGV[1]
+local node = ARGV[2]
+local function begin()
+  local gen = redis.call('HGET', KEYS[1], 'gen')
+  if gen then return gen end
+  local now = redis.call('TIME')
+  gen = string.format('%d', now[1] * 1000000 + now[2])
+  redis.call('HSET', KEYS[1], 'gen', gen, 'seq', 0)
+  return gen
+end
+local gen = begin()
+local function edge(user, info)
+  local seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+  local text = '1E[' .. gen .. ',' .. seq .. ',' .. cjson.encode(user) .. ',' .. (info and cjson.encode(info) or 'null') .. ']'
+  redis.call(publish, KEYS[6], text)
+end
+local function arrive(user, info, max)
+  local seat = node .. '|' .. user
+  if redis.call('HEXISTS', KEYS[3], seat) == 1 then return true end
+  local nodes = tonumber(redis.call('HGET', KEYS[4], user) or '0')
+  if nodes == 0 and max >= 0 and redis.call('HLEN', KEYS[4]) >= max then return false end
+  redis.call('HSET', KEYS[3], seat, 1)
+  redis.call('HSET', KEYS[4], user, nodes + 1)
+  if nodes == 0 then
+    redis.call('HSET', KEYS[5], user, info)
+    edge(user, info)
+  end
+  return true
+end
+local function depart(user)
+  if redis.call('HDEL', KEYS[3], node .. '|' .. user) == 0 then return end
+  if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
+    redis.call('HDEL', KEYS[4], user)
+    redis.call('HDEL', KEYS[5], user)
+    edge(user, nil)
+  end
+end
+local function subscriptions()
+  local total = 0
+  for _, count in ipairs(redis.call('HVALS', KEYS[2])) do total = total + tonumber(count) end
+  return total
+end
+local function rest()
+  local total = subscriptions()
+  if total == 0 and redis.call('HLEN', KEYS[4]) == 0 then redis.call('EXPIRE', KEYS[1], 3600)
+  else redis.call('PERSIST', KEYS[1]) end
+  return total
+end
+";
+
+/// Brings a node's rows of a channel to what they should be. KEYS: meta, subs, seats, users, infos, the pub/sub channel, cache,
+/// evicted. ARGV: publish command, node, subscriptions, member limit (-1: none), whether seats that are not named go (1/0), whether to
+/// return a snapshot (1/0), how many arrive, user and info of each, users who depart.
+/// Returns {fenced, generation, sequence, total, refused users, snapshot (user, info, …) or nil, cached frame or nil, its ttl in ms}.
+const ASSERT: &str = r"
+if redis.call('SISMEMBER', KEYS[8], node) == 1 then return {1} end
+local count, max = tonumber(ARGV[3]), tonumber(ARGV[4])
+local arriving = tonumber(ARGV[7])
+local refused, named = {}, {}
+for i = 1, arriving do
+  local user, info = ARGV[6 + 2 * i], ARGV[7 + 2 * i]
+  named[node .. '|' .. user] = true
+  if not arrive(user, info, max) then refused[#refused + 1] = user end
+end
+for i = 8 + 2 * arriving, #ARGV do depart(ARGV[i]) end
+if ARGV[5] == '1' then
+  local prefix = node .. '|'
+  for _, seat in ipairs(redis.call('HKEYS', KEYS[3])) do
+    if string.sub(seat, 1, #prefix) == prefix and not named[seat] then depart(string.sub(seat, #prefix + 1)) end
+  end
+end
+if count > 0 then redis.call('HSET', KEYS[2], node, count) else redis.call('HDEL', KEYS[2], node) end
+local total = rest()
+local members, cached, ttl = false, false, -1
+if ARGV[6] == '1' then
+  members = redis.call('HGETALL', KEYS[5])
+  cached = redis.call('GET', KEYS[7])
+  ttl = redis.call('PTTL', KEYS[7])
+end
+return {0, gen, redis.call('HGET', KEYS[1], 'seq'), total, refused, members, cached, ttl}
+";
+
+/// Removes all rows of a node that is no more, and keeps it from writing there again. KEYS and the first two ARGV as [`ASSERT`].
+/// Returns the subscriptions that are left.
+const EVICT: &str = r"
+redis.call('SADD', KEYS[8], node)
+redis.call('EXPIRE', KEYS[8], 3600)
+local prefix = node .. '|'
+for _, seat in ipairs(redis.call('HKEYS', KEYS[3])) do
+  if string.sub(seat, 1, #prefix) == prefix then depart(string.sub(seat, #prefix + 1)) end
+end
+redis.call('HDEL', KEYS[2], node)
+return rest()
+";
+
+/// Answers a query. KEYS: subs, users, cache. Returns {subscriptions, users, cached frame or nil, its ttl in ms}.
+const SHOW: &str = r"
+local total = 0
+for _, count in ipairs(redis.call('HVALS', KEYS[1])) do total = total + tonumber(count) end
+return {total, redis.call('HLEN', KEYS[2]), redis.call('GET', KEYS[3]), redis.call('PTTL', KEYS[3])}
+";
+
+/// Keeps a node's lease and says whose has run out. KEYS: leases, connection counts. ARGV: node, lease in ms, its counts as JSON.
+/// Returns {whether the lease was still held, expired nodes}.
+const LEASE: &str = r"
+local now = redis.call('TIME')
+local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local held = redis.call('ZSCORE', KEYS[1], ARGV[1]) and 1 or 0
+redis.call('ZADD', KEYS[1], ms + tonumber(ARGV[2]), ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+return {held, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ms)}
+";
+
+/// All scripts, loaded once.
+pub(super) struct Scripts {
+    pub(super) assert: Script,
+    pub(super) evict: Script,
+    pub(super) show: Script,
+    pub(super) lease: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            assert: Script::new(&format!("{EDGES}{ASSERT}")),
+            evict: Script::new(&format!("{EDGES}{EVICT}")),
+            show: Script::new(SHOW),
+            lease: Script::new(LEASE),
+        }
+    }
+}

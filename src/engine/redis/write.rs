@@ -1,0 +1,251 @@
+//! One channel's rows on their way to Redis, and the snapshot on its way back.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use redis::{AsyncCommands, ErrorKind, RedisError, RedisResult, Value, from_redis_value};
+
+use super::{
+    keys::Keys,
+    link::Link,
+    record::{Record, Sent, Stage},
+    scripts::Scripts,
+};
+use crate::{engine::channels::Key, protocol::Frame};
+
+/// What every write needs.
+pub(super) struct Parts {
+    pub(super) keys: Keys,
+    pub(super) scripts: Arc<Scripts>,
+    pub(super) epoch: String,
+}
+
+/// What Redis is to be told of one channel.
+pub(super) struct Request {
+    subscriptions: usize,
+    /// `None`: no limit, because there are no members.
+    max_members: Option<usize>,
+    /// Whether seats of this node that are not named are to go.
+    whole: bool,
+    wants_snapshot: bool,
+    registers: bool,
+    arriving: Vec<(Arc<str>, Arc<str>)>,
+    departing: Vec<Arc<str>>,
+    users: HashSet<Arc<str>>,
+}
+
+/// What came of it.
+pub(super) enum Written {
+    Rows(Rows),
+    /// The node's rows were removed: it counts as dead under this name.
+    Fenced,
+}
+
+pub(super) struct Rows {
+    pub(super) generation: u64,
+    pub(super) sequence: u64,
+    pub(super) refused: HashSet<String>,
+    pub(super) snapshot: Option<Whole>,
+}
+
+/// The channel's state as Redis has it.
+pub(super) struct Whole {
+    pub(super) members: HashMap<Arc<str>, Arc<str>>,
+    pub(super) cached: Option<(Frame, Duration)>,
+}
+
+impl Request {
+    /// What differs between what the record wants and what was written. Its queued waiters count as sent from here on.
+    pub(super) fn of(record: &mut Record, subscriptions: usize) -> Self {
+        let whole = record.doubtful;
+        let arriving = record
+            .users
+            .iter()
+            .filter(|(user_id, _)| whole || !record.written.users.contains(*user_id))
+            .map(|(user_id, row)| (Arc::clone(user_id), Arc::clone(&row.info)))
+            .collect();
+        let departing = record
+            .written
+            .users
+            .iter()
+            .filter(|user_id| !record.users.contains_key(*user_id))
+            .cloned()
+            .collect();
+        for waiter in &mut record.waiting {
+            if waiter.stage == Stage::Queued {
+                waiter.stage = Stage::Sent;
+            }
+        }
+        Self {
+            subscriptions,
+            max_members: record.kind.is_presence().then_some(record.max_members),
+            whole,
+            wants_snapshot: !record.synced,
+            registers: !record.registered && (subscriptions > 0 || !record.users.is_empty()),
+            arriving,
+            departing,
+            users: record.users.keys().cloned().collect(),
+        }
+    }
+
+    pub(super) fn sent(&self) -> Sent {
+        Sent {
+            subscriptions: self.subscriptions,
+            users: self.users.clone(),
+        }
+    }
+
+    fn is_last(&self) -> bool {
+        self.subscriptions == 0 && self.users.is_empty()
+    }
+}
+
+/// How a channel stands in a node's list of rows.
+pub(super) fn row_name(key: &Key) -> String {
+    format!("{}:{}", key.0, key.1)
+}
+
+/// Writes the rows. The lists that lead to them are written first and removed last, so that no row is ever without.
+pub(super) async fn write(
+    mut link: Link,
+    parts: Parts,
+    key: &Key,
+    request: Request,
+) -> RedisResult<Written> {
+    let Parts {
+        keys,
+        scripts,
+        epoch,
+    } = parts;
+    if request.registers {
+        let () = link.sadd(keys.rows(&epoch), row_name(key)).await?;
+        let () = link.sadd(keys.index(&key.0), &*key.1).await?;
+    }
+    let mut script = scripts.assert.prepare_invoke();
+    for name in keys.of_channel(key) {
+        script.key(name);
+    }
+    let flag = |set: bool| if set { "1" } else { "0" };
+    script
+        .arg(link.publish_command())
+        .arg(&epoch)
+        .arg(request.subscriptions)
+        .arg(
+            request
+                .max_members
+                .map_or(-1, |max| i64::try_from(max).unwrap_or(-1)),
+        )
+        .arg(flag(request.whole))
+        .arg(flag(request.wants_snapshot))
+        .arg(request.arriving.len());
+    for (user_id, info) in &request.arriving {
+        script.arg(&**user_id).arg(&**info);
+    }
+    for user_id in &request.departing {
+        script.arg(&**user_id);
+    }
+    let reply: Vec<Value> = script.invoke_async(&mut link).await?;
+    let written = read(reply)?;
+    if let Written::Rows(_) = &written
+        && request.is_last()
+    {
+        let () = link.srem(keys.rows(&epoch), row_name(key)).await?;
+        take_off_index(&mut link, &keys, &scripts, key).await?;
+    }
+    Ok(written)
+}
+
+/// Takes a channel without subscribers off the index; should one come at this moment, it is put back.
+pub(super) async fn take_off_index(
+    link: &mut Link,
+    keys: &Keys,
+    scripts: &Scripts,
+    key: &Key,
+) -> RedisResult<()> {
+    if subscriptions(link, keys, scripts, key).await? > 0 {
+        return Ok(());
+    }
+    let () = link.srem(keys.index(&key.0), &*key.1).await?;
+    if subscriptions(link, keys, scripts, key).await? > 0 {
+        let () = link.sadd(keys.index(&key.0), &*key.1).await?;
+    }
+    Ok(())
+}
+
+async fn subscriptions(
+    link: &mut Link,
+    keys: &Keys,
+    scripts: &Scripts,
+    key: &Key,
+) -> RedisResult<usize> {
+    let [_, subs, _, users, _, _, cache, _] = keys.of_channel(key);
+    let shown: (usize, usize, Value, i64) = scripts
+        .show
+        .key(subs)
+        .key(users)
+        .key(cache)
+        .invoke_async(link)
+        .await?;
+    Ok(shown.0)
+}
+
+fn read(reply: Vec<Value>) -> RedisResult<Written> {
+    let mut values = reply.into_iter();
+    let mut next = || {
+        values.next().ok_or_else(|| {
+            RedisError::from((
+                ErrorKind::UnexpectedReturnType,
+                "a script's reply is too short",
+            ))
+        })
+    };
+    if from_redis_value::<u8>(next()?)? == 1 {
+        return Ok(Written::Fenced);
+    }
+    let generation = from_redis_value(next()?)?;
+    let sequence = from_redis_value(next()?)?;
+    let _total: usize = from_redis_value(next()?)?;
+    let refused = from_redis_value(next()?)?;
+    let members = next()?;
+    let cached: Option<Vec<u8>> = from_redis_value(absent_if_false(next()?))?;
+    let ttl_ms: i64 = from_redis_value(next()?)?;
+    let snapshot = match absent_if_false(members) {
+        Value::Nil => None,
+        members => Some(Whole {
+            members: from_redis_value::<Vec<(String, String)>>(members)?
+                .into_iter()
+                .map(|(user_id, info)| (user_id.into(), info.into()))
+                .collect(),
+            cached: kept(cached, ttl_ms),
+        }),
+    };
+    Ok(Written::Rows(Rows {
+        generation,
+        sequence,
+        refused,
+        snapshot,
+    }))
+}
+
+/// Lua's `false` arrives as nil or, in RESP3, as a boolean.
+fn absent_if_false(value: Value) -> Value {
+    if value == Value::Boolean(false) {
+        Value::Nil
+    } else {
+        value
+    }
+}
+
+/// A cached frame with the time it has left.
+pub(super) fn kept(frame: Option<Vec<u8>>, ttl_ms: i64) -> Option<(Frame, Duration)> {
+    let ttl = u64::try_from(ttl_ms).ok().filter(|ttl| *ttl > 0)?;
+    let frame = frame.filter(|frame| frame.len() >= 2)?;
+    Some((
+        Frame::received(Bytes::from(frame)),
+        Duration::from_millis(ttl),
+    ))
+}
