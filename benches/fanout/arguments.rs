@@ -1,0 +1,121 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::host::App;
+use crate::payload::DATA_BYTES_MIN;
+
+/// Measures a Pusher host against the cost that nobody escapes: the sends of the kernel.
+///
+/// Without --url the release server is started afresh for every run, beside a floor that only sends.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "fanout")]
+pub(crate) struct Arguments {
+    /// What to measure
+    #[arg(value_enum, default_value_t = Scenario::All)]
+    pub(crate) scenario: Scenario,
+    /// Subscribed sockets [default: 1000, idle 15000, smoke 50]
+    #[arg(long)]
+    pub(crate) sockets: Option<usize>,
+    /// Events per second of the steady scenario
+    #[arg(long, default_value_t = 30.0)]
+    pub(crate) rate: f64,
+    /// Seconds of each measured run [default: steady 10, others 5]
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// Rounds; in each the candidates run one after the other
+    #[arg(long, default_value_t = 3)]
+    pub(crate) pairs: usize,
+    /// Publishing connections [default: 4, per-user and ingest 16]
+    #[arg(long)]
+    pub(crate) publishers: Option<usize>,
+    /// Channels of the per-user scenario, one socket each
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) channels: usize,
+    /// Bytes of data in each event
+    #[arg(long, default_value_t = 128)]
+    pub(crate) data_bytes: usize,
+    /// Events in one request of the ingest scenario's batch runs
+    #[arg(long, default_value_t = 10)]
+    pub(crate) batch: usize,
+    /// Worker threads of the server and of the bare handler
+    #[arg(long, default_value_t = 2)]
+    pub(crate) workers: usize,
+    /// Events that may be on their way to the slowest socket before the publishers of a server wait
+    #[arg(long, default_value_t = 4096)]
+    pub(crate) window: u64,
+    /// Writes the raw results to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Measures the Pusher host at this address (ws://host:port[/prefix]) instead of starting a server
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// Process of that host whose CPU time and memory are counted; may be repeated
+    #[arg(long)]
+    pub(crate) pid: Vec<u32>,
+    /// Id of the app
+    #[arg(long, default_value = "1001")]
+    pub(crate) app_id: String,
+    /// Key of the app
+    #[arg(long, default_value = "app-key")]
+    pub(crate) key: String,
+    /// Secret of the app
+    #[arg(long, default_value = "app-secret")]
+    pub(crate) secret: String,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// Everything in small, in seconds; asserts that nothing is lost, and no times
+    Smoke,
+    /// All sockets on one channel, events at a fixed rate
+    Steady,
+    /// All sockets on one channel, events as fast as they are answered
+    Full,
+    /// Memory of subscribed sockets that hear nothing
+    Idle,
+    /// Many channels of one socket each, publishes spread over them
+    PerUser,
+    /// Signed publishes that reach nobody
+    Ingest,
+    /// One socket stops reading while the others hear everything
+    Slow,
+    /// All of the above but smoke
+    All,
+    /// Internal: be the floor
+    #[value(hide = true)]
+    Floor,
+    /// Internal: be the bare HTTP handler
+    #[value(hide = true)]
+    Bare,
+}
+
+impl Arguments {
+    /// Reads the command line. Cargo adds `--bench`; without it and without a scenario this is a test run, hence `smoke`.
+    pub(crate) fn read() -> Self {
+        let given: Vec<_> = std::env::args_os().collect();
+        let by_cargo_bench = given.iter().any(|argument| argument == "--bench");
+        let mut kept: Vec<_> = given
+            .into_iter()
+            .filter(|argument| argument != "--bench")
+            .collect();
+        if kept.len() == 1 && !by_cargo_bench {
+            kept.push("smoke".into());
+        }
+        let mut arguments = Self::parse_from(kept);
+        arguments.data_bytes = arguments.data_bytes.max(DATA_BYTES_MIN);
+        arguments
+    }
+
+    /// The app to connect and publish to.
+    pub(crate) fn app(&self) -> App {
+        App {
+            id: self.app_id.clone(),
+            key: self.key.clone(),
+            secret: self.secret.clone(),
+        }
+    }
+}

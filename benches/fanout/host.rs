@@ -1,0 +1,235 @@
+//! The processes under test: the floor, the bare handler, the release server, or any Pusher host that already runs.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::Failure;
+use crate::arguments::Arguments;
+
+/// The server's stderr, in its scratch directory.
+const LOG: &str = "loudhailer.log";
+
+/// How the credentials of the app are called on the host.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    pub(crate) id: String,
+    pub(crate) key: String,
+    pub(crate) secret: String,
+}
+
+/// A host under test. One that was started here ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
+    /// What stands in `Host:` headers.
+    pub(crate) authority: String,
+    pub(crate) path_prefix: String,
+    pub(crate) app: App,
+    /// Whose CPU time and memory are counted; none for a host on another machine.
+    pub(crate) pids: Vec<u32>,
+    /// Where the floor takes its orders. Absent: events are published over HTTP.
+    pub(crate) control: Option<SocketAddr>,
+    child: Option<Child>,
+    scratch: Option<PathBuf>,
+}
+
+/// What to start, once per measurement, so that no run inherits the memory of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Candidate {
+    /// `floor`: sends and nothing else.
+    Floor,
+    /// An actix-web handler that reads the body of a POST and answers `{}`.
+    Bare,
+    /// The server: the one built here, or the one that `--url` names.
+    Server,
+}
+
+impl Candidate {
+    /// Starts it, or connects to the one that runs already.
+    pub(crate) fn start(self, arguments: &Arguments) -> Result<Host, Failure> {
+        match self {
+            Self::Floor => start_self("floor", arguments),
+            Self::Bare => start_self("bare", arguments),
+            Self::Server => match &arguments.url {
+                Some(url) => running_host(url, arguments),
+                None => start_loudhailer(arguments),
+            },
+        }
+    }
+}
+
+fn start_self(name: &'static str, arguments: &Arguments) -> Result<Host, Failure> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(name);
+    command
+        .arg("--data-bytes")
+        .arg(arguments.data_bytes.to_string());
+    command.arg("--workers").arg(arguments.workers.to_string());
+    start(name, &mut command, None, arguments)
+}
+
+fn start_loudhailer(arguments: &Arguments) -> Result<Host, Failure> {
+    let built_here = option_env!("CARGO_BIN_EXE_loudhailer").map(PathBuf::from);
+    let named = std::env::var_os("LOUDHAILER_BIN").map(PathBuf::from);
+    let binary = named
+        .or(built_here)
+        .ok_or("set LOUDHAILER_BIN to the server's binary")?;
+    let scratch = std::env::temp_dir().join(format!("loudhailer-fanout-{}", std::process::id()));
+    fs::create_dir_all(&scratch)?;
+    let config = scratch.join("loudhailer.toml");
+    fs::write(&config, server_config(arguments))?;
+    let mut command = Command::new(binary);
+    command.arg("--config").arg(&config);
+    // No setting of whoever runs this may reach the server, this tool's own LOUDHAILER_BIN included.
+    command.env_clear();
+    command.stderr(File::create(scratch.join(LOG))?);
+    start("loudhailer", &mut command, Some(scratch), arguments)
+}
+
+/// Defaults but for the ports, the workers and the size of an event.
+fn server_config(arguments: &Arguments) -> String {
+    let Arguments {
+        workers,
+        app_id,
+        key,
+        secret,
+        data_bytes,
+        batch,
+        ..
+    } = arguments;
+    let (data_bytes, batch) = ((*data_bytes).max(10_240), (*batch).max(10));
+    format!(
+        "[server]\nport = 0\nworkers = {workers}\n\n[admin]\nport = 0\n\n[[apps]]\nid = \"{app_id}\"\nkey = \"{key}\"\n\
+         secret = \"{secret}\"\nmax_event_data_bytes = {data_bytes}\nmax_batch_events = {batch}\n"
+    )
+}
+
+fn start(
+    name: &'static str,
+    command: &mut Command,
+    scratch: Option<PathBuf>,
+    arguments: &Arguments,
+) -> Result<Host, Failure> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdout = child.stdout.take().expect("stdout is piped");
+    let pids = vec![child.id()];
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    // Made before the wait, so that a child that never gets ready is ended too.
+    let mut host = Host {
+        name,
+        address: nowhere,
+        authority: String::new(),
+        path_prefix: String::new(),
+        app: arguments.app(),
+        pids,
+        control: None,
+        child: Some(child),
+        scratch,
+    };
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Read to the end even when nobody listens: a full pipe would stop the server.
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            sender.send(line).ok();
+        }
+    });
+    loop {
+        let line = lines
+            .recv_timeout(Duration::from_secs(20))
+            .map_err(|_| host.not_ready())?;
+        if let Some(control) = line.strip_prefix("Control on ") {
+            host.control = Some(control.parse()?);
+        } else if let Some(authority) = line.strip_prefix("Listening on http://") {
+            host.address = authority.parse()?;
+            host.authority = authority.to_owned();
+            return Ok(host);
+        }
+    }
+}
+
+fn running_host(url: &str, arguments: &Arguments) -> Result<Host, Failure> {
+    let rest = url
+        .strip_prefix("ws://")
+        .or_else(|| url.strip_prefix("http://"));
+    let rest = rest.ok_or("--url starts with ws:// or http://")?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let with_port = if authority.contains(':') {
+        authority.to_owned()
+    } else {
+        format!("{authority}:80")
+    };
+    let address = with_port
+        .to_socket_addrs()?
+        .next()
+        .ok_or("the name of --url has no address")?;
+    let path = path.trim_end_matches('/');
+    Ok(Host {
+        name: "server",
+        address,
+        authority: authority.to_owned(),
+        path_prefix: if path.is_empty() {
+            String::new()
+        } else {
+            format!("/{path}")
+        },
+        app: arguments.app(),
+        pids: arguments.pid.clone(),
+        control: None,
+        child: None,
+        scratch: None,
+    })
+}
+
+impl Host {
+    /// Ends a process that was started here; nothing else.
+    fn end(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+
+    fn not_ready(&self) -> Failure {
+        format!(
+            "{} did not say `Listening on` within 20 s{}",
+            self.name,
+            self.log_tail()
+        )
+        .into()
+    }
+
+    /// The last lines of the log of a server that was started here, on lines of their own.
+    pub(crate) fn log_tail(&self) -> String {
+        let log = self
+            .scratch
+            .as_ref()
+            .and_then(|scratch| fs::read_to_string(scratch.join(LOG)).ok());
+        let lines: Vec<_> = log
+            .iter()
+            .flat_map(|log| log.lines().rev().take(20))
+            .collect();
+        lines
+            .iter()
+            .rev()
+            .flat_map(|line| ["\n  log: ", line])
+            .collect()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.end();
+        if let Some(scratch) = &self.scratch {
+            fs::remove_dir_all(scratch).ok();
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! One keep-alive connection that publishes: signed requests out, answers in.
+
+use std::io::{self, Read, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hmac::{Hmac, KeyInit, Mac};
+use md5::{Digest, Md5};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use sha2::Sha256;
+
+use crate::Failure;
+use crate::host::Host;
+use crate::websocket::http_head;
+
+/// Signs requests for one app and path.
+#[derive(Debug, Clone)]
+pub(crate) struct Signer {
+    mac: Hmac<Sha256>,
+    key: String,
+    /// The path that is signed, without any prefix.
+    path: String,
+    prefix: String,
+    authority: String,
+}
+
+impl Signer {
+    /// For `POST /apps/{id}/{endpoint}` on `host`.
+    pub(crate) fn new(host: &Host, endpoint: &str) -> Self {
+        Self {
+            mac: Hmac::new_from_slice(host.app.secret.as_bytes()).expect("any length is a key"),
+            key: host.app.key.clone(),
+            path: format!("/apps/{}/{endpoint}", host.app.id),
+            prefix: host.path_prefix.clone(),
+            authority: host.authority.clone(),
+        }
+    }
+
+    /// The whole request with this body, signed at this moment.
+    pub(crate) fn request(&self, body: &[u8]) -> Vec<u8> {
+        let Self {
+            key,
+            path,
+            prefix,
+            authority,
+            ..
+        } = self;
+        let seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let body_md5 = hex::encode(Md5::digest(body));
+        let query =
+            format!("auth_key={key}&auth_timestamp={seconds}&auth_version=1.0&body_md5={body_md5}");
+        let mut mac = self.mac.clone();
+        mac.update(format!("POST\n{path}\n{query}").as_bytes());
+        let signature = hex::encode(mac.finalize().into_bytes());
+        let mut request = format!(
+            "POST {prefix}{path}?{query}&auth_signature={signature} HTTP/1.1\r\nHost: {authority}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        request
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// A connection with at most one request under way.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    request: Vec<u8>,
+    written: usize,
+    answer: Vec<u8>,
+    waiting: bool,
+}
+
+impl Connection {
+    /// Connects and waits until that is done: before the measurement, nobody minds.
+    pub(crate) fn open(host: &Host, registry: &Registry, token: Token) -> Result<Self, Failure> {
+        let stream = std::net::TcpStream::connect(host.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self {
+            stream,
+            request: Vec::new(),
+            written: 0,
+            answer: Vec::with_capacity(1024),
+            waiting: false,
+        })
+    }
+
+    /// Whether an answer is still to come.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// Sends a request. The last one must have been answered.
+    pub(crate) fn send(&mut self, request: Vec<u8>) -> Result<(), Failure> {
+        self.request = request;
+        self.send_again()
+    }
+
+    /// Sends the same request once more.
+    pub(crate) fn send_again(&mut self) -> Result<(), Failure> {
+        (self.written, self.waiting) = (0, true);
+        self.write()
+    }
+
+    /// Goes on after readiness. Returns an answer that is complete.
+    pub(crate) fn advance(&mut self) -> Result<Option<Answer>, Failure> {
+        self.write()?;
+        let mut buffer = [0; 4096];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err("the host closed a publishing connection".into()),
+                Ok(count) => self.answer.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let answer = parse_answer(&self.answer);
+        if answer.is_some() {
+            self.answer.clear();
+            self.waiting = false;
+        }
+        Ok(answer)
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        while self.written < self.request.len() {
+            match self.stream.write(&self.request[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_answer(bytes: &[u8]) -> Option<Answer> {
+    let end = http_head(bytes)?;
+    let (head, body) = (String::from_utf8_lossy(&bytes[..end]), &bytes[end..]);
+    let status = head.get(9..12)?.parse().ok()?;
+    let whole = match field(&head, "content-length") {
+        Some(length) => body.len() >= length.parse::<usize>().ok()?,
+        None if field(&head, "transfer-encoding").is_some() => body.ends_with(b"0\r\n\r\n"),
+        None => true,
+    };
+    let body = String::from_utf8_lossy(body).into_owned();
+    whole.then_some(Answer { status, body })
+}
+
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    let mut values = fields
+        .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim());
+    values.next()
+}

@@ -1,0 +1,48 @@
+//! Signed publishes that reach nobody: what the HTTP side costs by itself.
+
+use crate::Failure;
+use crate::arguments::Arguments;
+use crate::host::Candidate::{Bare, Server};
+use crate::measure::{Shape, measure};
+use crate::report::{Finding, Section, say_title};
+use crate::scenario::{per_round, seconds, section};
+use crate::schedule::Pace;
+
+/// Single publishes and batches, against a bare HTTP handler.
+pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
+    let single = Shape {
+        sockets: 0,
+        channels: 1,
+        pace: Pace::Unpaced,
+        duration: seconds(arguments, 5.0),
+        publishers: arguments.publishers.unwrap_or(16),
+        batch: 1,
+    };
+    let batch = Shape {
+        batch: arguments.batch,
+        ..single
+    };
+    say_title(&format!(
+        "ingest: nobody listens, {} publishers, CPU per event",
+        single.publishers
+    ))?;
+    let mut rounds = Vec::new();
+    for round in 1..=arguments.pairs {
+        rounds.push(vec![
+            measure(Bare, single, round, arguments)?,
+            measure(Server, single, round, arguments)?,
+            measure(Server, batch, round, arguments)?,
+        ]);
+    }
+    let single = per_round(&rounds, |runs| {
+        Some(runs[1].cpu_us_each()? / runs[0].cpu_us_each()?)
+    });
+    let batch = per_round(&rounds, |runs| {
+        Some(runs[2].cpu_us_each()? / runs[1].cpu_us_each()?)
+    });
+    let findings = vec![
+        Finding::new("CPU per request, × bare handler", single, Some(1.3)),
+        Finding::new("CPU per event in a batch, × single", batch, Some(0.35)),
+    ];
+    section("ingest", rounds.concat(), findings, arguments)
+}

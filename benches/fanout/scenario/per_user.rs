@@ -1,0 +1,46 @@
+//! Many channels of one socket each, as when every user has a channel of his own.
+
+use crate::Failure;
+use crate::arguments::Arguments;
+use crate::host::Candidate::{Bare, Floor, Server};
+use crate::measure::{Shape, measure};
+use crate::report::{Finding, Section, say_title};
+use crate::scenario::{per_round, seconds, section};
+use crate::schedule::Pace;
+
+/// Publish and delivery, against a bare HTTP handler plus a bare send.
+pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
+    let shape = Shape {
+        sockets: arguments.channels,
+        channels: arguments.channels,
+        pace: Pace::Unpaced,
+        duration: seconds(arguments, 5.0),
+        publishers: arguments.publishers.unwrap_or(16),
+        batch: 1,
+    };
+    let nobody = Shape {
+        sockets: 0,
+        ..shape
+    };
+    say_title(&format!(
+        "per-user: {} channels of one socket, {} publishers",
+        shape.channels, shape.publishers
+    ))?;
+    let mut rounds = Vec::new();
+    for round in 1..=arguments.pairs {
+        rounds.push(vec![
+            measure(Bare, nobody, round, arguments)?,
+            measure(Floor, shape, round, arguments)?,
+            measure(Server, shape, round, arguments)?,
+        ]);
+    }
+    let ratios = per_round(&rounds, |runs| {
+        Some(runs[2].cpu_us_each()? / (runs[0].cpu_us_each()? + runs[1].cpu_us_each()?))
+    });
+    let finding = Finding::new(
+        "CPU per publish and delivery, × (bare handler + floor send)",
+        ratios,
+        Some(1.3),
+    );
+    section("per-user", rounds.concat(), vec![finding], arguments)
+}

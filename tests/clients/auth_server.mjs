@@ -1,0 +1,63 @@
+// The application's side of private and presence channels: an endpoint that signs subscriptions
+// with npm's `pusher`, as a backend does in its /broadcasting/auth.
+//
+// Who asks is in the bearer token: the member's own JSON. A real backend looks a session up instead.
+
+import { once } from "node:events";
+import { createServer } from "node:http";
+
+/** The token of a member, for `Authorization: Bearer …`. */
+export function tokenOf(member) {
+  return Buffer.from(JSON.stringify(member)).toString("base64url");
+}
+
+function memberOf(request) {
+  const token = request.headers.authorization?.match(/^Bearer (.+)$/)?.[1];
+  return token && JSON.parse(Buffer.from(token, "base64url").toString());
+}
+
+async function formOf(request) {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  return new URLSearchParams(Buffer.concat(parts).toString());
+}
+
+/** Answers one request for a subscription: signed for whoever has a token, 403 for all others. */
+export async function answerAuth(publisher, request, response) {
+  const form = await formOf(request);
+  const member = memberOf(request);
+  if (!member) {
+    response.writeHead(403).end("Forbidden");
+    return;
+  }
+  const channel = form.get("channel_name");
+  const channelData = channel.startsWith("presence-") ? member : undefined;
+  const answer = publisher.authorizeChannel(form.get("socket_id"), channel, channelData);
+  response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(answer));
+}
+
+/** Listens on a free port of 127.0.0.1; the result is the running server and its `url`. */
+export async function listen(answer) {
+  const server = createServer((request, response) => {
+    answer(request, response).catch((error) => {
+      response.writeHead(500).end(String(error));
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  return {
+    port,
+    url: `http://127.0.0.1:${port}`,
+    async close() {
+      server.closeAllConnections();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+/** An authorisation endpoint that signs with the credentials of `publisher`. */
+export function startAuthServer(publisher) {
+  return listen((request, response) => answerAuth(publisher, request, response));
+}

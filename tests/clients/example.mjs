@@ -1,0 +1,46 @@
+// Runs a command beside a server and examples/single_login, which it finds in EXAMPLE_URL:
+//
+//     node example.mjs node --test single_login/*.test.mjs
+//
+// SINGLE_LOGIN_BIN names the built example.
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { Program, run } from "./program.mjs";
+import { apps, startServer } from "./server.mjs";
+
+const builtExample = fileURLToPath(new URL("../../target/examples/debug/single-login", import.meta.url));
+
+/** Starts the example as a client of `server`; its database is in `directory`. */
+function startExample(server, directory) {
+  return Program.start(path.resolve(process.env.SINGLE_LOGIN_BIN ?? builtExample), [], {
+    env: {
+      PATH: process.env.PATH,
+      APP_PORT: "0",
+      DATABASE: path.join(directory, "single_login.sqlite"),
+      PUSHER_HOST: server.host,
+      PUSHER_PORT: String(server.port),
+      PUSHER_APP_ID: apps.main.id,
+      PUSHER_APP_KEY: apps.main.key,
+      PUSHER_APP_SECRET: apps.main.secret,
+    },
+    ready: /^Example on (http:\S+)$/,
+  });
+}
+
+const [command, ...args] = process.argv.slice(2);
+if (!command) {
+  console.error("usage: node example.mjs COMMAND [ARGUMENT…]");
+  process.exit(2);
+}
+const directory = await mkdtemp(path.join(tmpdir(), "single-login-"));
+const server = await startServer();
+const example = await startExample(server, directory);
+const status = await run(command, args, { ...process.env, EXAMPLE_URL: example.ready[1] });
+if (status !== 0) console.error(`The example's log:\n${example.log}`);
+await example.end("SIGTERM");
+await server.stop();
+await rm(directory, { recursive: true });
+process.exit(status);

@@ -1,0 +1,139 @@
+// Starts the built Loudhailer with the apps these tests need, and ends it.
+//
+// As a program it lends a server to any command, here the Python tests:
+//
+//     node server.mjs python -m unittest
+//
+// The command finds the server in LOUDHAILER_HOST, LOUDHAILER_PORT and the credentials beside them.
+
+import { access, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { Program, run } from "./program.mjs";
+
+/** The apps of the test configuration. Each is there for one limit. */
+export const apps = {
+  main: { id: "1001", key: "main-key", secret: "main-secret", client_events: true },
+  second: { id: "1002", key: "second-key", secret: "second-secret", client_events: true },
+  quiet: { id: "1003", key: "quiet-key", secret: "quiet-secret" },
+  disabled: { id: "1004", key: "disabled-key", secret: "disabled-secret", enabled: false },
+  crowded: { id: "1005", key: "crowded-key", secret: "crowded-secret", max_connections: 1 },
+  fenced: {
+    id: "1006",
+    key: "fenced-key",
+    secret: "fenced-secret",
+    allowed_origins: ["*.example.com"],
+  },
+  forgetful: { id: "1007", key: "forgetful-key", secret: "forgetful-secret", cache_ttl_s: 1 },
+  cosy: { id: "1008", key: "cosy-key", secret: "cosy-secret", max_presence_members: 2 },
+};
+
+const builtBinary = fileURLToPath(new URL("../../target/release/loudhailer", import.meta.url));
+
+/** The binary under test: LOUDHAILER_BIN, or what `cargo build --release` makes. */
+async function binary() {
+  const file = path.resolve(process.env.LOUDHAILER_BIN ?? builtBinary);
+  await access(file).catch(() => {
+    throw new Error(`no server at ${file}: run \`cargo build --release\` or set LOUDHAILER_BIN`);
+  });
+  return file;
+}
+
+/** A JSON value is also a TOML value as long as it is a string, number, boolean or flat array. */
+function tomlTable(heading, table) {
+  const lines = Object.entries(table).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  return [heading, ...lines, ""].join("\n");
+}
+
+function configText({ server, websocket }) {
+  return [
+    tomlTable("[server]", { host: "127.0.0.1", port: 0, drain_window_s: 1, ...server }),
+    tomlTable("[websocket]", { ...websocket }),
+    tomlTable("[admin]", { port: 0 }),
+    tomlTable("[log]", { level: "warn" }),
+    ...Object.values(apps).map((app) => tomlTable("[[apps]]", app)),
+  ].join("\n");
+}
+
+/** The environment without what would configure the server: the test's own variables are for the tests. */
+function serverEnvironment() {
+  const foreign = /^(LOUDHAILER|PUSHER|SOKETI|REVERB)_/;
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign.test(name)));
+}
+
+/** A running server: `host`, `port`, and `stop`, `kill` to end it. */
+export class Server {
+  #program;
+  #directory;
+  #ended;
+
+  constructor(program, directory) {
+    this.#program = program;
+    this.#directory = directory;
+    this.host = program.ready[1];
+    this.port = Number(program.ready[2]);
+  }
+
+  /** Asks the server to stop and checks that it ends well. One that was ended before is left alone. */
+  stop() {
+    this.#ended ??= this.#stop();
+    return this.#ended;
+  }
+
+  /** Ends the server without warning, as a crash does. */
+  kill() {
+    this.#ended ??= this.#kill();
+    return this.#ended;
+  }
+
+  async #stop() {
+    const { code, signal } = await this.#program.end("SIGTERM");
+    await rm(this.#directory, { recursive: true });
+    const { log } = this.#program;
+    if (code !== 0) throw new Error(`the server ended with ${signal ?? code}\n${log}`);
+    if (/panicked at/.test(log)) throw new Error(`the server panicked\n${log}`);
+  }
+
+  async #kill() {
+    await this.#program.end("SIGKILL");
+    await rm(this.#directory, { recursive: true });
+  }
+}
+
+/** Starts a server; `options.server` and `options.websocket` are laid over the test configuration. */
+export async function startServer(options = {}) {
+  const file = await binary();
+  const directory = await mkdtemp(path.join(tmpdir(), "loudhailer-"));
+  const config = path.join(directory, "loudhailer.toml");
+  await writeFile(config, configText(options));
+  const program = await Program.start(file, ["--config", config], {
+    env: serverEnvironment(),
+    ready: /^Listening on http:\/\/(.+):(\d+)$/,
+  });
+  return new Server(program, directory);
+}
+
+/** Runs a command beside a server and returns its exit status. */
+async function lendTo(command, args) {
+  const server = await startServer();
+  const status = await run(command, args, {
+    ...process.env,
+    LOUDHAILER_HOST: server.host,
+    LOUDHAILER_PORT: String(server.port),
+    LOUDHAILER_APP_ID: apps.main.id,
+    LOUDHAILER_APP_KEY: apps.main.key,
+    LOUDHAILER_APP_SECRET: apps.main.secret,
+  });
+  await server.stop();
+  return status;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [command, ...args] = process.argv.slice(2);
+  if (!command) {
+    console.error("usage: node server.mjs COMMAND [ARGUMENT…]");
+    process.exit(2);
+  }
+  process.exit(await lendTo(command, args));
+}

@@ -1,0 +1,152 @@
+// What every test stands on: the host under test, clients of it, a publisher, an authorisation endpoint.
+//
+// With LOUDHAILER_HOST set the tests run against that host and the app named in the environment;
+// otherwise they start the built server themselves, with the apps of server.mjs.
+
+import { Agent } from "node:http";
+import { randomBytes } from "node:crypto";
+import Publisher from "pusher";
+import { startAuthServer, tokenOf } from "./auth_server.mjs";
+import { Listener } from "./listener.mjs";
+import { apps as testApps, startServer } from "./server.mjs";
+
+const environment = process.env;
+
+/** Whether the tests run against a host that someone else started. */
+export const foreign = environment.LOUDHAILER_HOST !== undefined;
+
+/** For `skip`: the reason not to run a test that needs an app or a server of its own. */
+export const needsOwnServer = foreign && "needs a server started by the tests (LOUDHAILER_HOST is set)";
+
+const masterKey =
+  environment.LOUDHAILER_ENCRYPTION_MASTER_KEY ?? Buffer.alloc(32, "loudhailer").toString("base64");
+
+function foreignServer() {
+  const tls = environment.LOUDHAILER_TLS === "true";
+  return {
+    host: environment.LOUDHAILER_HOST,
+    port: Number(environment.LOUDHAILER_PORT ?? (tls ? 443 : 80)),
+    tls,
+    async stop() {},
+  };
+}
+
+function foreignApps() {
+  const named = (name) => {
+    const value = environment[name];
+    if (!value) throw new Error(`LOUDHAILER_HOST is set, so ${name} must be set too`);
+    return value;
+  };
+  return {
+    main: {
+      id: named("LOUDHAILER_APP_ID"),
+      key: named("LOUDHAILER_APP_KEY"),
+      secret: named("LOUDHAILER_APP_SECRET"),
+    },
+  };
+}
+
+/** A member as the tests write one: `"ann"` stands for the user ann with the name Ann. */
+function asMember(user) {
+  if (typeof user !== "string") return user;
+  return { user_id: user, user_info: { name: user[0].toUpperCase() + user.slice(1) } };
+}
+
+export class World {
+  #listeners = [];
+  #authServers = new Map();
+  #agent = new Agent({ keepAlive: true });
+  #run = randomBytes(4).toString("hex");
+
+  constructor(server, apps) {
+    this.server = server;
+    this.apps = apps;
+    this.publisher = this.publisherOf(apps.main);
+  }
+
+  /** The name of a channel that no other test and no other run uses. */
+  channel(name) {
+    return `${name}-${this.#run}`;
+  }
+
+  /** npm's `pusher` for an app, signing with its secret unless told otherwise. */
+  publisherOf(app, options = {}) {
+    return new Publisher({
+      appId: app.id,
+      key: app.key,
+      secret: app.secret,
+      host: environment.LOUDHAILER_API_HOST ?? this.server.host,
+      port: String(this.server.port),
+      useTLS: this.server.tls ?? false,
+      agent: this.server.tls ? undefined : this.#agent,
+      encryptionMasterKeyBase64: masterKey,
+      ...options,
+    });
+  }
+
+  /** The options an application gives to pusher-js to reach the host. */
+  clientOptions(options = {}) {
+    const { host, port, tls } = this.server;
+    return {
+      cluster: "mt1",
+      wsHost: host,
+      wsPort: port,
+      wssPort: port,
+      forceTLS: tls ?? false,
+      enabledTransports: ["ws", "wss"],
+      ...options,
+    };
+  }
+
+  /** The endpoint that signs subscriptions for the app of `publisher`. */
+  async authEndpoint(publisher = this.publisher) {
+    if (!this.#authServers.has(publisher)) {
+      this.#authServers.set(publisher, startAuthServer(publisher));
+    }
+    return `${(await this.#authServers.get(publisher)).url}/broadcasting/auth`;
+  }
+
+  /** A pusher-js client that has begun to connect. `user` may be absent: the endpoint then says 403. */
+  async client({ app = this.apps.main, user, signer, ...options } = {}) {
+    const endpoint = await this.authEndpoint(signer ?? this.#signerOf(app));
+    const headers = user ? { Authorization: `Bearer ${tokenOf(asMember(user))}` } : {};
+    const channelAuthorization = { endpoint, transport: "ajax", headers };
+    const listener = new Listener(app.key, this.clientOptions({ channelAuthorization, ...options }));
+    this.#listeners.push(listener);
+    return listener;
+  }
+
+  #signers = new Map();
+
+  #signerOf(app) {
+    if (app === this.apps.main) return this.publisher;
+    if (!this.#signers.has(app)) this.#signers.set(app, this.publisherOf(app));
+    return this.#signers.get(app);
+  }
+
+  /** A connected pusher-js client. */
+  async connect(options) {
+    const listener = await this.client(options);
+    await listener.reaches("connected");
+    return listener;
+  }
+
+  /** Publishes through the HTTP API and returns the decoded answer. */
+  async publish(channels, event, data = {}, params = undefined) {
+    const answer = await this.publisher.trigger(channels, event, data, params);
+    return answer.json();
+  }
+
+  async close() {
+    for (const listener of this.#listeners) listener.disconnect();
+    for (const authServer of this.#authServers.values()) await (await authServer).close();
+    this.#agent.destroy();
+    await this.server.stop();
+  }
+}
+
+/** Opens the world for one test file; `options` are those of `startServer`. */
+export async function openWorld(options = {}) {
+  if (foreign) return new World(foreignServer(), foreignApps());
+  return new World(await startServer(options), testApps);
+}

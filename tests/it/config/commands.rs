@@ -1,0 +1,125 @@
+//! The commands beside serving.
+
+use std::net::TcpListener;
+
+use super::check;
+use crate::support::{
+    process::{ConfigFile, Process},
+    server::TestServer,
+    setup::Setup,
+};
+
+#[test]
+fn version_is_printed() {
+    let finished = Process::run(&["--version"], &[]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(
+        finished.stdout.trim_end(),
+        concat!("loudhailer ", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn help_names_every_command() {
+    let finished = Process::run(&["--help"], &[]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    for word in ["--config", "check-config", "default-config", "--version"] {
+        assert!(
+            finished.stdout.contains(word),
+            "{word} is missing:\n{}",
+            finished.stdout
+        );
+    }
+}
+
+#[test]
+fn an_unknown_argument_is_an_error() {
+    for arguments in [&["--nonsense"][..], &["nonsense"], &["--config"]] {
+        let finished = Process::run(arguments, &[]);
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        assert!(!finished.stderr.is_empty());
+    }
+}
+
+#[test]
+fn check_config_says_yes_without_starting() {
+    let (finished, _) = check(&Setup::new().usual_with("client_events", true).toml(), &[]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(!finished.stdout.contains("Listening on"), "{finished:?}");
+}
+
+#[test]
+fn check_config_works_without_a_file() {
+    let finished = Process::run(&["check-config"], &[]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+}
+
+#[test]
+fn the_default_configuration_is_valid_and_changes_nothing() {
+    let printed = Process::run(&["default-config"], &[]);
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    let (finished, _) = check(&printed.stdout, &[]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    for key in [
+        "[server]",
+        "[websocket]",
+        "[api]",
+        "[admin]",
+        "[log]",
+        "[[apps]]",
+        "activity_timeout_s",
+        "cache_ttl_s",
+    ] {
+        assert!(
+            printed.stdout.contains(key),
+            "{key} is missing:\n{}",
+            printed.stdout
+        );
+    }
+    let config = ConfigFile::new(&printed.stdout);
+    let ports = [
+        ("LOUDHAILER_SERVER__PORT", "0"),
+        ("LOUDHAILER_ADMIN__PORT", "0"),
+    ];
+    let server = TestServer::launch(&["--config", config.path()], &ports);
+    assert!(server.process.stdout().contains("app-key"));
+}
+
+#[test]
+fn the_default_configuration_with_every_comment_taken_as_setting_is_valid() {
+    let printed = Process::run(&["default-config"], &[]).stdout;
+    let lines = printed.lines().map(|line| match line.strip_prefix("# ") {
+        Some(setting)
+            if setting
+                .split_once(" = ")
+                .is_some_and(|(key, _)| !key.contains(' ')) =>
+        {
+            setting
+        }
+        _ => line,
+    });
+    let toml = lines.collect::<Vec<_>>().join("\n");
+    let (finished, _) = check(&toml, &[]);
+    assert_eq!(finished.code, Some(0), "{finished:?}\n{toml}");
+}
+
+#[test]
+fn a_port_in_use_is_a_start_failure_and_no_configuration_error() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for key in ["server.port", "admin.port"] {
+        let config = ConfigFile::new(&Setup::new().set(key, port).toml());
+        let finished = Process::run(&["--config", config.path()], &[]);
+        assert_eq!(finished.code, Some(1), "{finished:?}");
+        assert!(
+            finished.stderr.contains(&port.to_string()),
+            "{}",
+            finished.stderr
+        );
+        assert!(
+            !finished.stdout.contains("Listening on"),
+            "{}",
+            finished.stdout
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! The environment: Loudhailer's own names over the file, and other servers' names understood.
+
+use super::is_config_error;
+use crate::support::{
+    app::App, process::ConfigFile, server::TestServer, setup::Setup, websocket::Upgrade,
+};
+
+const ADMIN: (&str, &str) = ("LOUDHAILER_ADMIN__PORT", "0");
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let setup = Setup::new()
+        .set("server.path_prefix", "/file")
+        .app(App::usual());
+    let config = ConfigFile::new(&setup.toml());
+    let environment = [
+        ("LOUDHAILER_SERVER__PATH_PREFIX", "/env"),
+        ("LOUDHAILER_WEBSOCKET__ACTIVITY_TIMEOUT_S", "77"),
+    ];
+    let server = TestServer::launch(&["--config", config.path()], &environment);
+    let greeting = Upgrade::new("/env/app/key-of-1001?protocol=7")
+        .connect(server.public)
+        .expect_text();
+    assert!(
+        greeting.contains(r#"\"activity_timeout\":77"#),
+        "{greeting}"
+    );
+    Upgrade::new("/file/app/key-of-1001?protocol=7")
+        .connect(server.public)
+        .expect_close(4005);
+}
+
+#[test]
+fn without_a_file_the_environment_is_enough() {
+    let server = TestServer::launch(&[], &[("LOUDHAILER_SERVER__PORT", "0"), ADMIN]);
+    let greeting = Upgrade::new("/app/app-key?protocol=7")
+        .connect(server.public)
+        .expect_text();
+    assert!(greeting.contains("connection_established"), "{greeting}");
+}
+
+#[test]
+fn a_bad_variable_is_named() {
+    let cases = [
+        ("LOUDHAILER_SERVER__PORT", "abc"),
+        ("LOUDHAILER_SERVER__PORT", "70000"),
+        ("LOUDHAILER_SERVER__HOST", "not a host"),
+        ("LOUDHAILER_LOG__FORMAT", "xml"),
+        ("LOUDHAILER_WEBSOCKET__ACTIVITY_TIMEOUT_S", "0"),
+        ("LOUDHAILER_SERVER__PROT", "6001"),
+        ("LOUDHAILER_SERVERS__PORT", "6001"),
+    ];
+    for (name, value) in cases {
+        is_config_error(&["check-config"], &[(name, value)], &[name]);
+    }
+}
+
+/// Starts with these variables only; the app must be theirs, and the start-up lines must name each variable.
+#[track_caller]
+fn understands(variables: &[(&str, &str)], app: &App) {
+    let own_port = [("LOUDHAILER_SERVER__PORT", "0")];
+    let has_port = variables.iter().any(|(name, _)| name.ends_with("_PORT"));
+    let ports = if has_port {
+        &own_port[..0]
+    } else {
+        &own_port[..]
+    };
+    let environment = [variables, ports, &[ADMIN]].concat();
+    let mut server = TestServer::launch(&[], &environment);
+    server.apps = vec![app.clone()];
+    server.client().subscribe("private-room");
+    server.api().publish("news", "order", "");
+    let printed = server.process.stdout();
+    for (name, _) in variables {
+        assert!(printed.contains(name), "{name} is not named:\n{printed}");
+    }
+}
+
+fn app() -> App {
+    App::with_secret("4242", "alias-key", "alias-secret-never-printed")
+}
+
+#[test]
+fn pushers_names_are_understood() {
+    let app = app();
+    understands(
+        &[
+            ("PUSHER_APP_ID", &app.id),
+            ("PUSHER_APP_KEY", &app.key),
+            ("PUSHER_APP_SECRET", &app.secret),
+            ("PUSHER_PORT", "0"),
+        ],
+        &app,
+    );
+}
+
+#[test]
+fn soketis_names_are_understood() {
+    let app = app();
+    understands(
+        &[
+            ("SOKETI_DEFAULT_APP_ID", &app.id),
+            ("SOKETI_DEFAULT_APP_KEY", &app.key),
+            ("SOKETI_DEFAULT_APP_SECRET", &app.secret),
+            ("SOKETI_HOST", "127.0.0.1"),
+            ("SOKETI_PORT", "0"),
+        ],
+        &app,
+    );
+}
+
+#[test]
+fn reverbs_names_are_understood() {
+    let app = app();
+    understands(
+        &[
+            ("REVERB_APP_ID", &app.id),
+            ("REVERB_APP_KEY", &app.key),
+            ("REVERB_APP_SECRET", &app.secret),
+            ("REVERB_SERVER_HOST", "127.0.0.1"),
+            ("REVERB_SERVER_PORT", "0"),
+        ],
+        &app,
+    );
+}
+
+#[test]
+fn loudhailers_own_names_win_over_others() {
+    let environment = [
+        ("PUSHER_PORT", "1"),
+        ("SOKETI_PORT", "1"),
+        ("LOUDHAILER_SERVER__PORT", "0"),
+        ADMIN,
+    ];
+    let server = TestServer::launch(&[], &environment);
+    assert_ne!(server.public.port(), 1);
+}
+
+#[test]
+fn unrelated_variables_are_left_alone() {
+    let environment = [
+        ("LOUDHAILER", "x"),
+        ("PORT", "1"),
+        ("HOST", "x"),
+        ("PUSHER_APP_CLUSTER", "mt1"),
+        ADMIN,
+    ];
+    let environment = [&environment[..], &[("LOUDHAILER_SERVER__PORT", "0")]].concat();
+    TestServer::launch(&[], &environment);
+}

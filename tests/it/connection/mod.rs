@@ -1,0 +1,8 @@
+//! §1: the way from an upgrade request to an established connection, and how it stays alive or ends.
+
+mod established;
+mod liveness;
+mod origins;
+mod rejections;
+mod stop;
+mod upgrade;

@@ -1,0 +1,169 @@
+#!/usr/bin/env bash
+# Runs every check of the project on a Debian machine that has Rust, Node and Python; what else they need
+# is installed first. Stops at the first check that fails. `tests/run.sh --help` lists the checks.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly checks=(fmt clippy build test clients pypi login bench)
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+readonly target
+readonly example=(--manifest-path examples/single_login/Cargo.toml)
+readonly example_target=(--target-dir "$target/examples")
+
+usage() {
+  cat <<'TEXT'
+usage: tests/run.sh [CHECK…]
+
+Without CHECK, all of these run, in this order:
+
+  fmt      rustfmt has nothing to change, in the server and in examples/single_login
+  clippy   clippy has no warning, in both
+  build    the release build of the server
+  test     the tests of both in Rust: unit tests, tests/it, documentation
+  clients  pusher-js, Laravel Echo in Chromium and npm's pusher against the release build
+  pypi     PyPI's pusher against the release build
+  login    examples/single_login with two browsers against the release build
+  bench    a short run of benches/fanout, to see that it works
+
+The first that fails ends the run with a status other than 0.
+TEXT
+}
+
+# --- What a machine may lack -----------------------------------------------------------------------------
+
+as_root() {
+  if ((EUID == 0)); then "$@"; else sudo "$@"; fi
+}
+
+install_debian_packages() {
+  echo "Installing $*"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    -o DPkg::Lock::Timeout=300 "$@" </dev/null
+}
+
+need_linker() {
+  command -v cc >/dev/null || install_debian_packages build-essential
+}
+
+need_chromium() {
+  [[ -n ${CHROMIUM:-} || -x /usr/bin/chromium ]] || install_debian_packages chromium
+}
+
+# Installs what a lock file names, unless that was done before from the same lock file.
+need_node_modules() {
+  local directory=$1
+  local installed=$directory/node_modules/.installed.json
+  cmp -s "$directory/package-lock.json" "$installed" && return
+  npm ci --prefix "$directory" --no-audit --no-fund
+  cp "$directory/package-lock.json" "$installed"
+}
+
+need_python_modules() {
+  local venv=tests/clients/.venv
+  cmp -s tests/clients/requirements.txt "$venv/installed.txt" && return
+  python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_packages python3-venv
+  python3 -m venv --clear "$venv"
+  "$venv/bin/pip" install --quiet --no-input --disable-pip-version-check -r tests/clients/requirements.txt
+  cp tests/clients/requirements.txt "$venv/installed.txt"
+}
+
+need_release_build() {
+  need_linker
+  cargo build --locked --release
+  export LOUDHAILER_BIN=$target/release/loudhailer
+}
+
+# --- The checks ------------------------------------------------------------------------------------------
+
+check_fmt() {
+  cargo fmt --check
+  cargo fmt --check "${example[@]}"
+}
+
+check_clippy() {
+  need_linker
+  cargo clippy --locked --all-targets -- -D warnings
+  cargo clippy --locked --all-targets "${example[@]}" "${example_target[@]}" -- -D warnings
+}
+
+check_build() {
+  need_release_build
+}
+
+check_test() {
+  need_linker
+  cargo test --locked
+  cargo test --locked "${example[@]}" "${example_target[@]}"
+}
+
+check_clients() {
+  need_release_build
+  need_node_modules tests/clients
+  need_chromium
+  (cd tests/clients && node --test --test-reporter=spec --test-timeout=120000 ./*.test.mjs)
+}
+
+check_pypi() {
+  need_release_build
+  need_node_modules tests/clients
+  need_python_modules
+  (cd tests/clients && node server.mjs .venv/bin/python -B -m unittest)
+}
+
+check_login() {
+  need_release_build
+  need_node_modules tests/clients
+  need_node_modules examples/single_login
+  need_chromium
+  cargo build --locked "${example[@]}" "${example_target[@]}"
+  export SINGLE_LOGIN_BIN=$target/examples/debug/single-login
+  (cd tests/clients && node example.mjs node --test --test-reporter=spec --test-timeout=120000 single_login/*.test.mjs)
+}
+
+check_bench() {
+  need_linker
+  cargo bench --locked --bench fanout -- smoke
+}
+
+# --- The run ---------------------------------------------------------------------------------------------
+
+current=
+finish() {
+  local status=$?
+  if ((status != 0)) && [[ -n $current ]]; then
+    echo
+    echo "==> $current FAILED with status $status after $((SECONDS - began)) s"
+  fi
+}
+
+selected=("$@")
+for check in "$@"; do
+  case $check in
+    -h | --help) usage && exit ;;
+  esac
+  if [[ " ${checks[*]} " != *" $check "* ]]; then
+    echo "tests/run.sh: there is no check «$check»" >&2
+    usage >&2
+    exit 2
+  fi
+done
+((${#selected[@]})) || selected=("${checks[@]}")
+
+# What configures a server or names a foreign host must not leak into the checks.
+for name in $(compgen -e | grep -E '^(LOUDHAILER|PUSHER|SOKETI|REVERB)_' || true); do
+  unset "$name"
+done
+
+trap finish EXIT
+for check in "${selected[@]}"; do
+  current=$check
+  began=$SECONDS
+  echo
+  echo "==> $check"
+  "check_$check"
+  echo "==> $check: ok, $((SECONDS - began)) s"
+done
+current=
+echo
+echo "All checks passed in $SECONDS s: ${selected[*]}"
