@@ -32,7 +32,10 @@ use crate::{
     engine::{Engine, LocalEngine, RedisEngine},
     hub::{Hub, Shard, ShardSettings},
     node::Node,
-    transport::websocket::Listener,
+    transport::{
+        fallback::{self, Fallback, Sessions},
+        websocket::Listener,
+    },
 };
 
 /// Connections that the kernel may hold for us while a storm of them arrives.
@@ -124,15 +127,29 @@ fn public_server(config: &Config, node: &Arc<Node>, socket: TcpListener) -> io::
         .disable_signals()
         .shutdown_timeout(HTTP_GRACE_S);
     let stopping = builder.graceful_shutdown_signal();
+    let sessions = Sessions::default();
     let server = builder.listen("public", socket, move || {
-        let listener = start_worker(&config, &node);
+        let worker = start_worker(&config, &node);
+        let listener = Rc::new(Listener::new(
+            Rc::clone(&worker),
+            config.server.path_prefix.clone(),
+            config.websocket.max_message_bytes,
+            config.websocket.max_outbox_bytes,
+        ));
+        let fallback = Rc::new(Fallback::new(
+            worker,
+            sessions.clone(),
+            config.websocket.max_message_bytes,
+            config.websocket.max_outbox_bytes,
+        ));
         let node = web::Data::from(Arc::clone(&node));
         let settings = web::Data::new(ApiSettings::of(&config));
         let prefix = config.server.path_prefix.clone();
         let app = App::new()
             .app_data(node)
             .app_data(settings)
-            .configure(move |routes| api::configure(routes, &prefix));
+            .configure(|routes| fallback::configure(routes, &fallback))
+            .configure(|routes| api::configure(routes, &prefix));
         let stopping = stopping.clone();
         HttpService::build()
             // Ends idle keep-alive connections, which would hold up the stop.
@@ -157,7 +174,7 @@ fn public_server(config: &Config, node: &Arc<Node>, socket: TcpListener) -> io::
 }
 
 /// Sets up this thread's shard with its two tasks, which live as long as the thread.
-fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Listener> {
+fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Worker> {
     let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     let settings = ShardSettings {
         activity_timeout_ticks: seconds(config.websocket.activity_timeout),
@@ -166,18 +183,12 @@ fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Listener> {
     let shard = Shard::claim(&node.hub, settings).expect("the hub has a place for every worker");
     tokio::task::spawn_local(Rc::clone(&shard).run());
     tokio::task::spawn_local(sweep_shard(Rc::clone(&shard)));
-    let worker = Rc::new(Worker {
+    Rc::new(Worker {
         node: Arc::clone(node),
         shard,
         activity_timeout_s: config.websocket.activity_timeout.as_secs(),
         require_protocol: config.websocket.require_protocol,
-    });
-    Rc::new(Listener::new(
-        worker,
-        config.server.path_prefix.clone(),
-        config.websocket.max_message_bytes,
-        config.websocket.max_outbox_bytes,
-    ))
+    })
 }
 
 fn admin_server(node: &Arc<Node>, socket: TcpListener) -> io::Result<actix_web::dev::Server> {

@@ -35,7 +35,8 @@ enum Phase {
 
 /// Writes to one socket. Used by one thread only; the socket's own task waits for it to become writable again.
 pub struct Outbox {
-    stream: TcpStream,
+    /// `None` for a client without a socket of its own: frames wait until its transport fetches them.
+    stream: Option<TcpStream>,
     /// `None` while everything fits into the kernel's buffer, so that an idle socket holds nothing.
     pending: RefCell<Option<Box<Pending>>>,
     task: RefCell<Option<Waker>>,
@@ -54,6 +55,16 @@ impl Outbox {
     /// An outbox that holds at most `max_bytes` for a socket that does not read.
     #[must_use]
     pub fn bounded(stream: TcpStream, max_bytes: usize) -> Self {
+        Self::new(Some(stream), max_bytes)
+    }
+
+    /// An outbox of at most `max_bytes` whose transport fetches what waits ([`Outbox::take_waiting`]).
+    #[must_use]
+    pub fn fetched(max_bytes: usize) -> Self {
+        Self::new(None, max_bytes)
+    }
+
+    fn new(stream: Option<TcpStream>, max_bytes: usize) -> Self {
         Self {
             stream,
             pending: RefCell::default(),
@@ -66,8 +77,8 @@ impl Outbox {
 
     /// The socket, for its reader.
     #[must_use]
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
+    pub fn stream(&self) -> Option<&TcpStream> {
+        self.stream.as_ref()
     }
 
     /// Sends a frame after all that were sent before. Says whether it was taken: not after a close, not beyond the bound.
@@ -83,7 +94,10 @@ impl Outbox {
         if self.pending.borrow().is_some() {
             return self.queue(bytes);
         }
-        match self.stream.try_write(bytes) {
+        let Some(stream) = &self.stream else {
+            return self.wait_with(bytes.clone());
+        };
+        match stream.try_write(bytes) {
             Ok(written) if written == bytes.len() => true,
             Ok(written) => self.wait_with(bytes.slice(written..)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -190,6 +204,12 @@ impl Outbox {
         self.end.get()
     }
 
+    /// All that waits, for a transport that fetches it.
+    pub fn take_waiting(&self) -> impl Iterator<Item = Bytes> {
+        let pending = self.pending.take().unwrap_or_default();
+        pending.queue.into_iter()
+    }
+
     /// Called by the socket's task: remembers whom to wake, writes what waits, and asks to be woken when there is room.
     pub fn poll_flush(&self, cx: &mut Context<'_>) {
         let mut task = self.task.borrow_mut();
@@ -197,8 +217,9 @@ impl Outbox {
             *task = Some(cx.waker().clone());
         }
         drop(task);
+        let Some(stream) = &self.stream else { return };
         while self.is_waiting() {
-            match self.stream.poll_write_ready(cx) {
+            match stream.poll_write_ready(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) => self.write_waiting(),
                 Poll::Ready(Err(_)) => self.break_off("the socket could not be written"),
@@ -237,14 +258,16 @@ impl Outbox {
 
     fn write_waiting(&self) {
         let mut slot = self.pending.borrow_mut();
-        let Some(pending) = slot.as_mut() else { return };
+        let (Some(pending), Some(stream)) = (slot.as_mut(), &self.stream) else {
+            return;
+        };
         while !pending.queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = pending.queue.len().min(SLICES_MAX);
             for (slice, bytes) in slices.iter_mut().zip(&pending.queue) {
                 *slice = IoSlice::new(bytes);
             }
-            match self.stream.try_write_vectored(&slices[..count]) {
+            match stream.try_write_vectored(&slices[..count]) {
                 Ok(written) => pending.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => {

@@ -1,4 +1,5 @@
 //! How bytes get to a [`Connection`](crate::connection::Connection) and back.
 
+pub mod fallback;
 mod input;
 pub mod websocket;

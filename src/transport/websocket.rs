@@ -243,6 +243,7 @@ impl Future for Session {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let subscriber = Rc::clone(&self.subscriber);
         let outbox = &subscriber.outbox;
+        let stream = outbox.stream().expect("a WebSocket client has a socket");
         loop {
             if self.has_unread {
                 self.has_unread = false;
@@ -260,9 +261,9 @@ impl Future for Session {
             if self.deaf && !self.shut && !outbox.is_waiting() {
                 self.shut = true;
                 // Fails only when the peer has gone, which the read below notices.
-                let _ = socket2::SockRef::from(outbox.stream()).shutdown(Shutdown::Write);
+                let _ = socket2::SockRef::from(stream).shutdown(Shutdown::Write);
             }
-            match outbox.stream().poll_read_ready(cx) {
+            match stream.poll_read_ready(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => self.receive(),
                 Poll::Ready(Err(_)) => outbox.break_off("the socket could not be read"),
@@ -292,7 +293,8 @@ impl Session {
         buffer.clear();
         buffer.reserve(READ_BYTES);
         let outbox = &self.subscriber.outbox;
-        match outbox.stream().try_read_buf(&mut buffer) {
+        let stream = outbox.stream().expect("a WebSocket client has a socket");
+        match stream.try_read_buf(&mut buffer) {
             Ok(0) => outbox.break_off("the client went away"),
             Ok(_) if self.deaf => {}
             Ok(_) => {

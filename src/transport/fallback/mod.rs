@@ -1,0 +1,229 @@
+//! The HTTP transports of pusher-js, for networks that let no WebSocket through: `xhr_streaming` and `xhr_polling`.
+//!
+//! A client is a session: it receives by one POST after another (`/xhr_streaming`, or `/xhr` for polling) and sends by others
+//! (`/xhr_send`). The session lives on the thread that its first request reached; later requests find it by its name.
+
+mod lines;
+mod route;
+mod session;
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse, guard,
+    http::{
+        Method, StatusCode,
+        header::{
+            ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+            ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE,
+            ORIGIN,
+        },
+    },
+    web::{self, Bytes, ServiceConfig},
+};
+use dashmap::DashMap;
+use futures_util::stream;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use self::{
+    route::{Kind, Target},
+    session::{Opened, Session, ToSession},
+};
+use crate::connection::Worker;
+
+/// Requests that may wait for a session; more are answered 503.
+const SESSION_BACKLOG: usize = 256;
+/// Pieces of a response that may wait for its connection.
+const RESPONSE_BACKLOG: usize = 4;
+
+/// All sessions of this node by app key and name.
+#[derive(Clone, Default)]
+pub struct Sessions(Arc<DashMap<String, mpsc::Sender<ToSession>, ahash::RandomState>>);
+
+/// What the fallback side of one worker needs.
+pub struct Fallback {
+    worker: Rc<Worker>,
+    sessions: Sessions,
+    max_message_bytes: usize,
+    max_outbox_bytes: usize,
+}
+
+#[derive(Default, Deserialize)]
+struct Parameters {
+    protocol: Option<String>,
+    client: Option<String>,
+    version: Option<String>,
+    /// Counts the page's requests; gives the order of sends.
+    n: Option<u64>,
+}
+
+impl Fallback {
+    /// The fallback side of a worker.
+    #[must_use]
+    pub fn new(
+        worker: Rc<Worker>,
+        sessions: Sessions,
+        max_message_bytes: usize,
+        max_outbox_bytes: usize,
+    ) -> Self {
+        Self {
+            worker,
+            sessions,
+            max_message_bytes,
+            max_outbox_bytes,
+        }
+    }
+
+    fn name(target: &Target<'_>) -> String {
+        format!("{}/{}/{}", target.key, target.server, target.session)
+    }
+
+    /// A receiving request: the known session's next, or a new session's first.
+    async fn receive(self: &Rc<Self>, request: &HttpRequest, target: &Target<'_>) -> HttpResponse {
+        let name = Self::name(target);
+        let (response, body) = mpsc::channel(RESPONSE_BACKLOG);
+        let streaming = target.kind == Kind::Streaming;
+        let attach = ToSession::Attach {
+            response,
+            streaming,
+        };
+        let attach = match self.sessions.0.get(&name).map(|session| session.clone()) {
+            Some(session) => match session.send(attach).await {
+                Ok(()) => return answer(body),
+                Err(mpsc::error::SendError(attach)) => attach,
+            },
+            None => attach,
+        };
+        let parameters = parameters(request);
+        let header = |name| {
+            request
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let forwarded = header(actix_web::http::header::X_FORWARDED_PROTO);
+        let opened = Opened {
+            key: target.key.to_owned(),
+            protocol: parameters.protocol,
+            client: parameters.client,
+            version: parameters.version,
+            origin: header(ORIGIN).map(str::to_owned),
+            address: request.peer_addr().map(|address| address.to_string()),
+            secure: forwarded.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")),
+        };
+        let (sender, inbox) = mpsc::channel(SESSION_BACKLOG);
+        // The channel is empty: there is room.
+        let _ = sender.try_send(attach);
+        self.sessions.0.insert(name.clone(), sender.clone());
+        let session = Session::open(
+            Rc::clone(&self.worker),
+            opened,
+            inbox,
+            self.max_outbox_bytes,
+        );
+        let sessions = self.sessions.clone();
+        tokio::task::spawn_local(async move {
+            session.run().await;
+            sessions
+                .0
+                .remove_if(&name, |_, current| current.same_channel(&sender));
+        });
+        answer(body)
+    }
+
+    /// A sending request: messages of the client, or none as a sign of life.
+    fn send(&self, request: &HttpRequest, target: &Target<'_>, body: &[u8]) -> HttpResponse {
+        let Some(session) = self
+            .sessions
+            .0
+            .get(&Self::name(target))
+            .map(|session| session.clone())
+        else {
+            return reply(StatusCode::NOT_FOUND).body("no such session");
+        };
+        let Ok(messages) = serde_json::from_slice::<Vec<String>>(body) else {
+            return reply(StatusCode::BAD_REQUEST).body("the body must be a JSON array of strings");
+        };
+        if let Some(message) = messages
+            .iter()
+            .find(|text| text.len() > self.max_message_bytes)
+        {
+            let (bytes, max) = (message.len(), self.max_message_bytes);
+            let error = format!("a message has {bytes} bytes, at most {max} are allowed");
+            return reply(StatusCode::PAYLOAD_TOO_LARGE).body(error);
+        }
+        let number = parameters(request).n.unwrap_or_default();
+        match session.try_send(ToSession::Messages { number, messages }) {
+            Ok(()) => reply(StatusCode::NO_CONTENT).finish(),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                reply(StatusCode::SERVICE_UNAVAILABLE).body("too many messages are waiting")
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                reply(StatusCode::NOT_FOUND).body("no such session")
+            }
+        }
+    }
+}
+
+/// Takes the transports' paths, wherever the client's `httpPath` puts them.
+pub fn configure(config: &mut ServiceConfig, fallback: &Rc<Fallback>) {
+    let fallback = Rc::clone(fallback);
+    let is_ours = guard::fn_guard(|request| Target::find(request.head().uri.path()).is_some());
+    config.service(web::scope("").guard(is_ours).default_service(web::to(
+        move |request: HttpRequest, body: Bytes| {
+            let fallback = Rc::clone(&fallback);
+            async move {
+                let Some(target) = Target::find(request.path()) else {
+                    return reply(StatusCode::NOT_FOUND).finish();
+                };
+                match *request.method() {
+                    Method::OPTIONS => preflight(),
+                    Method::POST if target.kind == Kind::Send => {
+                        fallback.send(&request, &target, &body)
+                    }
+                    Method::POST => fallback.receive(&request, &target).await,
+                    _ => reply(StatusCode::METHOD_NOT_ALLOWED).body("use POST"),
+                }
+            }
+        },
+    )));
+}
+
+fn parameters(request: &HttpRequest) -> Parameters {
+    web::Query::from_query(request.query_string())
+        .map(web::Query::into_inner)
+        .unwrap_or_default()
+}
+
+/// Every URL is new to the browser (`t` and `n` change), so it asks before each request: this must be cheap.
+fn preflight() -> HttpResponse {
+    reply(StatusCode::NO_CONTENT)
+        .insert_header((ACCESS_CONTROL_ALLOW_METHODS, "POST, GET, OPTIONS"))
+        .insert_header((ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type"))
+        .insert_header((ACCESS_CONTROL_MAX_AGE, "86400"))
+        .finish()
+}
+
+fn answer(body: mpsc::Receiver<Bytes>) -> HttpResponse {
+    let pieces = stream::unfold(body, |mut body| async {
+        let piece = body.recv().await?;
+        Some((Ok::<_, actix_web::Error>(piece), body))
+    });
+    reply(StatusCode::OK)
+        .insert_header((CONTENT_TYPE, "application/javascript; charset=UTF-8"))
+        .insert_header((CACHE_CONTROL, "no-store, no-transform"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(pieces)
+}
+
+fn reply(status: StatusCode) -> actix_web::HttpResponseBuilder {
+    let mut builder = HttpResponse::build(status);
+    builder.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
+    builder
+}
+
+/// How long a session without a receiving request lives on.
+fn patience(streaming: bool) -> Duration {
+    Duration::from_secs(if streaming { 10 } else { 30 })
+}
