@@ -44,8 +44,8 @@ const BACKLOG: u32 = 4096;
 const CLOSE_GRACE: Duration = Duration::from_secs(3);
 /// How often a stopping server looks whether everyone has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
-/// How often expired state is forgotten.
-const ENGINE_SWEEP: Duration = Duration::from_secs(30);
+/// How often the engine does what is due.
+const ENGINE_TICK: Duration = Duration::from_secs(1);
 /// What HTTP replies may take after the clients have gone.
 const HTTP_GRACE_S: u64 = 5;
 
@@ -77,7 +77,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
     let operators = admin_server(&node, operator)?;
     let (operators_handle, operators) = (operators.handle(), actix_rt::spawn(operators));
-    let sweeper = actix_rt::spawn(sweep_engine(Arc::clone(&node)));
+    let ticker = actix_rt::spawn(tick_engine(Arc::clone(&node)));
 
     show(&banner(
         config,
@@ -94,7 +94,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     if !stopped {
         warn!("stopped at once, on a second signal");
     }
-    sweeper.abort();
+    ticker.abort();
     operators_handle.stop(false).await;
     if !stopped {
         clients_handle.stop(false).await;
@@ -214,11 +214,11 @@ async fn sweep_shard(shard: Rc<Shard>) {
     }
 }
 
-async fn sweep_engine(node: Arc<Node>) {
-    let mut times = interval(ENGINE_SWEEP);
+async fn tick_engine(node: Arc<Node>) {
+    let mut times = interval(ENGINE_TICK);
     loop {
         times.tick().await;
-        node.engine().sweep(Instant::now());
+        node.engine().tick(Instant::now());
     }
 }
 

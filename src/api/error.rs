@@ -15,7 +15,7 @@ use tracing::{debug, error};
 use super::{reply, route::Methods};
 use crate::{
     engine::Unavailable,
-    node::Overloaded,
+    node::{Overloaded, TooFast},
     protocol::{InvalidChannelName, message::json_string},
 };
 
@@ -66,6 +66,8 @@ pub(super) enum ApiError {
     NoUserId,
     /// A shard's inbox is full.
     Overloaded,
+    /// The app asks more often than it may.
+    TooFast(TooFast),
     /// The cluster's state is out of reach.
     Unavailable,
     /// The server was put together wrongly.
@@ -146,6 +148,12 @@ impl From<Overloaded> for ApiError {
     }
 }
 
+impl From<TooFast> for ApiError {
+    fn from(error: TooFast) -> Self {
+        Self::TooFast(error)
+    }
+}
+
 impl From<Unavailable> for ApiError {
     fn from(Unavailable: Unavailable) -> Self {
         Self::Unavailable
@@ -165,6 +173,7 @@ impl ResponseError for ApiError {
                 error: EventError::DataTooLarge { .. },
                 ..
             } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
@@ -184,6 +193,10 @@ impl ResponseError for ApiError {
         let mut response = reply::builder(status);
         match self {
             Self::MethodNotAllowed(methods) => response.insert_header((ALLOW, methods.allow())),
+            Self::TooFast(TooFast { retry_after, .. }) => {
+                let seconds = retry_after.as_millis().div_ceil(1000).max(1);
+                response.insert_header((RETRY_AFTER, seconds.to_string()))
+            }
             Self::Overloaded | Self::Unavailable => response.insert_header((RETRY_AFTER, "1")),
             // The rest of the body is still under way, and nobody will read it.
             Self::BodyTooLarge { .. } => response.force_close(),
@@ -233,6 +246,9 @@ impl fmt::Display for ApiError {
                 "user_count needs a filter_by_prefix that begins with presence-: other channels have no users",
             ),
             Self::NoUserId => f.write_str("the user id is empty"),
+            Self::TooFast(TooFast { per_second, .. }) => {
+                write!(f, "the app's limit is {per_second} per second")
+            }
             Self::Unavailable => Unavailable.fmt(f),
             Self::Overloaded => f.write_str("too many events are waiting; try again in a second"),
             Self::Misconfigured => f.write_str("the server was put together wrongly"),

@@ -80,6 +80,7 @@ fn text_of(body: &[u8]) -> Result<&str, ApiError> {
 }
 
 fn send(call: &Call<'_>, publications: &[Publication<'_>]) -> Result<(), ApiError> {
+    call.node.rates.take_events(call.app, publications.len())?;
     let channels = call.node.hub.app(&call.app.id);
     call.node
         .publish(call.app, &channels, publications, call.now)?;

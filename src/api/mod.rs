@@ -158,6 +158,9 @@ async fn answer(
 }
 
 async fn serve(call: &Call<'_>, endpoint: Endpoint<'_>) -> Result<HttpResponse, ApiError> {
+    if !endpoint.publishes() {
+        call.node.rates.take_read(call.app)?;
+    }
     match endpoint {
         Endpoint::Events => events::publish(call).await,
         Endpoint::BatchEvents => events::publish_batch(call).await,

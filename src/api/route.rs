@@ -42,6 +42,16 @@ pub(super) enum Endpoint<'a> {
     TerminateConnections(&'a str),
 }
 
+impl Endpoint<'_> {
+    /// Whether it takes events; everything else counts as a read.
+    pub(super) fn publishes(&self) -> bool {
+        matches!(
+            self,
+            Self::Events | Self::BatchEvents | Self::ChannelEvents(_)
+        )
+    }
+}
+
 /// The methods of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Methods {

@@ -27,6 +27,8 @@ pub struct App {
     pub enabled: bool,
     /// Whether clients may trigger `client-` events.
     pub client_events: bool,
+    /// Whether a channel's subscribers are told how many they are.
+    pub subscription_counts: bool,
     /// Whether plain (not TLS) sockets are refused with 4000.
     pub tls_only: bool,
     /// Who may connect from a browser; empty means everyone.
@@ -70,6 +72,14 @@ pub struct Limits {
     pub max_presence_user_info_bytes: usize,
     /// Client events per second and connection.
     pub max_client_events_per_second: u32,
+    /// Events that the backend may publish per second and node; `None` is no limit.
+    pub max_backend_events_per_second: Option<u32>,
+    /// Other API requests per second and node; `None` is no limit.
+    pub max_read_requests_per_second: Option<u32>,
+    /// Channels that one connection may listen to; `None` is no limit.
+    pub max_channels_per_connection: Option<usize>,
+    /// How long a connection may stay without a sign-in or a private or presence channel; `None` is for ever.
+    pub authorization_timeout: Option<Duration>,
     /// How long a cache channel keeps its last event.
     pub cache_ttl: Duration,
 }
@@ -87,6 +97,10 @@ impl Default for Limits {
             max_presence_user_id_length: 128,
             max_presence_user_info_bytes: 1024,
             max_client_events_per_second: 10,
+            max_backend_events_per_second: None,
+            max_read_requests_per_second: None,
+            max_channels_per_connection: None,
+            authorization_timeout: None,
             cache_ttl: Duration::from_secs(1800),
         }
     }
@@ -133,6 +147,7 @@ impl App {
             name: String::new(),
             enabled: true,
             client_events: false,
+            subscription_counts: false,
             tls_only: false,
             allowed_origins: Vec::new(),
             limits: Limits::default(),

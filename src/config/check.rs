@@ -286,6 +286,7 @@ fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
         name: raw.name,
         enabled: raw.enabled,
         client_events: raw.client_events,
+        subscription_counts: raw.subscription_counts,
         tls_only: raw.tls_only,
         allowed_origins,
         limits,
@@ -304,6 +305,10 @@ fn limits(raw: &RawApp) -> Limits {
         max_presence_user_id_length: raw.max_presence_user_id_length,
         max_presence_user_info_bytes: raw.max_presence_user_info_bytes,
         max_client_events_per_second: raw.max_client_events_per_second,
+        max_backend_events_per_second: raw.max_backend_events_per_second,
+        max_read_requests_per_second: raw.max_read_requests_per_second,
+        max_channels_per_connection: raw.max_channels_per_connection,
+        authorization_timeout: raw.authorization_timeout_s.map(Duration::from_secs),
         cache_ttl: Duration::from_secs(raw.cache_ttl_s),
     }
 }

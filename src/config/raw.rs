@@ -105,6 +105,11 @@ pub(super) struct RawApp {
     pub(super) max_presence_user_id_length: usize,
     pub(super) max_presence_user_info_bytes: usize,
     pub(super) max_client_events_per_second: u32,
+    pub(super) max_backend_events_per_second: Option<u32>,
+    pub(super) max_read_requests_per_second: Option<u32>,
+    pub(super) max_channels_per_connection: Option<usize>,
+    pub(super) authorization_timeout_s: Option<u64>,
+    pub(super) subscription_counts: bool,
     pub(super) cache_ttl_s: u64,
 }
 

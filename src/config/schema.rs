@@ -61,7 +61,7 @@ const fn key(section: &'static str, name: &'static str, kind: Kind) -> Key {
 const SECTIONS: [&str; 7] = [APPS, "server", "websocket", "api", "admin", "redis", "log"];
 pub(super) const APPS: &str = "apps";
 
-pub(super) const KEYS: [Key; 42] = [
+pub(super) const KEYS: [Key; 47] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -107,6 +107,11 @@ pub(super) const KEYS: [Key; 42] = [
     key(APPS, "max_presence_user_id_length", COUNT),
     key(APPS, "max_presence_user_info_bytes", COUNT),
     key(APPS, "max_client_events_per_second", COUNT),
+    key(APPS, "max_backend_events_per_second", Kind::Limit),
+    key(APPS, "max_read_requests_per_second", Kind::Limit),
+    key(APPS, "max_channels_per_connection", Kind::Limit),
+    key(APPS, "authorization_timeout_s", Kind::Limit),
+    key(APPS, "subscription_counts", Kind::Switch),
     key(APPS, "cache_ttl_s", SECONDS),
 ];
 

@@ -1,6 +1,8 @@
 //! Client events: relayed between the subscribers of private and presence channels, within limits.
 
-use std::time::{Duration, Instant};
+use std::num::NonZeroU32;
+
+use governor::{Quota, RateLimiter};
 
 use super::Connection;
 use crate::{
@@ -8,32 +10,9 @@ use crate::{
     protocol::{ChannelKind, ErrorCode, EventData, message::ClientEvent},
 };
 
-/// The window in which a client's events are counted.
-const WINDOW: Duration = Duration::from_secs(1);
-
-/// How many events a client sent in the present window.
-pub(super) struct EventRate {
-    began: Instant,
-    events: u32,
-}
-
-impl EventRate {
-    fn take(&mut self, max: u32, now: Instant) -> bool {
-        if now.duration_since(self.began) >= WINDOW {
-            *self = Self {
-                began: now,
-                events: 0,
-            };
-        }
-        let taken = self.events < max;
-        self.events += u32::from(taken);
-        taken
-    }
-}
-
 impl Connection {
-    pub(super) fn relay(&mut self, event: &ClientEvent<'_>, now: Instant) {
-        if let Err(reason) = self.try_relay(event, now) {
+    pub(super) fn relay(&mut self, event: &ClientEvent<'_>) {
+        if let Err(reason) = self.try_relay(event) {
             self.error(
                 Some(ErrorCode::ClientEventRejected),
                 &format!("Client event rejected: {reason}"),
@@ -41,7 +20,7 @@ impl Connection {
         }
     }
 
-    fn try_relay(&mut self, event: &ClientEvent<'_>, now: Instant) -> Result<(), String> {
+    fn try_relay(&mut self, event: &ClientEvent<'_>) -> Result<(), String> {
         let limits = &self.app.limits;
         if !self.app.client_events {
             return Err("client events are not enabled for this app.".to_owned());
@@ -78,12 +57,10 @@ impl Connection {
         }
         let max = limits.max_client_events_per_second;
         let rate = self.client_events.get_or_insert_with(|| {
-            Box::new(EventRate {
-                began: now,
-                events: 0,
-            })
+            let quota = Quota::per_second(NonZeroU32::new(max).unwrap_or(NonZeroU32::MIN));
+            Box::new(RateLimiter::direct(quota))
         });
-        if !rate.take(max, now) {
+        if rate.check().is_err() {
             return Err(format!("the rate limit of {max}/s is exceeded."));
         }
         self.worker
@@ -99,19 +76,5 @@ impl Connection {
                 },
             )
             .map_err(|Overloaded| "the server is overloaded; try again.".to_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_window_takes_so_many_and_the_next_one_again() {
-        let began = Instant::now();
-        let mut rate = EventRate { began, events: 0 };
-        assert!((0..10).all(|_| rate.take(10, began)));
-        assert!(!rate.take(10, began + Duration::from_millis(999)));
-        assert!(rate.take(10, began + Duration::from_millis(1000)));
     }
 }

@@ -7,7 +7,7 @@ mod subscribe;
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 pub use admission::{Admission, Opening, Refusal};
-use client_event::EventRate;
+use governor::DefaultDirectRateLimiter;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::debug;
@@ -43,7 +43,7 @@ pub struct Connection {
     channels: Arc<AppChannels>,
     subscriber: Rc<Subscriber>,
     user: Option<Box<User>>,
-    client_events: Option<Box<EventRate>>,
+    client_events: Option<Box<DefaultDirectRateLimiter>>,
     /// Subscriptions that wait for the engine. Empty, and without memory, on a single node.
     entrances: Vec<Entrance>,
     _slot: ConnectionSlot,
@@ -73,6 +73,9 @@ impl Connection {
             slot,
             ..
         } = admission;
+        if let Some(timeout) = app.limits.authorization_timeout {
+            worker.shard.await_authorization(&subscriber, timeout);
+        }
         Self {
             worker,
             app,
@@ -91,9 +94,9 @@ impl Connection {
             Ok(ClientMessage::Ping) => self.send(&message::pong()),
             Ok(ClientMessage::Pong | ClientMessage::Unknown) => {}
             Ok(ClientMessage::Subscribe(request)) => self.subscribe(&request, now),
-            Ok(ClientMessage::Unsubscribe { channel }) => self.unsubscribe(&channel),
+            Ok(ClientMessage::Unsubscribe { channel }) => self.unsubscribe(&channel, now),
             Ok(ClientMessage::Signin(request)) => self.sign_in(&request),
-            Ok(ClientMessage::Event(event)) => self.relay(&event, now),
+            Ok(ClientMessage::Event(event)) => self.relay(&event),
             Ok(ClientMessage::Foreign { event }) => {
                 let event: String = event.chars().take(200).collect();
                 self.error(
@@ -106,12 +109,12 @@ impl Connection {
     }
 
     /// Undoes everything when the client has gone.
-    pub fn close(&mut self, end: End) {
+    pub fn close(&mut self, end: End, now: Instant) {
         let Worker { node, shard, .. } = &*self.worker;
         for entrance in std::mem::take(&mut self.entrances) {
-            node.give_up(self.client(), &entrance);
+            node.give_up(self.client(), &entrance, now);
         }
-        node.unsubscribe_all(self.client());
+        node.unsubscribe_all(self.client(), now);
         if let Some(user) = self.user.take() {
             shard.sign_out(self.channels.app_id(), &user.id, &self.subscriber);
         }
@@ -125,14 +128,14 @@ impl Connection {
         });
     }
 
-    fn unsubscribe(&mut self, channel: &str) {
+    fn unsubscribe(&mut self, channel: &str, now: Instant) {
         let waiting = |entrance: &Entrance| entrance.channel() == channel;
         if let Some(at) = self.entrances.iter().position(waiting) {
             let entrance = self.entrances.swap_remove(at);
-            return self.worker.node.give_up(self.client(), &entrance);
+            return self.worker.node.give_up(self.client(), &entrance, now);
         }
         let node = &self.worker.node;
-        if node.unsubscribe(self.client(), channel) {
+        if node.unsubscribe(self.client(), channel, now) {
             node.feed.emit(|| Line::Unsubscribed {
                 app: &self.app.id,
                 socket_id: self.subscriber.id.to_string(),
@@ -173,6 +176,7 @@ impl Connection {
                 self.user = Some(Box::new(User { id, info }));
             }
         }
+        self.subscriber.authorized();
         self.send(&message::signin_success(user_data));
     }
 

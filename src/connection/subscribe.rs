@@ -16,7 +16,7 @@ use crate::{
     node::{Subscribing, Welcome},
     presence::Member,
     protocol::{
-        Access, ChannelName, InvalidChannelName,
+        Access, ChannelKind, ChannelName, InvalidChannelName,
         channel::USER_PREFIX,
         code::SubscriptionStatus,
         message::{self, Subscribe},
@@ -32,6 +32,7 @@ enum SubscribeError {
     NotThatUser,
     Member(String),
     Full(usize),
+    TooManyChannels(usize),
     Unavailable,
 }
 
@@ -48,7 +49,7 @@ impl SubscribeError {
             Self::Name(_) => SubscriptionStatus::InvalidChannel,
             Self::Signature | Self::NotThatUser => SubscriptionStatus::BadSignature,
             Self::Member(_) => SubscriptionStatus::InvalidMember,
-            Self::Full(_) => SubscriptionStatus::Full,
+            Self::Full(_) | Self::TooManyChannels(_) => SubscriptionStatus::Full,
             Self::Unavailable => SubscriptionStatus::Unavailable,
         }
     }
@@ -61,6 +62,10 @@ impl std::fmt::Display for SubscribeError {
             Self::Signature => f.write_str("Invalid signature"),
             Self::NotThatUser => f.write_str("Not signed in as this user"),
             Self::Member(what) => write!(f, "Invalid member: {what}"),
+            Self::TooManyChannels(max) => write!(
+                f,
+                "This connection listens to {max} channels, which is its limit"
+            ),
             Self::Unavailable => Unavailable.fmt(f),
             Self::Full(max) => write!(f, "The channel has {max} members, which is its limit"),
         }
@@ -123,6 +128,9 @@ impl Connection {
     }
 
     fn welcome(&self, welcome: &Welcome, channel: &str, user_id: Option<&str>) {
+        if ChannelKind::of(channel).access != Access::Public {
+            self.subscriber.authorized();
+        }
         for frame in welcome {
             self.send(frame);
         }
@@ -161,6 +169,7 @@ impl Connection {
             // The answer to the first request will serve for this one too.
             return Ok(());
         }
+        self.check_room(name)?;
         let user_id = member.as_ref().map(|member| member.user_id.clone());
         let begun = self.worker.node.subscribe(self.client(), name, member, now);
         match begun.map_err(|error| SubscribeError::of(error, &self.app.limits))? {
@@ -170,6 +179,17 @@ impl Connection {
             Subscribing::Waiting(entrance) => self.entrances.push(entrance),
         }
         Ok(())
+    }
+
+    fn check_room(&self, name: ChannelName<'_>) -> Result<(), SubscribeError> {
+        let Some(max) = self.app.limits.max_channels_per_connection else {
+            return Ok(());
+        };
+        let count = self.subscriber.subscription_count() + self.entrances.len();
+        if count < max || self.subscriber.subscription(name.as_str()).is_some() {
+            return Ok(());
+        }
+        Err(SubscribeError::TooManyChannels(max))
     }
 
     fn check_own_channel(&self, name: ChannelName<'_>) -> Result<(), SubscribeError> {

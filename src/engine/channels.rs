@@ -18,6 +18,13 @@ use crate::{
     protocol::{ChannelName, Frame, message},
 };
 
+/// Subscribers up to whom every change of their number is told at once (Pusher's documented threshold).
+const COUNT_AT_ONCE_MAX: usize = 100;
+/// Between two counts of a channel with more.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+/// Expired events are forgotten this often, in ticks.
+const TICKS_BETWEEN_SWEEPS: u64 = 30;
+
 /// App id and channel name.
 pub(super) type Key = (Arc<str>, Arc<str>);
 
@@ -28,6 +35,16 @@ pub struct ChannelStates {
     channels: DashMap<Key, State, ahash::RandomState>,
     /// One count for all channels: it rises within each, and never restarts when a channel comes back.
     sequence: AtomicU64,
+    /// Channels of many subscribers that were told their count a short time ago.
+    counts: DashMap<Key, Told, ahash::RandomState>,
+    ticks: AtomicU64,
+}
+
+/// A channel's last `subscription_count`.
+struct Told {
+    at: Option<Instant>,
+    /// The count that has changed since.
+    waiting: Option<usize>,
 }
 
 #[derive(Default)]
@@ -71,6 +88,8 @@ impl ChannelStates {
             hub,
             channels: DashMap::default(),
             sequence: AtomicU64::new(1),
+            counts: DashMap::default(),
+            ticks: AtomicU64::new(0),
         }
     }
 
@@ -241,8 +260,74 @@ impl ChannelStates {
         self.channels.remove(key);
     }
 
+    /// Tells a channel's subscribers how many they are: at once while they are few, else at intervals, the last change
+    /// included.
+    pub fn tell_count(&self, key: &Key, count: usize, now: Instant) {
+        if count <= COUNT_AT_ONCE_MAX {
+            self.counts.remove(key);
+            return self.send_count(key, count);
+        }
+        let mut told = self.counts.entry(key.clone()).or_insert(Told {
+            at: None,
+            waiting: None,
+        });
+        if told
+            .at
+            .is_some_and(|at| now.duration_since(at) < COUNT_INTERVAL)
+        {
+            told.waiting = Some(count);
+            return;
+        }
+        *told = Told {
+            at: Some(now),
+            waiting: None,
+        };
+        drop(told);
+        self.send_count(key, count);
+    }
+
+    fn send_count(&self, key: &Key, count: usize) {
+        if let Some(route) = self.hub.app(&key.0).route(&key.1) {
+            let delivery = Delivery {
+                channel: route.channel,
+                frame: message::subscription_count(&key.1, count),
+                except: None,
+                change: Change::Nothing,
+                receipt: None,
+            };
+            self.hub.deliver(&route, &delivery);
+        }
+    }
+
+    /// Does what is due; called once a second.
+    pub fn tick(&self, now: Instant) {
+        let mut due = Vec::new();
+        self.counts.retain(|key, told| {
+            if told
+                .at
+                .is_some_and(|at| now.duration_since(at) < COUNT_INTERVAL)
+            {
+                return true;
+            }
+            told.at = Some(now);
+            let waiting = told.waiting.take();
+            due.extend(waiting.map(|count| (key.clone(), count)));
+            waiting.is_some()
+        });
+        for (key, count) in due {
+            self.send_count(&key, count);
+        }
+        if self
+            .ticks
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(TICKS_BETWEEN_SWEEPS)
+        {
+            self.sweep(now);
+        }
+    }
+
     /// Forgets what has expired.
-    pub fn sweep(&self, now: Instant) {
+    fn sweep(&self, now: Instant) {
         self.channels.retain(|_, state| {
             if state.fresh(now).is_none() {
                 state.cached = None;

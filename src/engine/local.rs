@@ -29,6 +29,17 @@ impl LocalEngine {
     }
 }
 
+impl LocalEngine {
+    fn tell_count(&self, channel: &Channel, now: Instant) {
+        if channel.tells_count {
+            let app = self.states.hub().app(&channel.app_id);
+            let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
+            self.states
+                .tell_count(&key, app.subscriptions(&channel.name), now);
+        }
+    }
+}
+
 impl Engine for LocalEngine {
     fn has_room(&self) -> bool {
         true
@@ -40,8 +51,10 @@ impl Engine for LocalEngine {
         _socket: SocketId,
         member: Option<&Member>,
         limits: &Limits,
+        now: Instant,
     ) -> Answer<Result<(), EnterError>> {
         let Some(member) = member else {
+            self.tell_count(channel, now);
             return Answer::Now(Ok(()));
         };
         let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
@@ -53,7 +66,14 @@ impl Engine for LocalEngine {
         self.states.snapshot(channel, now)
     }
 
-    fn leave(&self, channel: &Arc<Channel>, _socket: SocketId, member: Option<&Member>) {
+    fn leave(
+        &self,
+        channel: &Arc<Channel>,
+        _socket: SocketId,
+        member: Option<&Member>,
+        now: Instant,
+    ) {
+        self.tell_count(channel, now);
         if let Some(member) = member {
             let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
             self.states.leave(&key, &member.user_id);
@@ -133,8 +153,8 @@ impl Engine for LocalEngine {
         Ok(())
     }
 
-    fn sweep(&self, now: Instant) {
-        self.states.sweep(now);
+    fn tick(&self, now: Instant) {
+        self.states.tick(now);
     }
 
     fn close(&self) -> Answer<()> {

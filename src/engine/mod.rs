@@ -124,13 +124,20 @@ pub trait Engine: Send + Sync {
         socket: SocketId,
         member: Option<&Member>,
         limits: &Limits,
+        now: Instant,
     ) -> Answer<Result<(), EnterError>>;
 
     /// What a client is told that takes its seat now.
     fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Snapshot;
 
     /// A client has left; the hub knows it already. Announces `member_removed` if it was the user's last connection.
-    fn leave(&self, channel: &Arc<Channel>, socket: SocketId, member: Option<&Member>);
+    fn leave(
+        &self,
+        channel: &Arc<Channel>,
+        socket: SocketId,
+        member: Option<&Member>,
+        now: Instant,
+    );
 
     /// Whether there may be other nodes, so that an event without a subscriber here must be carried on.
     fn spans_nodes(&self) -> bool;
@@ -179,8 +186,8 @@ pub trait Engine: Send + Sync {
     /// [`Unavailable`] while it is not; local delivery goes on.
     fn health(&self) -> Result<(), Unavailable>;
 
-    /// Forgets what has expired.
-    fn sweep(&self, now: Instant);
+    /// Does what is due; called once a second.
+    fn tick(&self, now: Instant);
 
     /// Takes this node out of the cluster, once its clients have gone.
     fn close(&self) -> Answer<()>;

@@ -45,6 +45,8 @@ pub struct Channel {
     pub name: Arc<str>,
     /// What the name says.
     pub kind: ChannelKind,
+    /// Whether its subscribers are told how many they are.
+    pub tells_count: bool,
 }
 
 /// Where a channel's subscribers are.
@@ -84,7 +86,7 @@ impl AppChannels {
 
     /// Counts one more subscription of the shard to the channel.
     #[must_use]
-    pub fn attach(&self, name: ChannelName<'_>, shard: ShardId) -> Arc<Channel> {
+    pub fn attach(&self, name: ChannelName<'_>, shard: ShardId, tells_count: bool) -> Arc<Channel> {
         // The usual case first: joining a channel that exists needs no new key.
         if let Some(mut entry) = self.channels.get_mut(name.as_str()) {
             count_up(&mut entry.shards, shard);
@@ -100,6 +102,7 @@ impl AppChannels {
                     app_id: Arc::clone(&self.app_id),
                     name: key,
                     kind: name.kind(),
+                    tells_count,
                 }),
                 shards: SmallVec::new(),
             });

@@ -134,6 +134,14 @@ impl Shard {
             .set(self.subscribers.borrow_mut().insert(Rc::clone(subscriber)));
     }
 
+    /// From now on the client has so long to show who it is.
+    pub fn await_authorization(&self, subscriber: &Subscriber, timeout: Duration) {
+        let ticks = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
+        subscriber
+            .authorize_by
+            .set(Some(self.tick().saturating_add(ticks)));
+    }
+
     /// Lets a client go. Its subscriptions must have ended.
     pub fn dismiss(&self, subscriber: &Subscriber) {
         self.subscribers
@@ -444,6 +452,9 @@ impl Shard {
                 Some(_) => {}
                 None => subscriber.waiting_since.set(Some(tick)),
             }
+        } else if subscriber.authorize_by.get().is_some_and(|by| tick > by) {
+            let reason = "Connection not authorized within timeout.";
+            outbox.close(CloseCode::Unauthorized, reason);
         } else if let Some(ticks) = waited {
             if ticks >= self.settings.pong_timeout_ticks {
                 subscriber.waiting_since.set(Some(tick));

@@ -22,6 +22,8 @@ pub struct Subscriber {
     last_heard: Cell<u32>,
     /// The tick of an unanswered ping, or of the close frame.
     pub(super) waiting_since: Cell<Option<u32>>,
+    /// The tick by which the client must have shown who it is.
+    pub(super) authorize_by: Cell<Option<u32>>,
     /// Whether a control pong ever came, so that control pings are enough.
     pub(super) answers_pings: Cell<bool>,
 }
@@ -55,6 +57,7 @@ impl Subscriber {
             place: Cell::new(usize::MAX),
             last_heard: Cell::new(0),
             waiting_since: Cell::new(None),
+            authorize_by: Cell::new(None),
             answers_pings: Cell::new(false),
         }
     }
@@ -75,6 +78,17 @@ impl Subscriber {
         if !self.outbox.is_closing() {
             self.waiting_since.set(None);
         }
+    }
+
+    /// Notes that the client has shown who it is: by a sign-in, or by a private or presence channel.
+    pub fn authorized(&self) {
+        self.authorize_by.set(None);
+    }
+
+    /// How many channels the client listens to.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.subscriptions.borrow().len()
     }
 
     /// Notes a control pong.

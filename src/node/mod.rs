@@ -2,6 +2,7 @@
 
 mod publish;
 mod query;
+mod rates;
 mod subscribe;
 
 use std::sync::{
@@ -10,6 +11,7 @@ use std::sync::{
 };
 
 pub use publish::{ClientPublication, Overloaded, Publication};
+pub use rates::{Rates, TooFast};
 pub use subscribe::{Client, Entrance, Subscribing, Welcome};
 
 use crate::{
@@ -27,6 +29,8 @@ pub struct Node {
     pub hub: Arc<Hub>,
     /// What happens, for whoever watches.
     pub feed: Feed,
+    /// How fast the apps' backends may ask.
+    pub rates: Rates,
     engine: Arc<dyn Engine>,
     max_connections: Option<usize>,
     draining: AtomicBool,
@@ -45,6 +49,7 @@ impl Node {
             apps,
             hub,
             feed: Feed::default(),
+            rates: Rates::default(),
             engine,
             max_connections,
             draining: AtomicBool::new(false),

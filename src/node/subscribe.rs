@@ -92,10 +92,11 @@ impl Node {
             shard.refresh(&subscription, snapshot.since);
             return Ok(Subscribing::Seated(smallvec![snapshot.succeeded]));
         }
-        let channel = channels.attach(name, shard.id());
+        let tells_count = app.subscription_counts && !name.kind().is_presence();
+        let channel = channels.attach(name, shard.id(), tells_count);
         match self
             .engine
-            .enter(&channel, subscriber.id, member.as_ref(), &app.limits)
+            .enter(&channel, subscriber.id, member.as_ref(), &app.limits, now)
         {
             Answer::Now(Ok(())) => Ok(Subscribing::Seated(
                 self.take_seat(client, channel, member, now),
@@ -123,12 +124,13 @@ impl Node {
     }
 
     /// Undoes an entrance whose answer the client did not wait for.
-    pub fn give_up(&self, client: Client<'_>, entrance: &Entrance) {
+    pub fn give_up(&self, client: Client<'_>, entrance: &Entrance, now: Instant) {
         self.turn_away(client, entrance);
         self.engine.leave(
             &entrance.channel,
             client.subscriber.id,
             entrance.member.as_ref(),
+            now,
         );
     }
 
@@ -158,27 +160,27 @@ impl Node {
     }
 
     /// Ends a subscription; `false` when there was none.
-    pub fn unsubscribe(&self, client: Client<'_>, channel: &str) -> bool {
+    pub fn unsubscribe(&self, client: Client<'_>, channel: &str, now: Instant) -> bool {
         let subscription = client.shard.unsubscribe(client.subscriber, channel);
         if let Some(subscription) = &subscription {
-            self.leave(client, subscription);
+            self.leave(client, subscription, now);
         }
         subscription.is_some()
     }
 
     /// Ends all of a client's subscriptions.
-    pub fn unsubscribe_all(&self, client: Client<'_>) {
+    pub fn unsubscribe_all(&self, client: Client<'_>, now: Instant) {
         for subscription in client.shard.unsubscribe_all(client.subscriber) {
-            self.leave(client, &subscription);
+            self.leave(client, &subscription, now);
         }
     }
 
-    fn leave(&self, client: Client<'_>, subscription: &Subscription) {
+    fn leave(&self, client: Client<'_>, subscription: &Subscription, now: Instant) {
         client
             .channels
             .detach(subscription.channel(), client.shard.id());
         let member = subscription.member.as_deref();
         self.engine
-            .leave(subscription.channel(), client.subscriber.id, member);
+            .leave(subscription.channel(), client.subscriber.id, member, now);
     }
 }

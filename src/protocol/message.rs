@@ -299,6 +299,13 @@ pub fn member_removed(channel: &str, user_id: &str) -> Frame {
     )
 }
 
+/// `pusher_internal:subscription_count`
+#[must_use]
+pub fn subscription_count(channel: &str, count: usize) -> Frame {
+    let data = format!(r#""{{\"subscription_count\":{count}}}""#);
+    Frame::event(r#""pusher_internal:subscription_count""#, channel, &data)
+}
+
 /// `pusher:cache_miss`
 #[must_use]
 pub fn cache_miss(channel: &str) -> Frame {

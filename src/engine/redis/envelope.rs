@@ -16,6 +16,8 @@ pub(super) enum Envelope {
     Cached(Event),
     /// A change of members, made by a script.
     Edge(Edge),
+    /// How many subscriptions the channel has.
+    Count(usize),
     /// The user's connections are to be closed.
     Terminate {
         /// Names the sending process, which has closed its own.
@@ -116,6 +118,7 @@ impl Envelope {
                     info,
                 }))
             }
+            b'N' => serde_json::from_slice(&bytes).ok().map(Self::Count),
             b'T' => {
                 let (sender, app_id, user_id) = serde_json::from_slice(&bytes).ok()?;
                 Some(Self::Terminate {

@@ -156,6 +156,7 @@ impl Engine for RedisEngine {
         socket: SocketId,
         member: Option<&Member>,
         limits: &Limits,
+        _now: Instant,
     ) -> Answer<Result<(), EnterError>> {
         let (reply, answer) = oneshot::channel();
         self.intend(Intent::Enter {
@@ -174,7 +175,13 @@ impl Engine for RedisEngine {
         self.states.snapshot(channel, now)
     }
 
-    fn leave(&self, channel: &Arc<Channel>, socket: SocketId, member: Option<&Member>) {
+    fn leave(
+        &self,
+        channel: &Arc<Channel>,
+        socket: SocketId,
+        member: Option<&Member>,
+        _now: Instant,
+    ) {
         self.intend(Intent::Leave {
             channel: Arc::clone(channel),
             socket,
@@ -264,8 +271,8 @@ impl Engine for RedisEngine {
         }
     }
 
-    fn sweep(&self, now: Instant) {
-        self.states.sweep(now);
+    fn tick(&self, now: Instant) {
+        self.states.tick(now);
     }
 
     fn close(&self) -> Answer<()> {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::envelope::Edge;
 use crate::{
     engine::EnterError,
+    hub::Channel,
     protocol::{ChannelKind, SocketId},
 };
 
@@ -53,6 +54,8 @@ pub(super) struct Sent {
 /// One channel.
 pub(super) struct Record {
     pub(super) kind: ChannelKind,
+    /// Whether subscribers are told how many they are.
+    pub(super) tells_count: bool,
     /// Whether this node listens to the channel's topic.
     pub(super) listening: bool,
     /// Whether the channel stands in the node's list of rows.
@@ -78,9 +81,10 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(kind: ChannelKind) -> Self {
+    pub(super) fn new(channel: &Channel) -> Self {
         Self {
-            kind,
+            kind: channel.kind,
+            tells_count: channel.tells_count,
             listening: false,
             registered: false,
             users: HashMap::new(),

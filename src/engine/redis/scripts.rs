@@ -48,6 +48,9 @@ local function subscriptions()
   for _, count in ipairs(redis.call('HVALS', KEYS[2])) do total = total + tonumber(count) end
   return total
 end
+local function tell(total)
+  redis.call(publish, KEYS[6], '1N' .. total)
+end
 local function rest()
   local total = subscriptions()
   if total == 0 and redis.call('HLEN', KEYS[4]) == 0 then redis.call('EXPIRE', KEYS[1], 3600)
@@ -58,19 +61,20 @@ end
 
 /// Brings a node's rows of a channel to what they should be. KEYS: meta, subs, seats, users, infos, the pub/sub channel, cache,
 /// evicted. ARGV: publish command, node, subscriptions, member limit (-1: none), whether seats that are not named go (1/0), whether to
-/// return a snapshot (1/0), how many arrive, user and info of each, users who depart.
+/// return a snapshot (1/0), whether to tell a new number of subscriptions (1/0), how many arrive, user and info of each, users who depart.
 /// Returns {fenced, generation, sequence, total, refused users, snapshot (user, info, …) or nil, cached frame or nil, its ttl in ms}.
 const ASSERT: &str = r"
 if redis.call('SISMEMBER', KEYS[8], node) == 1 then return {1} end
 local count, max = tonumber(ARGV[3]), tonumber(ARGV[4])
-local arriving = tonumber(ARGV[7])
+local before = subscriptions()
+local arriving = tonumber(ARGV[8])
 local refused, named = {}, {}
 for i = 1, arriving do
-  local user, info = ARGV[6 + 2 * i], ARGV[7 + 2 * i]
+  local user, info = ARGV[7 + 2 * i], ARGV[8 + 2 * i]
   named[node .. '|' .. user] = true
   if not arrive(user, info, max) then refused[#refused + 1] = user end
 end
-for i = 8 + 2 * arriving, #ARGV do depart(ARGV[i]) end
+for i = 9 + 2 * arriving, #ARGV do depart(ARGV[i]) end
 if ARGV[5] == '1' then
   local prefix = node .. '|'
   for _, seat in ipairs(redis.call('HKEYS', KEYS[3])) do
@@ -79,6 +83,7 @@ if ARGV[5] == '1' then
 end
 if count > 0 then redis.call('HSET', KEYS[2], node, count) else redis.call('HDEL', KEYS[2], node) end
 local total = rest()
+if ARGV[7] == '1' and total ~= before then tell(total) end
 local members, cached, ttl = false, false, -1
 if ARGV[6] == '1' then
   members = redis.call('HGETALL', KEYS[5])
@@ -98,7 +103,9 @@ for _, seat in ipairs(redis.call('HKEYS', KEYS[3])) do
   if string.sub(seat, 1, #prefix) == prefix then depart(string.sub(seat, #prefix + 1)) end
 end
 redis.call('HDEL', KEYS[2], node)
-return rest()
+local total = rest()
+tell(total)
+return total
 ";
 
 /// Answers a query. KEYS: subs, users, cache. Returns {subscriptions, users, cached frame or nil, its ttl in ms}.

@@ -327,7 +327,7 @@ impl Task {
         let record = self
             .records
             .entry(key.clone())
-            .or_insert_with(|| Record::new(channel.kind));
+            .or_insert_with(|| Record::new(channel));
         record.max_members = max_members;
         let user_id = member.as_ref().map(|member| Arc::clone(&member.user_id));
         record.enter(
@@ -674,6 +674,15 @@ impl Task {
             Envelope::Event(event) => self.on_event(&key, &event, false),
             Envelope::Cached(event) => self.on_event(&key, &event, true),
             Envelope::Edge(edge) => self.on_edge(&key, edge),
+            Envelope::Count(count) => {
+                if self
+                    .records
+                    .get(&key)
+                    .is_some_and(|record| record.tells_count)
+                {
+                    self.states.tell_count(&key, count, Instant::now());
+                }
+            }
             Envelope::Terminate { .. } => {}
         }
     }

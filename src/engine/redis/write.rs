@@ -32,6 +32,7 @@ pub(super) struct Request {
     /// Whether seats of this node that are not named are to go.
     whole: bool,
     wants_snapshot: bool,
+    tells_count: bool,
     registers: bool,
     arriving: Vec<(Arc<str>, Arc<str>)>,
     departing: Vec<Arc<str>>,
@@ -85,6 +86,7 @@ impl Request {
             max_members: record.kind.is_presence().then_some(record.max_members),
             whole,
             wants_snapshot: !record.synced,
+            tells_count: record.tells_count,
             registers: !record.registered && (subscriptions > 0 || !record.users.is_empty()),
             arriving,
             departing,
@@ -141,6 +143,7 @@ pub(super) async fn write(
         )
         .arg(flag(request.whole))
         .arg(flag(request.wants_snapshot))
+        .arg(flag(request.tells_count))
         .arg(request.arriving.len());
     for (user_id, info) in &request.arriving {
         script.arg(&**user_id).arg(&**info);

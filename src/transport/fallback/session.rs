@@ -84,10 +84,11 @@ impl Drop for Session {
     fn drop(&mut self) {
         let end = self.subscriber.outbox.end();
         if let Some(mut connection) = self.connection.take() {
-            connection.close(end.unwrap_or(End {
+            let end = end.unwrap_or(End {
                 code: None,
                 reason: "the client went away",
-            }));
+            });
+            connection.close(end, std::time::Instant::now());
         }
         self.worker.shard.dismiss(&self.subscriber);
     }
