@@ -29,6 +29,8 @@ pub struct App {
     pub client_events: bool,
     /// Whether a channel's subscribers are told how many they are.
     pub subscription_counts: bool,
+    /// Whether clients are told of the users on their watchlist.
+    pub watchlists: bool,
     /// Whether plain (not TLS) sockets are refused with 4000.
     pub tls_only: bool,
     /// Who may connect from a browser; empty means everyone.
@@ -148,6 +150,7 @@ impl App {
             enabled: true,
             client_events: false,
             subscription_counts: false,
+            watchlists: false,
             tls_only: false,
             allowed_origins: Vec::new(),
             limits: Limits::default(),

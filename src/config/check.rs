@@ -287,6 +287,7 @@ fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
         enabled: raw.enabled,
         client_events: raw.client_events,
         subscription_counts: raw.subscription_counts,
+        watchlists: raw.watchlists,
         tls_only: raw.tls_only,
         allowed_origins,
         limits,

@@ -110,6 +110,7 @@ pub(super) struct RawApp {
     pub(super) max_channels_per_connection: Option<usize>,
     pub(super) authorization_timeout_s: Option<u64>,
     pub(super) subscription_counts: bool,
+    pub(super) watchlists: bool,
     pub(super) cache_ttl_s: u64,
 }
 

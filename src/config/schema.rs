@@ -61,7 +61,7 @@ const fn key(section: &'static str, name: &'static str, kind: Kind) -> Key {
 const SECTIONS: [&str; 7] = [APPS, "server", "websocket", "api", "admin", "redis", "log"];
 pub(super) const APPS: &str = "apps";
 
-pub(super) const KEYS: [Key; 47] = [
+pub(super) const KEYS: [Key; 48] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -112,6 +112,7 @@ pub(super) const KEYS: [Key; 47] = [
     key(APPS, "max_channels_per_connection", Kind::Limit),
     key(APPS, "authorization_timeout_s", Kind::Limit),
     key(APPS, "subscription_counts", Kind::Switch),
+    key(APPS, "watchlists", Kind::Switch),
     key(APPS, "cache_ttl_s", SECONDS),
 ];
 

@@ -2,14 +2,14 @@
 
 mod admission;
 mod client_event;
+mod signin;
 mod subscribe;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
+use self::signin::{FirstLook, User};
 pub use admission::{Admission, Opening, Refusal};
 use governor::DefaultDirectRateLimiter;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tracing::debug;
 
 use crate::{
@@ -18,9 +18,8 @@ use crate::{
     hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber},
     node::{Client, Entrance, Node},
     protocol::{
-        ErrorCode, Frame,
-        message::{self, ClientMessage, Signin},
-        signature,
+        Access, ChannelKind, ErrorCode, Frame,
+        message::{self, ClientMessage},
     },
 };
 
@@ -46,21 +45,8 @@ pub struct Connection {
     client_events: Option<Box<DefaultDirectRateLimiter>>,
     /// Subscriptions that wait for the engine. Empty, and without memory, on a single node.
     entrances: Vec<Entrance>,
+    first_look: Option<Box<FirstLook>>,
     _slot: ConnectionSlot,
-}
-
-/// Who a client signed in as.
-struct User {
-    id: Arc<str>,
-    /// JSON; becomes the member info of presence channels joined without `channel_data`.
-    info: Arc<str>,
-}
-
-#[derive(Deserialize)]
-struct UserData<'a> {
-    id: String,
-    #[serde(borrow, default)]
-    user_info: Option<&'a RawValue>,
 }
 
 impl Connection {
@@ -84,6 +70,7 @@ impl Connection {
             user: None,
             client_events: None,
             entrances: Vec::new(),
+            first_look: None,
             _slot: slot,
         }
     }
@@ -95,7 +82,7 @@ impl Connection {
             Ok(ClientMessage::Pong | ClientMessage::Unknown) => {}
             Ok(ClientMessage::Subscribe(request)) => self.subscribe(&request, now),
             Ok(ClientMessage::Unsubscribe { channel }) => self.unsubscribe(&channel, now),
-            Ok(ClientMessage::Signin(request)) => self.sign_in(&request),
+            Ok(ClientMessage::Signin(request)) => self.sign_in(&request, now),
             Ok(ClientMessage::Event(event)) => self.relay(&event),
             Ok(ClientMessage::Foreign { event }) => {
                 let event: String = event.chars().take(200).collect();
@@ -117,6 +104,7 @@ impl Connection {
         node.unsubscribe_all(self.client(), now);
         if let Some(user) = self.user.take() {
             shard.sign_out(self.channels.app_id(), &user.id, &self.subscriber);
+            node.go_offline(self.client(), &user.online, now);
         }
         let code = end.code.map(|code| code.number());
         debug!(app = self.app.id, socket_id = %self.subscriber.id, code, reason = end.reason, "disconnected");
@@ -129,6 +117,10 @@ impl Connection {
     }
 
     fn unsubscribe(&mut self, channel: &str, now: Instant) {
+        if ChannelKind::of(channel).access == Access::Online {
+            // Not a channel that clients know.
+            return;
+        }
         let waiting = |entrance: &Entrance| entrance.channel() == channel;
         if let Some(at) = self.entrances.iter().position(waiting) {
             let entrance = self.entrances.swap_remove(at);
@@ -144,42 +136,6 @@ impl Connection {
         }
     }
 
-    fn sign_in(&mut self, request: &Signin) {
-        let socket_id = self.subscriber.id.to_string();
-        let Signin { auth, user_data } = request;
-        if !signature::verify_user(
-            &self.app.key,
-            self.app.secret.expose(),
-            auth,
-            &socket_id,
-            user_data,
-        ) {
-            return self.unauthorized("Sign-in refused: invalid signature.");
-        }
-        let user = match serde_json::from_str::<UserData<'_>>(user_data) {
-            Ok(user) if !user.id.is_empty() => user,
-            _ => {
-                return self.unauthorized("Sign-in refused: user_data must be a JSON object with a non-empty string \"id\".");
-            }
-        };
-        match &self.user {
-            Some(signed_in) if *signed_in.id != user.id => {
-                return self.unauthorized("Sign-in refused: already signed in as another user.");
-            }
-            Some(_) => {}
-            None => {
-                let id: Arc<str> = user.id.into();
-                self.worker
-                    .shard
-                    .sign_in(self.channels.app_id(), &id, &self.subscriber);
-                let info = user.user_info.map_or("null", RawValue::get).into();
-                self.user = Some(Box::new(User { id, info }));
-            }
-        }
-        self.subscriber.authorized();
-        self.send(&message::signin_success(user_data));
-    }
-
     fn client(&self) -> Client<'_> {
         Client {
             shard: &self.worker.shard,
@@ -187,10 +143,6 @@ impl Connection {
             app: &self.app,
             channels: &self.channels,
         }
-    }
-
-    fn unauthorized(&self, text: &str) {
-        self.error(Some(ErrorCode::Unauthorized), text);
     }
 
     fn error(&self, code: Option<ErrorCode>, text: &str) {

@@ -17,7 +17,7 @@ use crate::{
     presence::Member,
     protocol::{
         Access, ChannelKind, ChannelName, InvalidChannelName,
-        channel::USER_PREFIX,
+        channel::{USER_PREFIX, online_user},
         code::SubscriptionStatus,
         message::{self, Subscribe},
         signature,
@@ -106,6 +106,21 @@ impl Connection {
                 continue;
             };
             let entrance = self.entrances.swap_remove(at);
+            if let Some(user_id) = online_user(entrance.channel()) {
+                match answer {
+                    Ok(()) => {
+                        self.worker
+                            .node
+                            .seat(self.client(), entrance, Instant::now());
+                        self.looked(Some(user_id));
+                    }
+                    Err(_) => {
+                        self.worker.node.turn_away(self.client(), &entrance);
+                        self.looked(None);
+                    }
+                }
+                continue;
+            }
             match answer {
                 Ok(()) => {
                     let (channel, user_id) = (
@@ -147,7 +162,8 @@ impl Connection {
         let name =
             ChannelName::parse(&request.channel, max_length).map_err(SubscribeError::Name)?;
         let member = match name.kind().access {
-            Access::Public => None,
+            // Clients can't name the last: the check of the name refuses it.
+            Access::Public | Access::Online => None,
             Access::User => {
                 self.check_own_channel(name)?;
                 None

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -15,13 +15,15 @@ use super::{CacheableEvent, Cached, Snapshot};
 use crate::{
     hub::{AppChannels, Change, Channel, Delivery, Hub},
     presence::{Full, Join, Leave, Member, Roster},
-    protocol::{ChannelName, Frame, message},
+    protocol::{Access, ChannelKind, ChannelName, Frame, channel::online_user, message},
 };
 
 /// Subscribers up to whom every change of their number is told at once (Pusher's documented threshold).
 const COUNT_AT_ONCE_MAX: usize = 100;
 /// Between two counts of a channel with more.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a user must be gone before those who watch him are told.
+const OFFLINE_DELAY: Duration = Duration::from_secs(3);
 /// Expired events are forgotten this often, in ticks.
 const TICKS_BETWEEN_SWEEPS: u64 = 30;
 
@@ -37,6 +39,8 @@ pub struct ChannelStates {
     sequence: AtomicU64,
     /// Channels of many subscribers that were told their count a short time ago.
     counts: DashMap<Key, Told, ahash::RandomState>,
+    /// Users who went, and when; their watchers are to be told.
+    offline: Mutex<Vec<(Instant, Key)>>,
     ticks: AtomicU64,
 }
 
@@ -51,6 +55,8 @@ struct Told {
 struct State {
     roster: Roster,
     cached: Option<Kept>,
+    /// When the user of an online channel went, until those who watch are told.
+    went_offline: Option<Instant>,
 }
 
 struct Kept {
@@ -64,13 +70,13 @@ impl State {
     }
 
     fn is_needless(&self) -> bool {
-        self.roster.is_empty() && self.cached.is_none()
+        self.roster.is_empty() && self.cached.is_none() && self.went_offline.is_none()
     }
 
     fn snapshot(&self, channel: &Channel, since: u64, now: Instant) -> Snapshot {
         Snapshot {
             since,
-            succeeded: if channel.kind.is_presence() {
+            succeeded: if channel.kind.has_members() {
                 message::presence_succeeded(&channel.name, self.roster.members())
             } else {
                 message::subscription_succeeded(&channel.name)
@@ -89,6 +95,7 @@ impl ChannelStates {
             channels: DashMap::default(),
             sequence: AtomicU64::new(1),
             counts: DashMap::default(),
+            offline: Mutex::default(),
             ticks: AtomicU64::new(0),
         }
     }
@@ -116,6 +123,58 @@ impl ChannelStates {
         }
     }
 
+    fn announce_arrival(&self, key: &Key, state: &mut State, member: &Member) {
+        if ChannelKind::of(&key.1).access != Access::Online {
+            let Member { user_id, user_info } = member;
+            self.announce(key, message::member_added(&key.1, user_id, user_info));
+        } else if state.went_offline.take().is_none() {
+            self.announce(key, message::watchlist_events(&[&member.user_id], &[]));
+        }
+    }
+
+    fn announce_departure(&self, key: &Key, state: &mut State, user_id: &str, now: Instant) {
+        if ChannelKind::of(&key.1).access == Access::Online {
+            // A page reload is no news: told only if the user stays away.
+            state.went_offline = Some(now);
+            self.offline
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((now, key.clone()));
+        } else {
+            self.announce(key, message::member_removed(&key.1, user_id));
+        }
+    }
+
+    /// Tells those who watch of users who went some time ago and did not come back.
+    fn announce_offline(&self, now: Instant) {
+        let mut waiting = self.offline.lock().unwrap_or_else(PoisonError::into_inner);
+        let due: Vec<(Instant, Key)> = waiting
+            .extract_if(.., |(went, _)| now.duration_since(*went) >= OFFLINE_DELAY)
+            .collect();
+        drop(waiting);
+        for (went, key) in due {
+            let Some(mut state) = self.channels.get_mut(&key) else {
+                continue;
+            };
+            if state.went_offline == Some(went)
+                && let Some(user_id) = online_user(&key.1)
+            {
+                state.went_offline = None;
+                self.announce(&key, message::watchlist_events(&[], &[&user_id]));
+            }
+            drop(state);
+            self.forget_needless(&key);
+        }
+    }
+
+    /// Whether those who watch were told that the user of this online channel is there.
+    #[must_use]
+    pub fn is_online(&self, key: &Key) -> bool {
+        self.channels
+            .get(key)
+            .is_some_and(|state| !state.roster.is_empty() || state.went_offline.is_some())
+    }
+
     /// Seats one connection and announces its user's first.
     ///
     /// # Errors
@@ -123,21 +182,18 @@ impl ChannelStates {
     pub fn join(&self, key: &Key, member: &Member, max_members: usize) -> Result<(), Full> {
         let mut state = self.channels.entry(key.clone()).or_default();
         if state.roster.join(member, max_members)? == Join::First {
-            self.announce(
-                key,
-                message::member_added(&key.1, &member.user_id, &member.user_info),
-            );
+            self.announce_arrival(key, &mut state, member);
         }
         Ok(())
     }
 
     /// Takes one connection away and announces its user's last.
-    pub fn leave(&self, key: &Key, user_id: &str) {
+    pub fn leave(&self, key: &Key, user_id: &str, now: Instant) {
         let Some(mut state) = self.channels.get_mut(key) else {
             return;
         };
         if state.roster.leave(user_id) == Leave::Last {
-            self.announce(key, message::member_removed(&key.1, user_id));
+            self.announce_departure(key, &mut state, user_id, now);
         }
         drop(state);
         self.forget_needless(key);
@@ -149,15 +205,18 @@ impl ChannelStates {
         if !state.roster.contains(&member.user_id) {
             // The limit was kept where the member entered.
             let _ = state.roster.join(member, usize::MAX);
-            self.announce(
-                key,
-                message::member_added(&key.1, &member.user_id, &member.user_info),
-            );
+            self.announce_arrival(key, &mut state, member);
         }
     }
 
     /// Makes the members these users, announcing every difference. With `keep_missing`, nobody is removed.
-    pub fn reconcile(&self, key: &Key, users: &HashMap<Arc<str>, Arc<str>>, keep_missing: bool) {
+    pub fn reconcile(
+        &self,
+        key: &Key,
+        users: &HashMap<Arc<str>, Arc<str>>,
+        keep_missing: bool,
+        now: Instant,
+    ) {
         let mut state = self.channels.entry(key.clone()).or_default();
         let gone: Vec<String> = state
             .roster
@@ -167,7 +226,7 @@ impl ChannelStates {
             .collect();
         for user_id in gone {
             state.roster.leave(&user_id);
-            self.announce(key, message::member_removed(&key.1, &user_id));
+            self.announce_departure(key, &mut state, &user_id, now);
         }
         for (user_id, user_info) in users {
             if !state.roster.contains(user_id) {
@@ -177,7 +236,7 @@ impl ChannelStates {
                 };
                 // The limit was kept where the member entered.
                 let _ = state.roster.join(&member, usize::MAX);
-                self.announce(key, message::member_added(&key.1, user_id, user_info));
+                self.announce_arrival(key, &mut state, &member);
             }
         }
         drop(state);
@@ -188,7 +247,7 @@ impl ChannelStates {
     #[must_use]
     pub fn snapshot(&self, channel: &Channel, now: Instant) -> Snapshot {
         let plain = || State::default().snapshot(channel, 0, now);
-        if !channel.kind.is_presence() && !channel.kind.cache {
+        if !channel.kind.has_members() && !channel.kind.cache {
             return plain();
         }
         match self.channels.get(&key_of(&channel.app_id, &channel.name)) {
@@ -301,6 +360,7 @@ impl ChannelStates {
 
     /// Does what is due; called once a second.
     pub fn tick(&self, now: Instant) {
+        self.announce_offline(now);
         let mut due = Vec::new();
         self.counts.retain(|key, told| {
             if told

@@ -62,6 +62,11 @@ impl Engine for LocalEngine {
         Answer::Now(joined.map_err(|Full| EnterError::Full))
     }
 
+    fn is_online(&self, channel: &Channel) -> bool {
+        self.states
+            .is_online(&(Arc::clone(&channel.app_id), Arc::clone(&channel.name)))
+    }
+
     fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Snapshot {
         self.states.snapshot(channel, now)
     }
@@ -76,7 +81,7 @@ impl Engine for LocalEngine {
         self.tell_count(channel, now);
         if let Some(member) = member {
             let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
-            self.states.leave(&key, &member.user_id);
+            self.states.leave(&key, &member.user_id, now);
         }
     }
 

@@ -130,6 +130,9 @@ pub trait Engine: Send + Sync {
     /// What a client is told that takes its seat now.
     fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Snapshot;
 
+    /// Whether the user of an online channel is signed in somewhere, as its subscribers were told.
+    fn is_online(&self, channel: &Channel) -> bool;
+
     /// A client has left; the hub knows it already. Announces `member_removed` if it was the user's last connection.
     fn leave(
         &self,

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{Channel, Outbox, shard::LocalChannel};
-use crate::{presence::Member, protocol::SocketId};
+use crate::{
+    presence::Member,
+    protocol::{Access, SocketId},
+};
 
 /// One client. Lives on its shard's thread.
 pub struct Subscriber {
@@ -85,10 +88,12 @@ impl Subscriber {
         self.authorize_by.set(None);
     }
 
-    /// How many channels the client listens to.
+    /// How many channels the client asked to listen to.
     #[must_use]
     pub fn subscription_count(&self) -> usize {
-        self.subscriptions.borrow().len()
+        let subscriptions = self.subscriptions.borrow();
+        let asked = |s: &&Subscription| s.channel().kind.access != Access::Online;
+        subscriptions.iter().filter(asked).count()
     }
 
     /// Notes a control pong.

@@ -4,6 +4,7 @@ mod publish;
 mod query;
 mod rates;
 mod subscribe;
+mod users;
 
 use std::sync::{
     Arc,
@@ -13,6 +14,7 @@ use std::sync::{
 pub use publish::{ClientPublication, Overloaded, Publication};
 pub use rates::{Rates, TooFast};
 pub use subscribe::{Client, Entrance, Subscribing, Welcome};
+pub use users::Online;
 
 use crate::{
     app::{App, AppRegistry},

@@ -92,7 +92,7 @@ impl Node {
             shard.refresh(&subscription, snapshot.since);
             return Ok(Subscribing::Seated(smallvec![snapshot.succeeded]));
         }
-        let tells_count = app.subscription_counts && !name.kind().is_presence();
+        let tells_count = app.subscription_counts && !name.kind().has_members();
         let channel = channels.attach(name, shard.id(), tells_count);
         match self
             .engine

@@ -11,6 +11,8 @@ pub enum Access {
     Presence,
     /// `#server-to-user-{id}`: connections signed in as that user.
     User,
+    /// `#online-…`: whether a user is signed in, for those who watch him. Never named by clients.
+    Online,
 }
 
 /// The two independent axes of a channel, and encryption, which only the clients understand.
@@ -44,9 +46,17 @@ impl ChannelKind {
             kind(Access::Presence, false, rest.starts_with("cache-"))
         } else if name.starts_with(USER_PREFIX) {
             kind(Access::User, false, false)
+        } else if name.starts_with(ONLINE_PREFIX) {
+            kind(Access::Online, false, false)
         } else {
             kind(Access::Public, false, name.starts_with("cache-"))
         }
+    }
+
+    /// Whether the channel has members: of its own, or the one user who is online.
+    #[must_use]
+    pub fn has_members(self) -> bool {
+        matches!(self.access, Access::Presence | Access::Online)
     }
 
     /// Whether subscribers are members with an identity.
@@ -64,6 +74,21 @@ impl ChannelKind {
 
 /// What the channel of one user's server events is called, before the user's id.
 pub const USER_PREFIX: &str = "#server-to-user-";
+
+/// What the channel of a user's online state is called, before the user's id in hex, which may be any text.
+const ONLINE_PREFIX: &str = "#online-";
+
+/// The name of the channel that tells whether the user is online.
+#[must_use]
+pub fn online_name(user_id: &str) -> String {
+    format!("{ONLINE_PREFIX}{}", hex::encode(user_id))
+}
+
+/// The user of such a channel.
+#[must_use]
+pub fn online_user(name: &str) -> Option<String> {
+    String::from_utf8(hex::decode(name.strip_prefix(ONLINE_PREFIX)?).ok()?).ok()
+}
 
 /// A channel name that was checked, with its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +162,16 @@ impl<'a> ChannelName<'a> {
         })
     }
 
+    /// A name made by [`online_name`].
+    #[must_use]
+    pub fn of_online(name: &'a str) -> Self {
+        debug_assert!(name.starts_with(ONLINE_PREFIX), "made by online_name");
+        Self {
+            name,
+            kind: ChannelKind::of(name),
+        }
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(self) -> &'a str {
@@ -167,6 +202,7 @@ mod tests {
             ("presence-a", Presence, false, false),
             ("presence-cache-a", Presence, false, true),
             ("#server-to-user-7", User, false, false),
+            ("#online-37", Access::Online, false, false),
             ("my-cache-x", Public, false, false),
             ("x-private-y", Public, false, false),
             ("privatex", Public, false, false),
@@ -210,6 +246,7 @@ mod tests {
             ("é", 'é'),
             ("#x", '#'),
             ("a#", '#'),
+            ("#online-37", '#'),
         ] {
             assert_eq!(
                 ChannelName::parse(name, 200),

@@ -74,6 +74,8 @@ pub enum ErrorCode {
     Unauthorized,
     /// 4301: a client event was refused.
     ClientEventRejected,
+    /// 4302: more users are to be watched than may be.
+    WatchlistTooLong,
 }
 
 impl ErrorCode {
@@ -83,6 +85,7 @@ impl ErrorCode {
         match self {
             Self::Unauthorized => 4009,
             Self::ClientEventRejected => 4301,
+            Self::WatchlistTooLong => 4302,
         }
     }
 }

@@ -322,6 +322,25 @@ pub fn signin_success(user_data: &str) -> Frame {
     ))
 }
 
+/// `pusher_internal:watchlist_events`: who of the watched is online, who is not. What is empty is left out.
+#[must_use]
+pub fn watchlist_events(online: &[&str], offline: &[&str]) -> Frame {
+    let kinds = [("online", online), ("offline", offline)];
+    let events: Vec<String> = kinds
+        .into_iter()
+        .filter(|(_, ids)| !ids.is_empty())
+        .map(|(name, ids)| {
+            let ids = serde_json::to_string(ids).expect("strings always serialise");
+            format!(r#"{{"name":"{name}","user_ids":{ids}}}"#)
+        })
+        .collect();
+    let data = format!(r#"{{"events":[{}]}}"#, events.join(","));
+    Frame::text(&format!(
+        r#"{{"event":"pusher_internal:watchlist_events","data":{}}}"#,
+        json_string(&data)
+    ))
+}
+
 /// A client's event as its channel's other subscribers get it: rebuilt, so that nothing else of the sender's passes.
 /// `data` is a JSON token; `user_id` is the sender's verified id on a presence channel.
 #[must_use]

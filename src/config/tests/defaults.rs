@@ -126,6 +126,7 @@ fn every_key_of_the_file_is_taken() {
         max_channels_per_connection = 14
         authorization_timeout_s = 15
         subscription_counts = true
+        watchlists = true
         cache_ttl_s = 11
     "#;
     let config = load(text, &[]).expect("every key is known").config;
@@ -139,7 +140,7 @@ fn every_key_of_the_file_is_taken() {
         "Admin { host: 127.0.0.1, port: 0 }",
         "level: \"warn,loudhailer=trace\", format: Json",
         "id: \"a\", key: \"b\", secret: Secret(…), name: \"Shop\", enabled: false",
-        "client_events: true, subscription_counts: true, tls_only: true",
+        "client_events: true, subscription_counts: true, watchlists: true, tls_only: true",
         "max_connections: Some(1), max_channel_name_length: 2, max_event_name_length: 3",
         "max_event_data_bytes: 4, max_event_channels: 5, max_batch_events: 6",
         "max_presence_members: 7, max_presence_user_id_length: 8, max_presence_user_info_bytes: 9",

@@ -171,6 +171,11 @@ impl Engine for RedisEngine {
         }))
     }
 
+    fn is_online(&self, channel: &Channel) -> bool {
+        self.states
+            .is_online(&(Arc::clone(&channel.app_id), Arc::clone(&channel.name)))
+    }
+
     fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Snapshot {
         self.states.snapshot(channel, now)
     }

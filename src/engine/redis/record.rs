@@ -56,6 +56,8 @@ pub(super) struct Record {
     pub(super) kind: ChannelKind,
     /// Whether subscribers are told how many they are.
     pub(super) tells_count: bool,
+    /// The number to tell, once those who wait are seated and hear it too.
+    pub(super) untold_count: Option<usize>,
     /// Whether this node listens to the channel's topic.
     pub(super) listening: bool,
     /// Whether the channel stands in the node's list of rows.
@@ -85,6 +87,7 @@ impl Record {
         Self {
             kind: channel.kind,
             tells_count: channel.tells_count,
+            untold_count: None,
             listening: false,
             registered: false,
             users: HashMap::new(),
@@ -109,7 +112,7 @@ impl Record {
 
     /// Whether subscribers need more than the events: then they can't enter while Redis is away.
     pub(super) fn has_shared_state(&self) -> bool {
-        self.kind.is_presence() || self.kind.cache
+        self.kind.has_members() || self.kind.cache
     }
 
     /// Notes a client's wish.

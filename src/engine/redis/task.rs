@@ -581,8 +581,9 @@ impl Task {
             record.generation = written.generation;
             record.sequence = written.sequence;
             record.synced = true;
-            if record.kind.is_presence() {
-                self.states.reconcile(&key, &snapshot.members, keep_missing);
+            if record.kind.has_members() {
+                self.states
+                    .reconcile(&key, &snapshot.members, keep_missing, now);
             }
             if record.kind.cache {
                 self.states.keep(&key, snapshot.cached, now);
@@ -603,6 +604,7 @@ impl Task {
         if let Some(record) = self.records.get_mut(&key) {
             record.answer_written();
         }
+        self.tell_count(&key);
         self.enqueue(key);
     }
 
@@ -675,12 +677,9 @@ impl Task {
             Envelope::Cached(event) => self.on_event(&key, &event, true),
             Envelope::Edge(edge) => self.on_edge(&key, edge),
             Envelope::Count(count) => {
-                if self
-                    .records
-                    .get(&key)
-                    .is_some_and(|record| record.tells_count)
-                {
-                    self.states.tell_count(&key, count, Instant::now());
+                if let Some(record) = self.records.get_mut(&key).filter(|r| r.tells_count) {
+                    record.untold_count = Some(count);
+                    self.tell_count(&key);
                 }
             }
             Envelope::Terminate { .. } => {}
@@ -731,6 +730,17 @@ impl Task {
         }
     }
 
+    fn tell_count(&mut self, key: &Key) {
+        let Some(record) = self.records.get_mut(key) else {
+            return;
+        };
+        if record.waiting.is_empty()
+            && let Some(count) = record.untold_count.take()
+        {
+            self.states.tell_count(key, count, Instant::now());
+        }
+    }
+
     fn on_edge(&mut self, key: &Key, edge: Edge) {
         let Some(record) = self.records.get_mut(key) else {
             return;
@@ -759,7 +769,7 @@ impl Task {
                 };
                 self.states.arrive(key, &member);
             }
-            None => self.states.leave(key, &edge.user_id),
+            None => self.states.leave(key, &edge.user_id, Instant::now()),
         }
         record.answer_written();
     }

@@ -83,7 +83,7 @@ impl Request {
         }
         Self {
             subscriptions,
-            max_members: record.kind.is_presence().then_some(record.max_members),
+            max_members: record.kind.has_members().then_some(record.max_members),
             whole,
             wants_snapshot: !record.synced,
             tells_count: record.tells_count,

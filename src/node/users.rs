@@ -1,0 +1,72 @@
+//! Who is signed in, and who wants to know of whom.
+//!
+//! A user is online while a connection is signed in as him, anywhere in the cluster. That is kept as a channel of its own that
+//! clients can't name: the user is its only member, those who watch are its subscribers.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Client, Node, Subscribing};
+use crate::{
+    engine::EnterError,
+    hub::Channel,
+    presence::Member,
+    protocol::{ChannelName, channel::online_name},
+};
+
+/// A connection's share in its user's being online. Ends in [`Node::go_offline`].
+pub struct Online {
+    channel: Arc<Channel>,
+    member: Member,
+}
+
+impl Node {
+    /// Notes that the client is signed in as the user, and lets those know who watch.
+    pub fn go_online(&self, client: Client<'_>, user_id: &Arc<str>, now: Instant) -> Online {
+        let name = online_name(user_id);
+        let name = ChannelName::of_online(&name);
+        let channel = client.channels.attach(name, client.shard.id(), false);
+        let member = Member {
+            user_id: Arc::clone(user_id),
+            user_info: "null".into(),
+        };
+        let limits = &client.app.limits;
+        // The client waits for nothing here: what is true later is told then.
+        drop(
+            self.engine
+                .enter(&channel, client.subscriber.id, Some(&member), limits, now),
+        );
+        Online { channel, member }
+    }
+
+    /// Takes the client's share back.
+    pub fn go_offline(&self, client: Client<'_>, online: &Online, now: Instant) {
+        client.channels.detach(&online.channel, client.shard.id());
+        self.engine.leave(
+            &online.channel,
+            client.subscriber.id,
+            Some(&online.member),
+            now,
+        );
+    }
+
+    /// Has the client hear when the user comes and goes.
+    ///
+    /// # Errors
+    /// [`EnterError`] when the cluster's state is out of reach.
+    pub fn watch(
+        &self,
+        client: Client<'_>,
+        user_id: &str,
+        now: Instant,
+    ) -> Result<Subscribing, EnterError> {
+        let name = online_name(user_id);
+        self.subscribe(client, ChannelName::of_online(&name), None, now)
+    }
+
+    /// Whether the watched user is online, as the client will be told from now on.
+    #[must_use]
+    pub fn is_online(&self, client: Client<'_>, user_id: &str) -> bool {
+        let subscription = client.subscriber.subscription(&online_name(user_id));
+        subscription.is_some_and(|subscription| self.engine.is_online(subscription.channel()))
+    }
+}
