@@ -1,6 +1,6 @@
 //! Who is let in. The order of the checks decides which reason a client with several faults hears.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::Worker;
 use crate::{
@@ -23,16 +23,19 @@ pub struct Opening<'a> {
     pub origin: Option<&'a str>,
     /// Whether the client's side of the connection is encrypted.
     pub secure: bool,
+    /// The `client` parameter, for the feed.
+    pub client: Option<&'a str>,
+    /// The `version` parameter, for the feed.
+    pub version: Option<&'a str>,
+    /// Where the client comes from, for the feed.
+    pub address: Option<SocketAddr>,
 }
 
 /// A place for one client.
-pub struct Admission {
-    /// Its app.
-    pub app: Arc<App>,
-    /// The app's channels.
-    pub channels: Arc<AppChannels>,
-    /// The protocol it speaks.
-    pub protocol: u8,
+pub(super) struct Admission {
+    pub(super) app: Arc<App>,
+    pub(super) channels: Arc<AppChannels>,
+    pub(super) protocol: u8,
     pub(super) slot: ConnectionSlot,
 }
 
@@ -54,7 +57,7 @@ impl Admission {
     ///
     /// # Errors
     /// [`Refusal`] with the close code.
-    pub fn decide(worker: &Worker, opening: &Opening<'_>) -> Result<Self, Refusal> {
+    pub(super) fn decide(worker: &Worker, opening: &Opening<'_>) -> Result<Self, Refusal> {
         let protocol = opening.protocol.map(|text| {
             text.parse::<u8>()
                 .ok()

@@ -8,7 +8,8 @@ mod subscribe;
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use self::signin::{FirstLook, User};
-pub use admission::{Admission, Opening, Refusal};
+use admission::Admission;
+pub use admission::{Opening, Refusal};
 use governor::DefaultDirectRateLimiter;
 use tracing::debug;
 
@@ -50,29 +51,56 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A client that was let in and has a socket.
-    #[must_use]
-    pub fn new(worker: Rc<Worker>, admission: Admission, subscriber: Rc<Subscriber>) -> Self {
+    /// Lets a client in, or says why not.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the transport tells the client.
+    pub fn open(
+        worker: &Rc<Worker>,
+        subscriber: &Rc<Subscriber>,
+        opening: &Opening<'_>,
+    ) -> Result<Self, Refusal> {
+        let socket_id = subscriber.id.to_string();
+        let admission = Admission::decide(worker, opening).inspect_err(|refusal| {
+            let code = refusal.code.number();
+            debug!(code, "connection refused: {}", refusal.reason);
+            worker.node.feed.emit(|| Line::Error {
+                app: refusal.app.as_ref().map(|app| &*app.id),
+                socket_id: Some(socket_id.clone()),
+                code: Some(code),
+                message: refusal.reason,
+            });
+        })?;
         let Admission {
             app,
             channels,
+            protocol,
             slot,
-            ..
         } = admission;
+        debug!(app = app.id, socket_id, "connected");
+        worker.node.feed.emit(|| Line::Connected {
+            app: &app.id,
+            socket_id,
+            origin: opening.origin,
+            address: opening.address.map(|address| address.to_string()),
+            client: opening.client,
+            version: opening.version,
+            protocol,
+        });
         if let Some(timeout) = app.limits.authorization_timeout {
-            worker.shard.await_authorization(&subscriber, timeout);
+            worker.shard.await_authorization(subscriber, timeout);
         }
-        Self {
-            worker,
+        Ok(Self {
+            worker: Rc::clone(worker),
             app,
             channels,
-            subscriber,
+            subscriber: Rc::clone(subscriber),
             user: None,
             client_events: None,
             entrances: Vec::new(),
             first_look: None,
             _slot: slot,
-        }
+        })
     }
 
     /// Takes one text message. A mistake of the client's becomes an answer; the connection stays open.

@@ -25,12 +25,10 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_util::codec::Encoder;
-use tracing::debug;
 
 use super::input::{Input, Received, Violation};
 use crate::{
-    connection::{Admission, Connection, Opening, Refusal, Worker},
-    feed::Line,
+    connection::{Connection, Opening, Refusal, Worker},
     hub::{End, Outbox, Subscriber},
     protocol::{CloseCode, Frame, SocketId, message},
 };
@@ -119,33 +117,20 @@ impl Listener {
                 .is_some_and(|scheme| {
                     ["https", "wss"].contains(&&*scheme.trim().to_ascii_lowercase())
                 }),
+            client: parameters.client.as_deref(),
+            version: parameters.version.as_deref(),
+            address,
         };
-        let connection = match Admission::decide(&self.worker, &opening) {
-            Ok(admission) => {
-                let established =
-                    message::connection_established(subscriber.id, self.worker.activity_timeout_s);
-                subscriber
-                    .outbox
-                    .write(&[head, &established.bytes()[..]].concat().into());
-                let app = &admission.app.id;
-                debug!(app, socket_id = %subscriber.id, "connected");
-                self.worker.node.feed.emit(|| Line::Connected {
-                    app,
-                    socket_id: subscriber.id.to_string(),
-                    origin: opening.origin,
-                    address: address.map(|address| address.to_string()),
-                    client: parameters.client.as_deref(),
-                    version: parameters.version.as_deref(),
-                    protocol: admission.protocol,
-                });
-                Some(Connection::new(
-                    Rc::clone(&self.worker),
-                    admission,
-                    Rc::clone(&subscriber),
-                ))
+        let connection = match Connection::open(&self.worker, &subscriber, &opening) {
+            Ok(connection) => {
+                let timeout_s = self.worker.activity_timeout_s;
+                let established = message::connection_established(subscriber.id, timeout_s);
+                let first = [head, &established.bytes()[..]].concat();
+                subscriber.outbox.write(&first.into());
+                Some(connection)
             }
             Err(refusal) => {
-                self.refuse(&subscriber, head, &refusal);
+                refuse(&subscriber, head, &refusal);
                 None
             }
         };
@@ -162,35 +147,24 @@ impl Listener {
         }
     }
 
-    fn refuse(&self, subscriber: &Subscriber, head: &Bytes, refusal: &Refusal) {
-        let Refusal {
-            ref app,
-            code,
-            reason,
-            tell_in_message,
-        } = *refusal;
-        subscriber.outbox.write(head);
-        if tell_in_message {
-            subscriber
-                .outbox
-                .send(&message::error(Some(code.number()), reason));
-        }
-        subscriber.outbox.close(code, reason);
-        debug!(code = code.number(), "connection refused: {reason}");
-        self.worker.node.feed.emit(|| Line::Error {
-            app: app.as_ref().map(|app| &*app.id),
-            socket_id: Some(subscriber.id.to_string()),
-            code: Some(code.number()),
-            message: reason,
-        });
-    }
-
     /// The app key in `[prefix]/app/{key}`.
     fn key_of<'a>(&self, path: &'a str) -> Option<&'a str> {
         let path = path.strip_prefix(&*self.path_prefix).unwrap_or(path);
         path.strip_prefix("/app/")
             .filter(|key| !key.is_empty() && !key.contains('/'))
     }
+}
+
+/// Answers the handshake all the same: a browser can only read a reason that comes in a close frame.
+fn refuse(subscriber: &Subscriber, head: &Bytes, refusal: &Refusal) {
+    let Refusal { code, reason, .. } = *refusal;
+    subscriber.outbox.write(head);
+    if refusal.tell_in_message {
+        subscriber
+            .outbox
+            .send(&message::error(Some(code.number()), reason));
+    }
+    subscriber.outbox.close(code, reason);
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {

@@ -109,7 +109,7 @@ impl Fallback {
             client: parameters.client,
             version: parameters.version,
             origin: header(ORIGIN).map(str::to_owned),
-            address: request.peer_addr().map(|address| address.to_string()),
+            address: request.peer_addr(),
             secure: forwarded.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")),
         };
         let (sender, inbox) = mpsc::channel(SESSION_BACKLOG);

@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     mem,
+    net::SocketAddr,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -13,15 +14,13 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
-use tracing::debug;
 
 use super::{
     lines::{HEARTBEAT, Lines, NOTHING, OPEN},
     patience,
 };
 use crate::{
-    connection::{Admission, Connection, Opening, Refusal, Worker},
-    feed::Line,
+    connection::{Connection, Opening, Refusal, Worker},
     hub::{End, Outbox, Subscriber},
     protocol::{SocketId, message},
 };
@@ -53,7 +52,7 @@ pub(super) struct Opened {
     pub(super) client: Option<String>,
     pub(super) version: Option<String>,
     pub(super) origin: Option<String>,
-    pub(super) address: Option<String>,
+    pub(super) address: Option<SocketAddr>,
     pub(super) secure: bool,
 }
 
@@ -109,39 +108,19 @@ impl Session {
             protocol: opened.protocol.as_deref(),
             origin: opened.origin.as_deref(),
             secure: opened.secure,
+            client: opened.client.as_deref(),
+            version: opened.version.as_deref(),
+            address: opened.address,
         };
-        let connection = match Admission::decide(&worker, &opening) {
-            Ok(admission) => {
-                let established =
-                    message::connection_established(subscriber.id, worker.activity_timeout_s);
+        let connection = match Connection::open(&worker, &subscriber, &opening) {
+            Ok(connection) => {
+                let timeout_s = worker.activity_timeout_s;
+                let established = message::connection_established(subscriber.id, timeout_s);
                 subscriber.outbox.send(&established);
-                let app = &admission.app.id;
-                debug!(app, socket_id = %subscriber.id, "connected by a fallback transport");
-                worker.node.feed.emit(|| Line::Connected {
-                    app,
-                    socket_id: subscriber.id.to_string(),
-                    origin: opening.origin,
-                    address: opened.address.clone(),
-                    client: opened.client.as_deref(),
-                    version: opened.version.as_deref(),
-                    protocol: admission.protocol,
-                });
-                Some(Connection::new(
-                    Rc::clone(&worker),
-                    admission,
-                    Rc::clone(&subscriber),
-                ))
+                Some(connection)
             }
-            Err(Refusal {
-                app, code, reason, ..
-            }) => {
+            Err(Refusal { code, reason, .. }) => {
                 subscriber.outbox.close(code, reason);
-                worker.node.feed.emit(|| Line::Error {
-                    app: app.as_ref().map(|app| &*app.id),
-                    socket_id: Some(subscriber.id.to_string()),
-                    code: Some(code.number()),
-                    message: reason,
-                });
                 None
             }
         };
