@@ -132,7 +132,9 @@ impl Connection {
         node.unsubscribe_all(self.client(), now);
         if let Some(user) = self.user.take() {
             shard.sign_out(self.channels.app_id(), &user.id, &self.subscriber);
-            node.go_offline(self.client(), &user.online, now);
+            if let Some(online) = &user.online {
+                node.go_offline(self.client(), online, now);
+            }
         }
         let code = end.code.map(|code| code.number());
         debug!(app = self.app.id, socket_id = %self.subscriber.id, code, reason = end.reason, "disconnected");

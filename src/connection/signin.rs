@@ -23,8 +23,8 @@ pub(super) struct User {
     pub(super) id: Arc<str>,
     /// JSON; becomes the member info of presence channels joined without `channel_data`.
     pub(super) info: Arc<str>,
-    /// Keeps the user online for those who watch him.
-    pub(super) online: Online,
+    /// Keeps the user online for those who watch him, if the app has watchlists.
+    pub(super) online: Option<Online>,
 }
 
 /// What is known of the watched users, until it is known of all.
@@ -100,7 +100,8 @@ impl Connection {
         self.worker
             .shard
             .sign_in(self.channels.app_id(), &id, &self.subscriber);
-        let online = self.worker.node.go_online(self.client(), &id, now);
+        let watched = self.app.watchlists;
+        let online = watched.then(|| self.worker.node.go_online(self.client(), &id, now));
         self.user = Some(Box::new(User { id, info, online }));
         self.subscriber.authorized();
         self.send(&message::signin_success(user_data));
