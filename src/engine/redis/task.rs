@@ -1,40 +1,42 @@
 //! The engine's thread: intents and Redis' messages come in, one at a time; commands go out, at most one per channel.
 
+mod arrivals;
+mod intents;
+mod membership;
+mod rows;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
-use redis::{PushInfo, PushKind, RedisResult, Value};
+use redis::{PushInfo, RedisResult};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use super::{
     Shared,
-    envelope::{self, Edge, Envelope, Event},
     keys::Keys,
     lease::{self, Lease},
     link::{Link, Message},
-    query,
-    record::{Record, Sent, Stage, Waiter},
+    record::{Record, Sent},
     scripts::Scripts,
-    write::{self, Written},
+    write::Written,
 };
 use crate::{
     config::Redis,
     engine::{
-        CacheableEvent, ChannelInfo, EnterError, Occupied, Unavailable, Wanted,
+        ChannelInfo, EnterError, Occupied, Unavailable, Wanted,
         channels::{ChannelStates, Key},
     },
-    hub::{Change, Channel, Delivery},
+    hub::Channel,
     presence::Member,
-    protocol::{ChannelKind, ChannelName, Frame, SocketId},
+    protocol::{ChannelKind, Frame, SocketId},
 };
 
 /// How often a node renews its lease; it runs out after three times as long.
@@ -246,155 +248,6 @@ impl Task {
         }
     }
 
-    fn on_intent(&mut self, intent: Intent) {
-        match intent {
-            Intent::Enter {
-                channel,
-                socket,
-                member,
-                max_members,
-                reply,
-            } => {
-                self.enter(&channel, socket, member, max_members, reply);
-            }
-            Intent::Leave {
-                channel,
-                socket,
-                user_id,
-            } => {
-                let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
-                if let Some(record) = self.records.get_mut(&key) {
-                    record.leave(socket, user_id.as_deref());
-                    self.enqueue(key);
-                }
-            }
-            Intent::Publish {
-                key,
-                frame,
-                except,
-                ttl_s,
-            } => self.publish(&key, &frame, except, ttl_s),
-            Intent::Terminate { app_id, user_id } => {
-                let text = envelope::terminate(self.sender, &app_id, &user_id);
-                self.outgoing
-                    .push_back((Message::publish(self.keys.control(), text), 0));
-            }
-            Intent::Channel {
-                key,
-                kind,
-                wanted,
-                reply,
-            } => {
-                self.ask(reply, |link, parts| {
-                    query::channel(link, parts, key, kind, wanted)
-                });
-            }
-            Intent::Users { key, reply } => {
-                self.ask(reply, |link, parts| query::users(link, parts, key));
-            }
-            Intent::Occupied {
-                app_id,
-                prefix,
-                reply,
-            } => {
-                self.ask(reply, |link, parts| {
-                    query::occupied(link, parts, app_id, prefix)
-                });
-            }
-            Intent::Connections { app_id, reply } => {
-                let here = (
-                    self.epoch.clone(),
-                    self.states.hub().app(&app_id).connections(),
-                );
-                self.ask(reply, |link, parts| {
-                    query::connections(link, parts, app_id, here)
-                });
-            }
-            Intent::Close { reply } => self.closing = Some((Instant::now(), reply)),
-        }
-    }
-
-    fn enter(
-        &mut self,
-        channel: &Channel,
-        socket: SocketId,
-        member: Option<Member>,
-        max_members: usize,
-        reply: oneshot::Sender<Result<(), EnterError>>,
-    ) {
-        let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
-        let is_away = self.link.is_none();
-        let record = self
-            .records
-            .entry(key.clone())
-            .or_insert_with(|| Record::new(channel));
-        record.max_members = max_members;
-        let user_id = member.as_ref().map(|member| Arc::clone(&member.user_id));
-        record.enter(
-            socket,
-            member.map(|member| (member.user_id, member.user_info)),
-        );
-        record.waiting.push(Waiter {
-            socket,
-            user_id,
-            reply,
-            stage: Stage::Queued,
-        });
-        if is_away {
-            record.answer_without_redis();
-        }
-        self.enqueue(key);
-    }
-
-    fn publish(&mut self, key: &Key, frame: &Frame, except: Option<SocketId>, ttl_s: Option<u32>) {
-        self.number += 1;
-        let event = Event {
-            sender: self.sender,
-            number: self.number,
-            except,
-            ttl_s: ttl_s.unwrap_or(0),
-            frame: frame.bytes().clone(),
-        };
-        let topic = self.keys.topic(key);
-        let held = frame.bytes().len();
-        let message = match ttl_s {
-            None => Message::publish(topic, event.encode(false)),
-            Some(ttl_s) => Message {
-                topic,
-                envelope: event.encode(true),
-                keep: Some((self.keys.cache(key), frame.bytes().clone(), ttl_s)),
-            },
-        };
-        self.outgoing.push_back((message, held));
-    }
-
-    /// Has a query answered by Redis, or says at once that it is away.
-    fn ask<T: 'static, F>(
-        &mut self,
-        reply: oneshot::Sender<Result<T, Unavailable>>,
-        query: impl FnOnce(Link, query::Parts) -> F,
-    ) where
-        F: Future<Output = RedisResult<T>> + 'static,
-    {
-        let Some(link) = self.link.clone() else {
-            let _ = reply.send(Err(Unavailable));
-            return;
-        };
-        let parts = query::Parts {
-            keys: self.keys.clone(),
-            scripts: Arc::clone(&self.scripts),
-        };
-        let answering = query(link, parts);
-        self.begin(async move {
-            let answer = answering.await.map_err(|error| {
-                debug!(%error, "a query failed");
-                Unavailable
-            });
-            let _ = reply.send(answer);
-            Done::Answered
-        });
-    }
-
     fn begin(&self, work: impl Future<Output = Done> + 'static) {
         let number = self.link_number;
         self.work
@@ -444,61 +297,6 @@ impl Task {
         });
     }
 
-    fn work_on(&mut self, link: &Link, key: Key) {
-        let subscriptions = self.states.hub().app(&key.0).subscriptions(&key.1);
-        let unsent = !self.outgoing.is_empty();
-        let Some(record) = self.records.get_mut(&key) else {
-            return;
-        };
-        record.queued = false;
-        if record.in_flight {
-            // Queued again when it is back.
-            return;
-        }
-        if !record.is_out_of_date(subscriptions) {
-            if record.is_idle(subscriptions) && record.idle_since.is_none() {
-                let now = Instant::now();
-                record.idle_since = Some(now);
-                self.idle.push_back((now, key));
-            }
-            return;
-        }
-        let mut link = link.clone();
-        if !record.listening {
-            record.in_flight = true;
-            let topic = self.keys.topic(&key);
-            self.begin(async move {
-                let result = link.subscribe(&topic).await;
-                Done::Listened { key, result }
-            });
-            return;
-        }
-        if record.kind.cache && !record.synced && unsent {
-            // An event on its way must not be overtaken by the question for the last event.
-            self.enqueue_after(key, Duration::from_millis(1));
-            return;
-        }
-        record.in_flight = true;
-        let request = write::Request::of(record, subscriptions);
-        let sent = request.sent();
-        let parts = write::Parts {
-            keys: self.keys.clone(),
-            scripts: Arc::clone(&self.scripts),
-            epoch: self.epoch.clone(),
-        };
-        self.begin(async move {
-            let result = write::write(link, parts, &key, request).await;
-            Done::Wrote { key, sent, result }
-        });
-    }
-
-    fn enqueue_after(&mut self, key: Key, delay: Duration) {
-        self.begin(async move {
-            sleep(delay).await;
-            Done::Later(key)
-        });
-    }
-
     fn take_done(&mut self, number: u64, done: Done) {
         if let Done::Connected(result) = done {
             return self.on_connected(result);
@@ -536,93 +334,6 @@ impl Task {
         }
     }
 
-    fn on_listened(&mut self, key: Key, result: RedisResult<()>) {
-        if let Err(error) = result {
-            return self.lose_link(&error);
-        }
-        if let Some(record) = self.records.get_mut(&key) {
-            record.in_flight = false;
-            record.listening = true;
-            record.synced = false;
-            self.enqueue(key);
-        }
-    }
-
-    fn on_written(&mut self, key: Key, sent: Sent, result: RedisResult<Written>) {
-        let written = match result {
-            Ok(Written::Rows(rows)) => rows,
-            Ok(Written::Fenced) => return self.take_new_epoch("its rows were removed"),
-            Err(error) => return self.lose_link(&error),
-        };
-        let now = Instant::now();
-        let Some(record) = self.records.get_mut(&key) else {
-            return;
-        };
-        record.in_flight = false;
-        record.doubtful = false;
-        record.registered = sent.subscriptions > 0 || !sent.users.is_empty();
-        record.written = sent;
-        record
-            .written
-            .users
-            .retain(|user_id| !written.refused.contains(&**user_id));
-        record.refuse_full(&written.refused);
-        for waiter in &mut record.waiting {
-            if waiter.stage == Stage::Sent {
-                waiter.stage = Stage::Written(written.sequence);
-            }
-        }
-        if let Some(snapshot) = written.snapshot {
-            let lost = record.generation != 0 && record.generation != written.generation;
-            if lost {
-                record.keep_missing_until = Some(now + LOSS_GRACE);
-            }
-            let keep_missing = record.keep_missing_until.is_some_and(|until| now < until);
-            record.generation = written.generation;
-            record.sequence = written.sequence;
-            record.synced = true;
-            if record.kind.has_members() {
-                self.states
-                    .reconcile(&key, &snapshot.members, keep_missing, now);
-            }
-            if record.kind.cache {
-                self.states.keep(&key, snapshot.cached, now);
-            }
-            let early = std::mem::take(&mut record.early);
-            if keep_missing {
-                // Once more when the others have had their time.
-                self.enqueue_after_grace(&key, now);
-            } else if let Some(record) = self.records.get_mut(&key) {
-                record.keep_missing_until = None;
-            }
-            for edge in early {
-                self.on_edge(&key, edge);
-            }
-        } else if record.generation != written.generation {
-            record.synced = false;
-        }
-        if let Some(record) = self.records.get_mut(&key) {
-            record.answer_written();
-        }
-        self.tell_count(&key);
-        self.enqueue(key);
-    }
-
-    fn enqueue_after_grace(&mut self, key: &Key, now: Instant) {
-        let Some(record) = self.records.get_mut(key) else {
-            return;
-        };
-        let Some(until) = record.keep_missing_until else {
-            return;
-        };
-        let key = key.clone();
-        let wait = until.saturating_duration_since(now) + Duration::from_millis(50);
-        self.begin(async move {
-            sleep(wait).await;
-            Done::Later(key)
-        });
-    }
-
     fn on_published(&mut self, count: usize, result: RedisResult<()>) {
         self.publishing = false;
         if let Err(error) = result {
@@ -630,330 +341,6 @@ impl Task {
         }
         for (_, held) in self.outgoing.drain(..count) {
             self.shared.release(held);
-        }
-    }
-
-    fn on_push(&mut self, push: PushInfo) {
-        match push.kind {
-            PushKind::Message | PushKind::SMessage => {
-                let mut values = push.data.into_iter();
-                if let (Some(Value::BulkString(topic)), Some(Value::BulkString(message))) =
-                    (values.next(), values.next())
-                {
-                    self.on_message(&String::from_utf8_lossy(&topic), message.into());
-                }
-            }
-            PushKind::Disconnection => {
-                let error = redis::RedisError::from((redis::ErrorKind::Io, "disconnected"));
-                self.lose_link(&error);
-            }
-            _ => {}
-        }
-    }
-
-    fn on_message(&mut self, topic: &str, message: Bytes) {
-        let Some(envelope) = Envelope::decode(message) else {
-            return debug!(
-                topic,
-                "a message that this version does not know was ignored"
-            );
-        };
-        if let Envelope::Terminate {
-            sender,
-            app_id,
-            user_id,
-        } = envelope
-        {
-            if sender != self.sender {
-                self.states.hub().terminate(&app_id.into(), &user_id.into());
-            }
-            return;
-        }
-        let Some(key) = self.keys.channel(topic) else {
-            return;
-        };
-        match envelope {
-            Envelope::Event(event) => self.on_event(&key, &event, false),
-            Envelope::Cached(event) => self.on_event(&key, &event, true),
-            Envelope::Edge(edge) => self.on_edge(&key, edge),
-            Envelope::Count(count) => {
-                if let Some(record) = self.records.get_mut(&key).filter(|r| r.tells_count) {
-                    record.untold_count = Some(count);
-                    self.tell_count(&key);
-                }
-            }
-            Envelope::Terminate { .. } => {}
-        }
-    }
-
-    fn on_event(&mut self, key: &Key, event: &Event, cached: bool) {
-        let now = Instant::now();
-        let ttl = Duration::from_secs(event.ttl_s.into());
-        if event.sender == self.sender {
-            if cached {
-                // Delivered already; but only Redis knows which of two nodes' events was the last.
-                self.states.keep(key, Some((event.frame(), ttl)), now);
-            }
-            return;
-        }
-        let Some(record) = self.records.get_mut(key) else {
-            return;
-        };
-        if !record.is_new(event.sender, event.number) {
-            return;
-        }
-        let (frame, except) = (event.frame(), event.except);
-        let app = self.states.hub().app(&key.0);
-        let delivery = {
-            let frame = frame.clone();
-            move |channel, change| Delivery {
-                channel,
-                frame,
-                except,
-                change,
-                receipt: None,
-            }
-        };
-        if cached {
-            let Ok(name) = ChannelName::parse(&key.1, usize::MAX) else {
-                return;
-            };
-            let event = CacheableEvent {
-                frame,
-                except,
-                delivery: Box::new(delivery),
-            };
-            self.states.remember(&app, name, event, ttl, now);
-        } else if let Some(route) = app.route(&key.1) {
-            let delivery = delivery(route.channel, Change::Nothing);
-            self.states.hub().deliver(&route, &delivery);
-        }
-    }
-
-    fn tell_count(&mut self, key: &Key) {
-        let Some(record) = self.records.get_mut(key) else {
-            return;
-        };
-        if record.waiting.is_empty()
-            && let Some(count) = record.untold_count.take()
-        {
-            self.states.tell_count(key, count, Instant::now());
-        }
-    }
-
-    fn on_edge(&mut self, key: &Key, edge: Edge) {
-        let Some(record) = self.records.get_mut(key) else {
-            return;
-        };
-        if !record.synced {
-            record.keep_early(edge);
-            return;
-        }
-        let follows = edge.generation == record.generation && edge.sequence == record.sequence + 1;
-        if !follows {
-            let is_old = edge.generation == record.generation && edge.sequence <= record.sequence;
-            if !is_old {
-                // Something was missed: ask for the whole.
-                record.synced = false;
-                record.keep_early(edge);
-                self.enqueue(key.clone());
-            }
-            return;
-        }
-        record.sequence = edge.sequence;
-        match edge.info {
-            Some(info) => {
-                let member = Member {
-                    user_id: edge.user_id.into(),
-                    user_info: info.into(),
-                };
-                self.states.arrive(key, &member);
-            }
-            None => self.states.leave(key, &edge.user_id, Instant::now()),
-        }
-        record.answer_written();
-    }
-
-    fn attach(&mut self, link: Link) {
-        self.link = Some(link);
-        self.shared.within_reach.store(true, Ordering::Relaxed);
-        let keys: Vec<Key> = self.records.keys().cloned().collect();
-        for key in keys {
-            self.enqueue(key);
-        }
-    }
-
-    fn lose_link(&mut self, error: &redis::RedisError) {
-        if self.link.take().is_none() {
-            return;
-        }
-        warn!(%error, "Redis is out of reach; local delivery goes on");
-        self.shared.within_reach.store(false, Ordering::Relaxed);
-        self.link_number += 1;
-        self.publishing = false;
-        for record in self.records.values_mut() {
-            record.listening = false;
-            record.in_flight = false;
-            record.doubt();
-            record.answer_without_redis();
-        }
-        self.reconnect(Duration::ZERO);
-    }
-
-    fn reconnect(&self, delay: Duration) {
-        let (settings, control) = (self.settings.clone(), self.keys.control());
-        self.begin(async move {
-            sleep(delay).await;
-            let (sender, pushes) = mpsc::unbounded_channel();
-            let connecting = async {
-                let link = Link::connect(&settings, sender).await?;
-                let mut first = link.clone();
-                first.subscribe(&control).await?;
-                Ok((link, pushes))
-            };
-            Done::Connected(connecting.await)
-        });
-    }
-
-    fn on_connected(&mut self, result: RedisResult<(Link, mpsc::UnboundedReceiver<PushInfo>)>) {
-        match result {
-            Ok((link, pushes)) => {
-                info!("Redis is within reach again");
-                self.pushes = pushes;
-                self.attach(link);
-                self.renew();
-            }
-            Err(error) => {
-                debug!(%error, "Redis is still out of reach");
-                self.reconnect(RETRY);
-            }
-        }
-    }
-
-    fn lease_parts(&self) -> lease::Parts {
-        lease::Parts {
-            keys: self.keys.clone(),
-            scripts: Arc::clone(&self.scripts),
-            epoch: self.epoch.clone(),
-            connections: self.states.hub().connections_by_app(),
-        }
-    }
-
-    fn renew(&mut self) {
-        self.forget_idle();
-        let Some(link) = self.link.clone() else {
-            return;
-        };
-        let parts = self.lease_parts();
-        self.begin(async move {
-            let epoch = parts.epoch.clone();
-            Done::Renewed {
-                epoch,
-                result: lease::renew(link, parts, LEASE_RENEWAL * 3).await,
-            }
-        });
-    }
-
-    fn on_renewed(&mut self, epoch: &str, result: RedisResult<Lease>) {
-        let lease = match result {
-            Ok(lease) => lease,
-            Err(error) => return self.lose_link(&error),
-        };
-        if epoch != self.epoch {
-            return;
-        }
-        if !lease.was_held && self.holds_lease {
-            self.take_new_epoch("its lease was lost");
-            self.renew();
-            return;
-        }
-        self.holds_lease = true;
-        for expired in lease.expired {
-            self.reap(expired);
-        }
-    }
-
-    /// The rows under the old name are as good as gone: writes all of them again under a new one.
-    fn take_new_epoch(&mut self, reason: &str) {
-        let old = std::mem::replace(&mut self.epoch, new_epoch());
-        self.holds_lease = false;
-        warn!(
-            old,
-            new = self.epoch,
-            "this node takes a new name: {reason}"
-        );
-        for record in self.records.values_mut() {
-            record.in_flight = false;
-            record.doubt();
-        }
-        // Results that are still under way speak of the old name.
-        self.link_number += 1;
-        self.publishing = false;
-        let keys: Vec<Key> = self.records.keys().cloned().collect();
-        for key in keys {
-            self.enqueue(key);
-        }
-        if let Some(link) = self.link.clone() {
-            let parts = lease::Parts {
-                epoch: old,
-                ..self.lease_parts()
-            };
-            self.begin(async move {
-                Done::Silenced {
-                    result: lease::expire(link, parts).await,
-                }
-            });
-            self.renew();
-        }
-    }
-
-    fn reap(&mut self, epoch: String) {
-        let Some(link) = self.link.clone() else {
-            return;
-        };
-        if epoch == self.epoch || !self.reaping.insert(epoch.clone()) {
-            return;
-        }
-        let parts = lease::Parts {
-            epoch: epoch.clone(),
-            ..self.lease_parts()
-        };
-        self.begin(async move {
-            Done::Reaped {
-                epoch,
-                result: lease::reap(link, parts).await,
-            }
-        });
-    }
-
-    /// Stops listening to channels that nobody has come back to.
-    fn forget_idle(&mut self) {
-        let now = Instant::now();
-        while let Some((since, _)) = self.idle.front() {
-            if now.duration_since(*since) < LINGER {
-                return;
-            }
-            let Some((since, key)) = self.idle.pop_front() else {
-                return;
-            };
-            let subscriptions = self.states.hub().app(&key.0).subscriptions(&key.1);
-            let Some(record) = self.records.get(&key) else {
-                continue;
-            };
-            if record.idle_since != Some(since) || !record.is_idle(subscriptions) {
-                continue;
-            }
-            let was_listening = record.listening;
-            self.records.remove(&key);
-            self.states.forget(&key);
-            if let Some(mut link) = self.link.clone().filter(|_| was_listening) {
-                let topic = self.keys.topic(&key);
-                self.begin(async move {
-                    Done::Silenced {
-                        result: link.unsubscribe(&topic).await,
-                    }
-                });
-            }
         }
     }
 

@@ -1,0 +1,180 @@
+//! What the rest of the server wants, taken in the order in which it was said.
+
+use std::{sync::Arc, time::Instant};
+
+use redis::RedisResult;
+use tokio::sync::oneshot;
+use tracing::debug;
+
+use super::{
+    super::{
+        envelope::{self, Event},
+        link::{Link, Message},
+        query,
+        record::{Record, Stage, Waiter},
+    },
+    Done, Intent, Task,
+};
+use crate::{
+    engine::{EnterError, Unavailable, channels::Key},
+    hub::Channel,
+    presence::Member,
+    protocol::{Frame, SocketId},
+};
+
+impl Task {
+    pub(super) fn on_intent(&mut self, intent: Intent) {
+        match intent {
+            Intent::Enter {
+                channel,
+                socket,
+                member,
+                max_members,
+                reply,
+            } => {
+                self.enter(&channel, socket, member, max_members, reply);
+            }
+            Intent::Leave {
+                channel,
+                socket,
+                user_id,
+            } => {
+                let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
+                if let Some(record) = self.records.get_mut(&key) {
+                    record.leave(socket, user_id.as_deref());
+                    self.enqueue(key);
+                }
+            }
+            Intent::Publish {
+                key,
+                frame,
+                except,
+                ttl_s,
+            } => self.publish(&key, &frame, except, ttl_s),
+            Intent::Terminate { app_id, user_id } => {
+                let text = envelope::terminate(self.sender, &app_id, &user_id);
+                self.outgoing
+                    .push_back((Message::publish(self.keys.control(), text), 0));
+            }
+            Intent::Channel {
+                key,
+                kind,
+                wanted,
+                reply,
+            } => {
+                self.ask(reply, |link, parts| {
+                    query::channel(link, parts, key, kind, wanted)
+                });
+            }
+            Intent::Users { key, reply } => {
+                self.ask(reply, |link, parts| query::users(link, parts, key));
+            }
+            Intent::Occupied {
+                app_id,
+                prefix,
+                reply,
+            } => {
+                self.ask(reply, |link, parts| {
+                    query::occupied(link, parts, app_id, prefix)
+                });
+            }
+            Intent::Connections { app_id, reply } => {
+                let here = (
+                    self.epoch.clone(),
+                    self.states.hub().app(&app_id).connections(),
+                );
+                self.ask(reply, |link, parts| {
+                    query::connections(link, parts, app_id, here)
+                });
+            }
+            Intent::Close { reply } => self.closing = Some((Instant::now(), reply)),
+        }
+    }
+
+    pub(super) fn enter(
+        &mut self,
+        channel: &Channel,
+        socket: SocketId,
+        member: Option<Member>,
+        max_members: usize,
+        reply: oneshot::Sender<Result<(), EnterError>>,
+    ) {
+        let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
+        let is_away = self.link.is_none();
+        let record = self
+            .records
+            .entry(key.clone())
+            .or_insert_with(|| Record::new(channel));
+        record.max_members = max_members;
+        let user_id = member.as_ref().map(|member| Arc::clone(&member.user_id));
+        record.enter(
+            socket,
+            member.map(|member| (member.user_id, member.user_info)),
+        );
+        record.waiting.push(Waiter {
+            socket,
+            user_id,
+            reply,
+            stage: Stage::Queued,
+        });
+        if is_away {
+            record.answer_without_redis();
+        }
+        self.enqueue(key);
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        key: &Key,
+        frame: &Frame,
+        except: Option<SocketId>,
+        ttl_s: Option<u32>,
+    ) {
+        self.number += 1;
+        let event = Event {
+            sender: self.sender,
+            number: self.number,
+            except,
+            ttl_s: ttl_s.unwrap_or(0),
+            frame: frame.bytes().clone(),
+        };
+        let topic = self.keys.topic(key);
+        let held = frame.bytes().len();
+        let message = match ttl_s {
+            None => Message::publish(topic, event.encode(false)),
+            Some(ttl_s) => Message {
+                topic,
+                envelope: event.encode(true),
+                keep: Some((self.keys.cache(key), frame.bytes().clone(), ttl_s)),
+            },
+        };
+        self.outgoing.push_back((message, held));
+    }
+
+    /// Has a query answered by Redis, or says at once that it is away.
+    pub(super) fn ask<T: 'static, F>(
+        &mut self,
+        reply: oneshot::Sender<Result<T, Unavailable>>,
+        query: impl FnOnce(Link, query::Parts) -> F,
+    ) where
+        F: Future<Output = RedisResult<T>> + 'static,
+    {
+        let Some(link) = self.link.clone() else {
+            let _ = reply.send(Err(Unavailable));
+            return;
+        };
+        let parts = query::Parts {
+            keys: self.keys.clone(),
+            scripts: Arc::clone(&self.scripts),
+        };
+        let answering = query(link, parts);
+        self.begin(async move {
+            let answer = answering.await.map_err(|error| {
+                debug!(%error, "a query failed");
+                Unavailable
+            });
+            let _ = reply.send(answer);
+            Done::Answered
+        });
+    }
+}
