@@ -78,6 +78,10 @@ impl Connection {
         if !signature::verify_user(key, secret, auth, &socket_id, user_data) {
             return Err(SigninError::Signature);
         }
+        // serde also reads structs from arrays; user_data is an object.
+        if !user_data.trim_start().starts_with('{') {
+            return Err(SigninError::UserData);
+        }
         let user: UserData<'_> =
             serde_json::from_str(user_data).map_err(|_| SigninError::UserData)?;
         if user.id.is_empty() {

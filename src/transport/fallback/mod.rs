@@ -15,8 +15,8 @@ use actix_web::{
         Method, StatusCode,
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-            ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE,
-            ORIGIN,
+            ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
+            CONTENT_TYPE, ORIGIN,
         },
     },
     web::{self, Bytes, ServiceConfig},
@@ -183,7 +183,9 @@ pub fn configure(config: &mut ServiceConfig, fallback: &Rc<Fallback>) {
                         fallback.send(&request, &target, &body)
                     }
                     Method::POST => fallback.receive(&request, &target).await,
-                    _ => reply(StatusCode::METHOD_NOT_ALLOWED).body("use POST"),
+                    _ => reply(StatusCode::METHOD_NOT_ALLOWED)
+                        .insert_header((ALLOW, "POST, OPTIONS"))
+                        .body("use POST"),
                 }
             }
         },

@@ -265,6 +265,10 @@ impl Session {
         };
         let text = mem::take(&mut self.unsent.text);
         receiver.units += text.encode_utf16().count();
+        if receiver.units > STREAM_UNITS_MAX {
+            // Nothing more is written here; the client has this long to ask anew.
+            self.due = Instant::now() + patience(receiver.streaming);
+        }
         place.send(text.into());
         if self.unsent.closes {
             self.receiver = None;
