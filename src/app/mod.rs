@@ -31,6 +31,8 @@ pub struct App {
     pub subscription_counts: bool,
     /// Whether clients are told of the users on their watchlist.
     pub watchlists: bool,
+    /// Whether a signed-in user may have only one session; `None`: as many as he likes.
+    pub single_session: Option<SingleSession>,
     /// Whether plain (not TLS) sockets are refused with 4000.
     pub tls_only: bool,
     /// Who may connect from a browser; empty means everyone.
@@ -49,6 +51,28 @@ impl App {
         is_for_everyone
             || origin.is_some_and(|origin| allowed.iter().any(|entry| entry.allows(origin)))
     }
+}
+
+/// The rule that a user has one session at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SingleSession {
+    /// Who gives way.
+    pub newest: Newest,
+    /// The member of `user_data` (or of its `user_info`) that tells sessions apart; without it each connection is one.
+    pub session_key: String,
+    /// The event on the user's own channel that tells the older session.
+    pub event: String,
+    /// From that event to the close with 4009.
+    pub grace: Duration,
+}
+
+/// What becomes of a second session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newest {
+    /// It takes the place of the older one.
+    Wins,
+    /// Its sign-in is refused.
+    IsRefused,
 }
 
 /// What an app may use. The defaults are Pusher's own documented limits.
@@ -151,6 +175,7 @@ impl App {
             client_events: false,
             subscription_counts: false,
             watchlists: false,
+            single_session: None,
             tls_only: false,
             allowed_origins: Vec::new(),
             limits: Limits::default(),

@@ -15,7 +15,7 @@ use super::{
     raw::{Merged, RawAdmin, RawApp, RawLog, RawRedis, RawServer, RawWebSocket},
     schema::APPS,
 };
-use crate::app::{App, Limits, OriginPattern, Secret};
+use crate::app::{App, Limits, Newest, OriginPattern, Secret, SingleSession};
 
 /// Checks the merged configuration.
 pub(super) fn check(merged: &Merged) -> Result<Config, ConfigError> {
@@ -246,6 +246,28 @@ fn apps(raw: Vec<RawApp>, merged: &Merged) -> Result<Vec<App>, ConfigError> {
     Ok(apps)
 }
 
+fn single_session(
+    raw: &RawApp,
+    index: usize,
+    merged: &Merged,
+) -> Result<Option<SingleSession>, ConfigError> {
+    let newest = match raw.single_session.as_str() {
+        "off" => return Ok(None),
+        "replace" => Newest::Wins,
+        "refuse" => Newest::IsRefused,
+        other => {
+            let reason = format!("must be \"off\", \"replace\" or \"refuse\", not {other:?}");
+            return Err(bad_app(merged, index, "single_session", reason));
+        }
+    };
+    Ok(Some(SingleSession {
+        newest,
+        session_key: raw.session_key.clone(),
+        event: raw.session_event.clone(),
+        grace: Duration::from_secs(raw.session_grace_s),
+    }))
+}
+
 fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
     for (name, text) in [("id", &raw.id), ("key", &raw.key)] {
         if !is_path_segment(text) {
@@ -270,6 +292,7 @@ fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
         ));
     }
     let limits = limits(&raw);
+    let single_session = single_session(&raw, index, merged)?;
     let parse = |entry: &String| {
         OriginPattern::parse(entry)
             .map_err(|error| bad_app(merged, index, "allowed_origins", error.to_string()))
@@ -288,6 +311,7 @@ fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
         client_events: raw.client_events,
         subscription_counts: raw.subscription_counts,
         watchlists: raw.watchlists,
+        single_session,
         tls_only: raw.tls_only,
         allowed_origins,
         limits,

@@ -111,6 +111,10 @@ pub(super) struct RawApp {
     pub(super) authorization_timeout_s: Option<u64>,
     pub(super) subscription_counts: bool,
     pub(super) watchlists: bool,
+    pub(super) single_session: String,
+    pub(super) session_key: String,
+    pub(super) session_event: String,
+    pub(super) session_grace_s: u64,
     pub(super) cache_ttl_s: u64,
 }
 

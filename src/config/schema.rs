@@ -61,7 +61,7 @@ const fn key(section: &'static str, name: &'static str, kind: Kind) -> Key {
 const SECTIONS: [&str; 7] = [APPS, "server", "websocket", "api", "admin", "redis", "log"];
 pub(super) const APPS: &str = "apps";
 
-pub(super) const KEYS: [Key; 48] = [
+pub(super) const KEYS: [Key; 52] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -113,6 +113,10 @@ pub(super) const KEYS: [Key; 48] = [
     key(APPS, "authorization_timeout_s", Kind::Limit),
     key(APPS, "subscription_counts", Kind::Switch),
     key(APPS, "watchlists", Kind::Switch),
+    key(APPS, "single_session", Kind::Text),
+    key(APPS, "session_key", Kind::Text),
+    key(APPS, "session_event", Kind::Text),
+    key(APPS, "session_grace_s", Kind::Number { min: 0, max: 3600 }),
     key(APPS, "cache_ttl_s", SECONDS),
 ];
 

@@ -7,7 +7,7 @@ mod subscribe;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use self::signin::{FirstLook, User};
+use self::signin::{FirstLook, SigningIn, User};
 use admission::Admission;
 pub use admission::{Opening, Refusal};
 use governor::DefaultDirectRateLimiter;
@@ -19,7 +19,7 @@ use crate::{
     hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber},
     node::{Client, Entrance, Node},
     protocol::{
-        Access, ChannelKind, ErrorCode, Frame,
+        ChannelKind, ErrorCode, Frame,
         message::{self, ClientMessage},
     },
 };
@@ -47,6 +47,7 @@ pub struct Connection {
     /// Subscriptions that wait for the engine. Empty, and without memory, on a single node.
     entrances: Vec<Entrance>,
     first_look: Option<Box<FirstLook>>,
+    signing_in: Option<Box<SigningIn>>,
     _slot: ConnectionSlot,
 }
 
@@ -99,6 +100,7 @@ impl Connection {
             client_events: None,
             entrances: Vec::new(),
             first_look: None,
+            signing_in: None,
             _slot: slot,
         })
     }
@@ -147,7 +149,7 @@ impl Connection {
     }
 
     fn unsubscribe(&mut self, channel: &str, now: Instant) {
-        if ChannelKind::of(channel).access == Access::Online {
+        if ChannelKind::of(channel).is_internal() {
             // Not a channel that clients know.
             return;
         }

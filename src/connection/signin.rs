@@ -3,13 +3,17 @@
 use std::{sync::Arc, time::Instant};
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::Connection;
 use crate::{
+    app::Newest,
+    engine::EnterError,
+    hub::Farewell,
     node::{Online, Subscribing},
     protocol::{
         ErrorCode,
+        channel::USER_PREFIX,
         message::{self, Signin},
         signature,
     },
@@ -44,12 +48,32 @@ struct UserData<'a> {
     watchlist: Option<&'a RawValue>,
 }
 
+/// A sign-in that was found to be signed, and waits for its session's place.
+pub(super) struct SigningIn {
+    id: Arc<str>,
+    info: Arc<str>,
+    session: Option<Arc<str>>,
+    watchlist: Vec<String>,
+    user_data: String,
+}
+
 /// Why a sign-in is refused.
 enum SigninError {
     Signature,
     UserData,
     Watchlist,
     OtherUser,
+    OtherSession,
+    Unavailable,
+}
+
+impl From<EnterError> for SigninError {
+    fn from(error: EnterError) -> Self {
+        match error {
+            EnterError::Full => Self::OtherSession,
+            EnterError::Unavailable => Self::Unavailable,
+        }
+    }
 }
 
 impl std::fmt::Display for SigninError {
@@ -59,6 +83,8 @@ impl std::fmt::Display for SigninError {
             Self::UserData => "user_data must be a JSON object with a non-empty string \"id\".",
             Self::Watchlist => "\"watchlist\" must be an array of user ids, which are strings.",
             Self::OtherUser => "already signed in as another user.",
+            Self::OtherSession => "this user is signed in elsewhere.",
+            Self::Unavailable => "the cluster's state is out of reach; try again in a second.",
         })
     }
 }
@@ -99,18 +125,94 @@ impl Connection {
             }
             None => {}
         }
-        let id: Arc<str> = user.id.into();
-        let info = user.user_info.map_or("null", RawValue::get).into();
+        if self.signing_in.is_some() {
+            // The first request is still on its way; its answer serves for this one too.
+            return Ok(());
+        }
+        let session = self.session_of(user_data);
+        let signing_in = SigningIn {
+            id: user.id.into(),
+            info: user.user_info.map_or("null", RawValue::get).into(),
+            session,
+            watchlist,
+            user_data: user_data.clone(),
+        };
+        self.begin_session(signing_in, now)
+    }
+
+    /// Who the session is, where a user may have only one: a member of `user_data` or of its `user_info`.
+    fn session_of(&self, user_data: &str) -> Option<Arc<str>> {
+        let key = &self.app.single_session.as_ref()?.session_key;
+        let data: Value = serde_json::from_str(user_data).unwrap_or_default();
+        let given = data.get(key).or_else(|| data.get("user_info")?.get(key));
+        Some(match given {
+            Some(Value::String(session)) if !session.is_empty() => session.as_str().into(),
+            Some(Value::Number(session)) => session.to_string().into(),
+            _ => self.subscriber.id.to_string().into(),
+        })
+    }
+
+    fn begin_session(&mut self, signing_in: SigningIn, now: Instant) -> Result<(), SigninError> {
+        let (Some(rule), Some(session)) = (&self.app.single_session, &signing_in.session) else {
+            self.finish_sign_in(signing_in, now);
+            return Ok(());
+        };
+        let max_sessions = match rule.newest {
+            Newest::Wins => usize::MAX,
+            Newest::IsRefused => 1,
+        };
+        let (node, client, id) = (&self.worker.node, self.client(), &signing_in.id);
+        match node.join_session(client, id, session, max_sessions, now) {
+            Ok(Subscribing::Seated(_)) => self.finish_sign_in(signing_in, now),
+            Ok(Subscribing::Waiting(entrance)) => {
+                self.entrances.push(entrance);
+                self.signing_in = Some(Box::new(signing_in));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// The answer about the session has come.
+    pub(super) fn on_session(&mut self, answer: Result<(), EnterError>, now: Instant) {
+        let Some(signing_in) = self.signing_in.take() else {
+            return;
+        };
+        match answer {
+            Ok(()) => self.finish_sign_in(*signing_in, now),
+            Err(error) => {
+                let text = format!("Sign-in refused: {}", SigninError::from(error));
+                self.error(Some(ErrorCode::Unauthorized), &text);
+            }
+        }
+    }
+
+    fn finish_sign_in(&mut self, signing_in: SigningIn, now: Instant) {
+        let SigningIn {
+            id,
+            info,
+            session,
+            watchlist,
+            user_data,
+        } = signing_in;
         self.worker
             .shard
             .sign_in(self.channels.app_id(), &id, &self.subscriber);
         let watched = self.app.watchlists;
         let online = watched.then(|| self.worker.node.go_online(self.client(), &id, now));
-        self.user = Some(Box::new(User { id, info, online }));
         self.subscriber.authorized();
-        self.send(&message::signin_success(user_data));
+        self.send(&message::signin_success(&user_data));
+        if let (Some(rule), Some(session)) = (&self.app.single_session, session) {
+            let channel = format!("{USER_PREFIX}{id}");
+            let frame = message::session_replaced(&rule.event, &channel);
+            let grace = rule.grace;
+            self.subscriber.prepare_farewell(Farewell { frame, grace });
+            self.worker
+                .node
+                .let_go_if_replaced(self.client(), &id, &session);
+        }
+        self.user = Some(Box::new(User { id, info, online }));
         self.watch(watchlist, now);
-        Ok(())
     }
 
     /// Tells who of the watched is online, now and from now on.

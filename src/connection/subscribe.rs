@@ -13,7 +13,7 @@ use crate::{
     app::Limits,
     engine::{EnterError, Unavailable},
     feed::Line,
-    node::{Subscribing, Welcome},
+    node::{Entrance, Subscribing, Welcome},
     presence::Member,
     protocol::{
         Access, ChannelKind, ChannelName, InvalidChannelName,
@@ -106,19 +106,8 @@ impl Connection {
                 continue;
             };
             let entrance = self.entrances.swap_remove(at);
-            if let Some(user_id) = online_user(entrance.channel()) {
-                match answer {
-                    Ok(()) => {
-                        self.worker
-                            .node
-                            .seat(self.client(), entrance, Instant::now());
-                        self.looked(Some(user_id));
-                    }
-                    Err(_) => {
-                        self.worker.node.turn_away(self.client(), &entrance);
-                        self.looked(None);
-                    }
-                }
+            if entrance.kind().is_internal() {
+                self.on_internal_answer(entrance, answer, Instant::now());
                 continue;
             }
             match answer {
@@ -139,6 +128,24 @@ impl Connection {
                     self.refuse_subscription(entrance.channel(), &error);
                 }
             }
+        }
+    }
+
+    /// The answer about a channel that the server uses for itself: a watched user's, or the one of the user's sessions.
+    fn on_internal_answer(
+        &mut self,
+        entrance: Entrance,
+        answer: Result<(), EnterError>,
+        now: Instant,
+    ) {
+        let watched = online_user(entrance.channel());
+        match answer {
+            Ok(()) => drop(self.worker.node.seat(self.client(), entrance, now)),
+            Err(_) => self.worker.node.turn_away(self.client(), &entrance),
+        }
+        match watched {
+            Some(user_id) => self.looked(answer.is_ok().then_some(user_id)),
+            None => self.on_session(answer, now),
         }
     }
 
@@ -163,7 +170,7 @@ impl Connection {
             ChannelName::parse(&request.channel, max_length).map_err(SubscribeError::Name)?;
         let member = match name.kind().access {
             // Clients can't name the last: the check of the name refuses it.
-            Access::Public | Access::Online => None,
+            Access::Public | Access::Online | Access::Session => None,
             Access::User => {
                 self.check_own_channel(name)?;
                 None
@@ -187,7 +194,9 @@ impl Connection {
         }
         self.check_room(name)?;
         let user_id = member.as_ref().map(|member| member.user_id.clone());
-        let begun = self.worker.node.subscribe(self.client(), name, member, now);
+        let max_members = self.app.limits.max_presence_members;
+        let node = &self.worker.node;
+        let begun = node.subscribe(self.client(), name, member, max_members, now);
         match begun.map_err(|error| SubscribeError::of(error, &self.app.limits))? {
             Subscribing::Seated(welcome) => {
                 self.welcome(&welcome, name.as_str(), user_id.as_deref());

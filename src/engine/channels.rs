@@ -57,6 +57,8 @@ struct State {
     cached: Option<Kept>,
     /// When the user of an online channel went, until those who watch are told.
     went_offline: Option<Instant>,
+    /// The session that came last, where a user may have only one.
+    newest: Option<Arc<str>>,
 }
 
 struct Kept {
@@ -124,24 +126,40 @@ impl ChannelStates {
     }
 
     fn announce_arrival(&self, key: &Key, state: &mut State, member: &Member) {
-        if ChannelKind::of(&key.1).access != Access::Online {
-            let Member { user_id, user_info } = member;
-            self.announce(key, message::member_added(&key.1, user_id, user_info));
-        } else if state.went_offline.take().is_none() {
-            self.announce(key, message::watchlist_events(&[&member.user_id], &[]));
+        match ChannelKind::of(&key.1).access {
+            Access::Online if state.went_offline.take().is_none() => {
+                self.announce(key, message::watchlist_events(&[&member.user_id], &[]));
+            }
+            Access::Online => {}
+            Access::Session => {
+                state.newest = Some(Arc::clone(&member.user_id));
+                self.replace_sessions(key, &member.user_id);
+            }
+            _ => {
+                let Member { user_id, user_info } = member;
+                self.announce(key, message::member_added(&key.1, user_id, user_info));
+            }
         }
     }
 
     fn announce_departure(&self, key: &Key, state: &mut State, user_id: &str, now: Instant) {
-        if ChannelKind::of(&key.1).access == Access::Online {
-            // A page reload is no news: told only if the user stays away.
-            state.went_offline = Some(now);
-            self.offline
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push((now, key.clone()));
-        } else {
-            self.announce(key, message::member_removed(&key.1, user_id));
+        match ChannelKind::of(&key.1).access {
+            Access::Online => {
+                // A page reload is no news: told only if the user stays away.
+                state.went_offline = Some(now);
+                let mut offline = self.offline.lock().unwrap_or_else(PoisonError::into_inner);
+                offline.push((now, key.clone()));
+            }
+            Access::Session => {}
+            _ => self.announce(key, message::member_removed(&key.1, user_id)),
+        }
+    }
+
+    /// A new session has come: those that were seated before it and are not part of it have to go.
+    fn replace_sessions(&self, (app_id, name): &Key, session: &Arc<str>) {
+        if let Some(route) = self.hub.app(app_id).route(name) {
+            self.hub
+                .replace_sessions(&route, session, self.next_sequence());
         }
     }
 
@@ -165,6 +183,16 @@ impl ChannelStates {
             drop(state);
             self.forget_needless(&key);
         }
+    }
+
+    /// Whether a newer session than this one is known.
+    #[must_use]
+    pub fn is_replaced(&self, key: &Key, session: &str) -> bool {
+        let newest = self
+            .channels
+            .get(key)
+            .and_then(|state| state.newest.clone());
+        newest.is_some_and(|newest| *newest != *session)
     }
 
     /// Whether those who watch were told that the user of this online channel is there.
@@ -236,7 +264,10 @@ impl ChannelStates {
                 };
                 // The limit was kept where the member entered.
                 let _ = state.roster.join(&member, usize::MAX);
-                self.announce_arrival(key, &mut state, &member);
+                // A snapshot does not tell which session is the newest; its own edge does.
+                if ChannelKind::of(&key.1).access != Access::Session {
+                    self.announce_arrival(key, &mut state, &member);
+                }
             }
         }
         drop(state);

@@ -50,7 +50,7 @@ impl Engine for LocalEngine {
         channel: &Arc<Channel>,
         _socket: SocketId,
         member: Option<&Member>,
-        limits: &Limits,
+        max_members: usize,
         now: Instant,
     ) -> Answer<Result<(), EnterError>> {
         let Some(member) = member else {
@@ -58,8 +58,13 @@ impl Engine for LocalEngine {
             return Answer::Now(Ok(()));
         };
         let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
-        let joined = self.states.join(&key, member, limits.max_presence_members);
+        let joined = self.states.join(&key, member, max_members);
         Answer::Now(joined.map_err(|Full| EnterError::Full))
+    }
+
+    fn is_replaced(&self, channel: &Channel, session: &str) -> bool {
+        let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
+        self.states.is_replaced(&key, session)
     }
 
     fn is_online(&self, channel: &Channel) -> bool {

@@ -123,12 +123,15 @@ pub trait Engine: Send + Sync {
         channel: &Arc<Channel>,
         socket: SocketId,
         member: Option<&Member>,
-        limits: &Limits,
+        max_members: usize,
         now: Instant,
     ) -> Answer<Result<(), EnterError>>;
 
     /// What a client is told that takes its seat now.
     fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Snapshot;
+
+    /// Whether a newer session than this one has come into a user's session channel.
+    fn is_replaced(&self, channel: &Channel, session: &str) -> bool;
 
     /// Whether the user of an online channel is signed in somewhere, as its subscribers were told.
     fn is_online(&self, channel: &Channel) -> bool;

@@ -32,6 +32,15 @@ pub enum Message {
         /// The signed-in user.
         user_id: Arc<str>,
     },
+    /// Have those leave who take part in another session than this.
+    Replace {
+        /// The channel of the user's sessions.
+        channel: ChannelId,
+        /// The newest.
+        session: Arc<str>,
+        /// The number of the change: who was seated after it is newer still.
+        number: u64,
+    },
     /// Tell every client to reconnect, spread over this time.
     Drain {
         /// How long the last one may wait.

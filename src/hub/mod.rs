@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 pub use inbox::{Change, Delivery, Inbox, Message, Receipt};
 pub use outbox::{End, Outbox};
 pub use shard::{Shard, ShardSettings};
-pub use subscriber::{Subscriber, Subscription};
+pub use subscriber::{Farewell, Subscriber, Subscription};
 
 use crate::protocol::{ChannelKind, ChannelName};
 
@@ -300,6 +300,17 @@ impl Hub {
             inbox.push(Message::Terminate {
                 app_id: Arc::clone(app_id),
                 user_id: Arc::clone(user_id),
+            });
+        }
+    }
+
+    /// Has those leave who are seated on the route for another session, since before this change.
+    pub fn replace_sessions(&self, route: &Route, session: &Arc<str>, number: u64) {
+        for shard in &route.shards {
+            self.inboxes[usize::from(shard.0)].push(Message::Replace {
+                channel: route.channel,
+                session: Arc::clone(session),
+                number,
             });
         }
     }

@@ -274,6 +274,14 @@ impl Shard {
                         self.fan_out(mem::take(&mut run)).await;
                         self.terminate(app_id, user_id);
                     }
+                    Message::Replace {
+                        channel,
+                        session,
+                        number,
+                    } => {
+                        self.fan_out(mem::take(&mut run)).await;
+                        self.replace(channel, &session, number);
+                    }
                     Message::Drain { window } => {
                         tokio::task::spawn_local(Rc::clone(&self).drain(window));
                     }
@@ -406,6 +414,41 @@ impl Shard {
                 .outbox
                 .close(CloseCode::Unauthorized, "You got disconnected by the app.");
         }
+    }
+
+    /// Tells those of other sessions that their place is taken, and closes them after their grace.
+    fn replace(&self, channel: ChannelId, session: &str, number: u64) {
+        let Some(seats) = self.seats(channel) else {
+            return;
+        };
+        for seat in seats.iter().filter(|seat| seat.members_since < number) {
+            let subscriber = &seat.subscriber;
+            let theirs = subscriber.subscriptions.borrow();
+            let is_other = theirs.iter().any(|subscription| {
+                let member = subscription.member.as_ref();
+                subscription.local.channel.id == channel
+                    && member.is_some_and(|member| *member.user_id != *session)
+            });
+            drop(theirs);
+            if is_other {
+                self.let_go(subscriber);
+            }
+        }
+    }
+
+    /// Tells a client that another session took its place, and closes it after its grace.
+    pub fn let_go(&self, subscriber: &Rc<Subscriber>) {
+        let Some(farewell) = subscriber.take_farewell() else {
+            return;
+        };
+        subscriber.outbox.send(&farewell.frame);
+        let subscriber = Rc::clone(subscriber);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(farewell.grace).await;
+            subscriber
+                .outbox
+                .close(CloseCode::Unauthorized, "Signed in elsewhere.");
+        });
     }
 
     /// Tells every client to come back elsewhere, evenly over the window.

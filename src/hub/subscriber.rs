@@ -4,12 +4,13 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use super::{Channel, Outbox, shard::LocalChannel};
 use crate::{
     presence::Member,
-    protocol::{Access, SocketId},
+    protocol::{Frame, SocketId},
 };
 
 /// One client. Lives on its shard's thread.
@@ -27,8 +28,19 @@ pub struct Subscriber {
     pub(super) waiting_since: Cell<Option<u32>>,
     /// The tick by which the client must have shown who it is.
     pub(super) authorize_by: Cell<Option<u32>>,
+    /// What the client is told, and how long it has, when another session takes its place.
+    farewell: RefCell<Option<Box<Farewell>>>,
     /// Whether a control pong ever came, so that control pings are enough.
     pub(super) answers_pings: Cell<bool>,
+}
+
+/// How a client is let go whose place another session takes.
+#[derive(Clone, Debug)]
+pub struct Farewell {
+    /// The event that tells it.
+    pub frame: Frame,
+    /// From the event to the close.
+    pub grace: Duration,
 }
 
 /// One client's membership of one channel.
@@ -61,6 +73,7 @@ impl Subscriber {
             last_heard: Cell::new(0),
             waiting_since: Cell::new(None),
             authorize_by: Cell::new(None),
+            farewell: RefCell::default(),
             answers_pings: Cell::new(false),
         }
     }
@@ -92,8 +105,17 @@ impl Subscriber {
     #[must_use]
     pub fn subscription_count(&self) -> usize {
         let subscriptions = self.subscriptions.borrow();
-        let asked = |s: &&Subscription| s.channel().kind.access != Access::Online;
+        let asked = |s: &&Subscription| !s.channel().kind.is_internal();
         subscriptions.iter().filter(asked).count()
+    }
+
+    /// Notes how the client is to be let go when another session takes its place.
+    pub fn prepare_farewell(&self, farewell: Farewell) {
+        *self.farewell.borrow_mut() = Some(Box::new(farewell));
+    }
+
+    pub(super) fn take_farewell(&self) -> Option<Box<Farewell>> {
+        self.farewell.take()
     }
 
     /// Notes a control pong.

@@ -16,7 +16,7 @@ use crate::{
     engine::{Answer, EnterError},
     hub::{AppChannels, Channel, Shard, Subscriber, Subscription},
     presence::Member,
-    protocol::{ChannelName, Frame, message},
+    protocol::{ChannelKind, ChannelName, Frame, message},
 };
 
 /// One client of an app, on its own thread.
@@ -57,6 +57,12 @@ impl Entrance {
         &self.channel.name
     }
 
+    /// What the channel's name says.
+    #[must_use]
+    pub fn kind(&self) -> ChannelKind {
+        self.channel.kind
+    }
+
     /// Who the client will be on a presence channel.
     #[must_use]
     pub fn user_id(&self) -> Option<&str> {
@@ -79,6 +85,7 @@ impl Node {
         client: Client<'_>,
         name: ChannelName<'_>,
         member: Option<Member>,
+        max_members: usize,
         now: Instant,
     ) -> Result<Subscribing, EnterError> {
         let Client {
@@ -96,7 +103,7 @@ impl Node {
         let channel = channels.attach(name, shard.id(), tells_count);
         match self
             .engine
-            .enter(&channel, subscriber.id, member.as_ref(), &app.limits, now)
+            .enter(&channel, subscriber.id, member.as_ref(), max_members, now)
         {
             Answer::Now(Ok(())) => Ok(Subscribing::Seated(
                 self.take_seat(client, channel, member, now),

@@ -10,7 +10,10 @@ use crate::{
     engine::EnterError,
     hub::Channel,
     presence::Member,
-    protocol::{ChannelName, channel::online_name},
+    protocol::{
+        ChannelName,
+        channel::{online_name, session_name},
+    },
 };
 
 /// A connection's share in its user's being online. Ends in [`Node::go_offline`].
@@ -23,17 +26,16 @@ impl Node {
     /// Notes that the client is signed in as the user, and lets those know who watch.
     pub fn go_online(&self, client: Client<'_>, user_id: &Arc<str>, now: Instant) -> Online {
         let name = online_name(user_id);
-        let name = ChannelName::of_online(&name);
+        let name = ChannelName::of_internal(&name);
         let channel = client.channels.attach(name, client.shard.id(), false);
         let member = Member {
             user_id: Arc::clone(user_id),
             user_info: "null".into(),
         };
-        let limits = &client.app.limits;
         // The client waits for nothing here: what is true later is told then.
         drop(
             self.engine
-                .enter(&channel, client.subscriber.id, Some(&member), limits, now),
+                .enter(&channel, client.subscriber.id, Some(&member), 1, now),
         );
         Online { channel, member }
     }
@@ -60,7 +62,42 @@ impl Node {
         now: Instant,
     ) -> Result<Subscribing, EnterError> {
         let name = online_name(user_id);
-        self.subscribe(client, ChannelName::of_online(&name), None, now)
+        self.subscribe(client, ChannelName::of_internal(&name), None, 1, now)
+    }
+
+    /// Has the client take part in one of the user's sessions. With `max_sessions` of 1 a second session is refused; without a
+    /// limit the older ones are told and closed when a new one comes, on every node in the same order.
+    ///
+    /// # Errors
+    /// [`EnterError::Full`] when the user has another session already.
+    pub fn join_session(
+        &self,
+        client: Client<'_>,
+        user_id: &str,
+        session: &str,
+        max_sessions: usize,
+        now: Instant,
+    ) -> Result<Subscribing, EnterError> {
+        let name = session_name(user_id);
+        let member = Member {
+            user_id: session.into(),
+            user_info: "null".into(),
+        };
+        self.subscribe(
+            client,
+            ChannelName::of_internal(&name),
+            Some(member),
+            max_sessions,
+            now,
+        )
+    }
+
+    /// Lets a client go at once whose session was replaced while it was on its way in.
+    pub fn let_go_if_replaced(&self, client: Client<'_>, user_id: &str, session: &str) {
+        let subscription = client.subscriber.subscription(&session_name(user_id));
+        if subscription.is_some_and(|s| self.engine.is_replaced(s.channel(), session)) {
+            client.shard.let_go(client.subscriber);
+        }
     }
 
     /// Whether the watched user is online, as the client will be told from now on.

@@ -13,6 +13,8 @@ pub enum Access {
     User,
     /// `#online-…`: whether a user is signed in, for those who watch him. Never named by clients.
     Online,
+    /// `#session-…`: a user's sessions, where he may have only one. Never named by clients.
+    Session,
 }
 
 /// The two independent axes of a channel, and encryption, which only the clients understand.
@@ -48,6 +50,8 @@ impl ChannelKind {
             kind(Access::User, false, false)
         } else if name.starts_with(ONLINE_PREFIX) {
             kind(Access::Online, false, false)
+        } else if name.starts_with(SESSION_PREFIX) {
+            kind(Access::Session, false, false)
         } else {
             kind(Access::Public, false, name.starts_with("cache-"))
         }
@@ -56,7 +60,16 @@ impl ChannelKind {
     /// Whether the channel has members: of its own, or the one user who is online.
     #[must_use]
     pub fn has_members(self) -> bool {
-        matches!(self.access, Access::Presence | Access::Online)
+        matches!(
+            self.access,
+            Access::Presence | Access::Online | Access::Session
+        )
+    }
+
+    /// Whether clients may not name the channel: it is the server's own.
+    #[must_use]
+    pub fn is_internal(self) -> bool {
+        matches!(self.access, Access::Online | Access::Session)
     }
 
     /// Whether subscribers are members with an identity.
@@ -77,6 +90,15 @@ pub const USER_PREFIX: &str = "#server-to-user-";
 
 /// What the channel of a user's online state is called, before the user's id in hex, which may be any text.
 const ONLINE_PREFIX: &str = "#online-";
+
+/// What the channel of a user's sessions is called, before the user's id in hex.
+const SESSION_PREFIX: &str = "#session-";
+
+/// The name of the channel whose members are the user's sessions.
+#[must_use]
+pub fn session_name(user_id: &str) -> String {
+    format!("{SESSION_PREFIX}{}", hex::encode(user_id))
+}
 
 /// The name of the channel that tells whether the user is online.
 #[must_use]
@@ -162,10 +184,10 @@ impl<'a> ChannelName<'a> {
         })
     }
 
-    /// A name made by [`online_name`].
+    /// A name made by [`online_name`] or [`session_name`].
     #[must_use]
-    pub fn of_online(name: &'a str) -> Self {
-        debug_assert!(name.starts_with(ONLINE_PREFIX), "made by online_name");
+    pub fn of_internal(name: &'a str) -> Self {
+        debug_assert!(ChannelKind::of(name).is_internal(), "made by this module");
         Self {
             name,
             kind: ChannelKind::of(name),

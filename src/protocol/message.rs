@@ -322,6 +322,16 @@ pub fn signin_success(user_data: &str) -> Frame {
     ))
 }
 
+/// Tells a client on its user's own channel that another session took its place. The channel may hold any text.
+#[must_use]
+pub fn session_replaced(event: &str, channel: &str) -> Frame {
+    Frame::text(&format!(
+        r#"{{"event":{},"channel":{},"data":"{{}}"}}"#,
+        json_string(event),
+        json_string(channel)
+    ))
+}
+
 /// `pusher_internal:watchlist_events`: who of the watched is online, who is not. What is empty is left out.
 #[must_use]
 pub fn watchlist_events(online: &[&str], offline: &[&str]) -> Frame {

@@ -127,6 +127,10 @@ fn every_key_of_the_file_is_taken() {
         authorization_timeout_s = 15
         subscription_counts = true
         watchlists = true
+        single_session = "refuse"
+        session_key = "sid"
+        session_event = "gone"
+        session_grace_s = 0
         cache_ttl_s = 11
     "#;
     let config = load(text, &[]).expect("every key is known").config;
@@ -140,7 +144,9 @@ fn every_key_of_the_file_is_taken() {
         "Admin { host: 127.0.0.1, port: 0 }",
         "level: \"warn,loudhailer=trace\", format: Json",
         "id: \"a\", key: \"b\", secret: Secret(…), name: \"Shop\", enabled: false",
-        "client_events: true, subscription_counts: true, watchlists: true, tls_only: true",
+        "client_events: true, subscription_counts: true, watchlists: true",
+        "newest: IsRefused, session_key: \"sid\", event: \"gone\", grace: 0ns",
+        "tls_only: true",
         "max_connections: Some(1), max_channel_name_length: 2, max_event_name_length: 3",
         "max_event_data_bytes: 4, max_event_channels: 5, max_batch_events: 6",
         "max_presence_members: 7, max_presence_user_id_length: 8, max_presence_user_info_bytes: 9",

@@ -155,7 +155,7 @@ impl Engine for RedisEngine {
         channel: &Arc<Channel>,
         socket: SocketId,
         member: Option<&Member>,
-        limits: &Limits,
+        max_members: usize,
         _now: Instant,
     ) -> Answer<Result<(), EnterError>> {
         let (reply, answer) = oneshot::channel();
@@ -163,12 +163,17 @@ impl Engine for RedisEngine {
             channel: Arc::clone(channel),
             socket,
             member: member.cloned(),
-            max_members: limits.max_presence_members,
+            max_members,
             reply,
         });
         Answer::Later(Box::pin(async move {
             answer.await.unwrap_or(Err(EnterError::Unavailable))
         }))
+    }
+
+    fn is_replaced(&self, channel: &Channel, session: &str) -> bool {
+        let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
+        self.states.is_replaced(&key, session)
     }
 
     fn is_online(&self, channel: &Channel) -> bool {
