@@ -68,6 +68,7 @@ fn app_line(app: &App) -> String {
         key,
         name,
         limits,
+        webhooks,
         ..
     } = app;
     let mut line = format!("  id {id}, key {key}");
@@ -99,6 +100,9 @@ fn app_line(app: &App) -> String {
             ", {} allowed origin(s)",
             app.allowed_origins.len()
         ));
+    }
+    if let endpoints @ 1.. = webhooks.endpoints.len() {
+        line.push_str(&format!(", {endpoints} webhook endpoint(s)"));
     }
     line
 }

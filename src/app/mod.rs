@@ -6,11 +6,16 @@
 mod origin;
 mod registry;
 pub mod store;
+mod webhook;
 
 use std::{fmt, time::Duration};
 
 pub use origin::{OriginPattern, OriginPatternError};
 pub use registry::AppRegistry;
+pub use webhook::{
+    WebhookEndpoint, WebhookKind, WebhookKinds, WebhookSettings, WebhookUrl, WebhookUrlError,
+    is_reserved_header,
+};
 
 /// One tenant: its credentials, switches and limits.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +44,8 @@ pub struct App {
     pub allowed_origins: Vec<OriginPattern>,
     /// Sizes, counts and rates.
     pub limits: Limits,
+    /// Who is told what happens.
+    pub webhooks: WebhookSettings,
 }
 
 impl App {
@@ -179,6 +186,7 @@ impl App {
             tls_only: false,
             allowed_origins: Vec::new(),
             limits: Limits::default(),
+            webhooks: WebhookSettings::default(),
         }
     }
 }

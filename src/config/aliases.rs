@@ -11,6 +11,7 @@ use super::{
     raw::Layer,
     schema::{APPS, Key, Kind},
     variables::is_service_link,
+    webhooks,
 };
 
 /// How a variable's text becomes the key's value.
@@ -26,14 +27,16 @@ pub(super) enum Reading {
     NoLimit,
     /// -1 there is a rate that nobody reaches.
     AnyRate,
+    /// A JSON list of endpoints.
+    Webhooks,
     /// `all`, `members` or `none`. Here a sender is always a subscriber, so the first two are the same.
     ClientEvents,
 }
 
-use Reading::{AnyRate, ClientEvents, Kilobytes, NoLimit, Path, Same};
+use Reading::{AnyRate, ClientEvents, Kilobytes, NoLimit, Path, Same, Webhooks};
 
 /// Variable, key, reading.
-pub(super) const ALIASES: [(&str, &str, Reading); 34] = [
+pub(super) const ALIASES: [(&str, &str, Reading); 36] = [
     ("PUSHER_APP_ID", "apps.id", Same),
     ("PUSHER_APP_KEY", "apps.key", Same),
     ("PUSHER_APP_SECRET", "apps.secret", Same),
@@ -93,6 +96,8 @@ pub(super) const ALIASES: [(&str, &str, Reading); 34] = [
         Same,
     ),
     ("SOKETI_CHANNEL_CACHE_TTL", "apps.cache_ttl_s", Same),
+    ("SOKETI_DEFAULT_APP_WEBHOOKS", "apps.webhooks", Webhooks),
+    ("SOKETI_WEBHOOKS_BATCHING", "apps.webhook_batching", Same),
     ("REVERB_SERVER_HOST", "server.host", Same),
     ("REVERB_SERVER_PORT", "server.port", Same),
     ("REVERB_SERVER_PATH", "server.path_prefix", Path),
@@ -162,7 +167,10 @@ pub(super) fn read(
             unused.push(overridden(name, key, &place));
             continue;
         }
-        let value = reading.value(key.kind, text.trim());
+        let value = match reading {
+            Webhooks => Some(webhooks::read_json(text, name)),
+            _ => reading.value(key.kind, text.trim()),
+        };
         let same_key = understood.iter().find(|other| other.key == key);
         if let Some(other) = same_key.filter(|other| other.value != value) {
             return Err(conflict(key, other.name, name));
@@ -242,7 +250,7 @@ fn dotted(key: &Key) -> String {
 
 fn what_was_set(key: &Key, value: Option<&ValueKind>) -> String {
     match (key.kind, value) {
-        (Kind::Secret, _) => dotted(key),
+        (Kind::Secret | Kind::Webhooks | Kind::Headers, _) => dotted(key),
         (_, None) => format!("{}: no limit", dotted(key)),
         (_, Some(ValueKind::String(text))) => format!("{} = {text:?}", dotted(key)),
         (_, Some(value)) => format!("{} = {value}", dotted(key)),

@@ -14,6 +14,7 @@ use super::{
     error::ConfigError,
     raw::{Merged, RawAdmin, RawApp, RawLog, RawRedis, RawServer, RawWebSocket},
     schema::APPS,
+    webhooks,
 };
 use crate::app::{App, Limits, Newest, OriginPattern, Secret, SingleSession};
 
@@ -293,6 +294,7 @@ fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
     }
     let limits = limits(&raw);
     let single_session = single_session(&raw, index, merged)?;
+    let webhooks = webhooks::check(raw.webhook_batching, raw.webhooks, index, merged)?;
     let parse = |entry: &String| {
         OriginPattern::parse(entry)
             .map_err(|error| bad_app(merged, index, "allowed_origins", error.to_string()))
@@ -315,6 +317,7 @@ fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
         tls_only: raw.tls_only,
         allowed_origins,
         limits,
+        webhooks,
     })
 }
 

@@ -11,6 +11,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod webhooks;
 
 use std::{
     collections::BTreeMap,

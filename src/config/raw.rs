@@ -2,7 +2,7 @@
 //!
 //! Later sources override earlier ones: defaults, other servers' variables, the file, `LOUDHAILER_` variables.
 
-use std::{fmt, fs, path::Path};
+use std::{collections::BTreeMap, fmt, fs, path::Path};
 
 use ::config::{FileFormat, Format, Map, Source, Value, ValueKind};
 use serde::Deserialize;
@@ -116,6 +116,23 @@ pub(super) struct RawApp {
     pub(super) session_event: String,
     pub(super) session_grace_s: u64,
     pub(super) cache_ttl_s: u64,
+    pub(super) webhook_batching: bool,
+    #[serde(default)]
+    pub(super) webhooks: Vec<RawWebhook>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawWebhook {
+    pub(super) url: Option<String>,
+    #[serde(default)]
+    pub(super) event_types: Vec<String>,
+    #[serde(default)]
+    pub(super) channel_starts_with: String,
+    #[serde(default)]
+    pub(super) channel_ends_with: String,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
 }
 
 /// One source of values, each marked with where it came from.

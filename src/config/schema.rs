@@ -25,6 +25,10 @@ pub(super) enum Kind {
     },
     /// A number from 1; absent is no limit.
     Limit,
+    /// A list of tables whose keys are those of the section [`WEBHOOKS`].
+    Webhooks,
+    /// A table of texts that are never shown.
+    Headers,
 }
 
 const COUNT: Kind = Kind::Number {
@@ -60,8 +64,10 @@ const fn key(section: &'static str, name: &'static str, kind: Kind) -> Key {
 /// rather taken for it than for `api`.
 const SECTIONS: [&str; 7] = [APPS, "server", "websocket", "api", "admin", "redis", "log"];
 pub(super) const APPS: &str = "apps";
+/// The tables within an app's.
+pub(super) const WEBHOOKS: &str = "apps.webhooks";
 
-pub(super) const KEYS: [Key; 52] = [
+pub(super) const KEYS: [Key; 59] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -118,12 +124,24 @@ pub(super) const KEYS: [Key; 52] = [
     key(APPS, "session_event", Kind::Text),
     key(APPS, "session_grace_s", Kind::Number { min: 0, max: 3600 }),
     key(APPS, "cache_ttl_s", SECONDS),
+    key(APPS, "webhook_batching", Kind::Switch),
+    key(APPS, "webhooks", Kind::Webhooks),
+    key(WEBHOOKS, "url", Kind::Secret),
+    key(WEBHOOKS, "event_types", Kind::List),
+    key(WEBHOOKS, "channel_starts_with", Kind::Text),
+    key(WEBHOOKS, "channel_ends_with", Kind::Text),
+    key(WEBHOOKS, "headers", Kind::Headers),
 ];
 
 impl Key {
     pub(super) fn find(section: &str, name: &str) -> Option<&'static Self> {
         KEYS.iter()
             .find(|key| key.section == section && key.name == name)
+    }
+
+    /// Whether it stands in an app's table, or in one within.
+    pub(super) fn is_of_an_app(&self) -> bool {
+        matches!(self.section, APPS | WEBHOOKS)
     }
 
     /// `LOUDHAILER_SERVER__PORT`.
@@ -150,7 +168,7 @@ impl Kind {
     pub(super) fn read(self, text: &str) -> ValueKind {
         let as_text = || ValueKind::String(text.to_owned());
         match self {
-            Self::Text | Self::Secret => as_text(),
+            Self::Text | Self::Secret | Self::Webhooks | Self::Headers => as_text(),
             Self::Switch => match text.trim().to_ascii_lowercase().as_str() {
                 "true" | "1" | "on" | "yes" => ValueKind::Boolean(true),
                 "false" | "0" | "off" | "no" => ValueKind::Boolean(false),
@@ -177,6 +195,8 @@ impl Kind {
             (Self::Text | Self::Secret, ValueKind::String(_))
             | (Self::Switch, ValueKind::Boolean(_)) => None,
             (Self::List, ValueKind::Array(entries)) if entries.iter().all(is_text) => None,
+            (Self::Webhooks, ValueKind::Array(_)) => None,
+            (Self::Headers, ValueKind::Table(headers)) if headers.values().all(is_text) => None,
             (Self::Number { min, max }, ValueKind::I64(n)) if (min..=max).contains(n) => None,
             (Self::Limit, ValueKind::I64(n)) if (1..=COUNT_MAX).contains(n) => None,
             (Self::Limit, ValueKind::I64(..1)) => {
@@ -185,7 +205,9 @@ impl Kind {
             (Self::Number { min: 1, .. }, ValueKind::I64(..1)) => {
                 Some("must be at least 1".to_owned())
             }
-            (Self::Secret, _) => Some("must be text in quotes".to_owned()),
+            (Self::Secret | Self::Webhooks | Self::Headers, _) => {
+                Some(format!("must be {}", self.description()))
+            }
             _ => Some(format!(
                 "must be {}, not {}",
                 self.description(),
@@ -201,6 +223,8 @@ impl Kind {
             Self::List => "a list of texts in quotes".to_owned(),
             Self::Number { min, max } => format!("a whole number from {min} to {max}"),
             Self::Limit => format!("a whole number from 1 to {COUNT_MAX}"),
+            Self::Webhooks => "a list of tables: write [[apps.webhooks]]".to_owned(),
+            Self::Headers => "a table of texts in quotes".to_owned(),
         }
     }
 }
@@ -246,11 +270,12 @@ pub(super) fn check(root: &Map<String, Value>) -> Result<(), ConfigError> {
 
 fn check_table(section: &str, path: &str, value: &Value) -> Result<(), ConfigError> {
     let ValueKind::Table(table) = &value.kind else {
-        return Err(bad(
-            value,
-            path,
-            format!("must be a table, not {}", shown(&value.kind)),
-        ));
+        let reason = match section {
+            // What stands in its place may be a secret.
+            WEBHOOKS => "must be a table".to_owned(),
+            _ => format!("must be a table, not {}", shown(&value.kind)),
+        };
+        return Err(bad(value, path, reason));
     };
     for (name, value) in sorted(table) {
         let full = format!("{path}.{name}");
@@ -259,6 +284,11 @@ fn check_table(section: &str, path: &str, value: &Value) -> Result<(), ConfigErr
         };
         if let Some(reason) = key.kind.refusal(&value.kind) {
             return Err(bad(value, &full, reason));
+        }
+        if let (Kind::Webhooks, ValueKind::Array(tables)) = (key.kind, &value.kind) {
+            for (index, table) in tables.iter().enumerate() {
+                check_table(WEBHOOKS, &format!("{full}[{index}]"), table)?;
+            }
         }
     }
     Ok(())

@@ -26,7 +26,7 @@ pub(super) fn read(variables: &BTreeMap<String, String>) -> Result<Layer, Config
             .iter()
             .find(|key| key.variable() == *name)
             .ok_or_else(|| unknown(name))?;
-        if key.section == APPS {
+        if key.is_of_an_app() {
             return Err(only_in_the_file(name));
         }
         if !value.is_empty() {
@@ -57,7 +57,7 @@ fn unknown(name: &str) -> ConfigError {
     if mistaken == APPS || mistaken.starts_with("apps.") {
         return only_in_the_file(name);
     }
-    let nearest = Key::nearest(&mistaken).filter(|key| key.section != APPS);
+    let nearest = Key::nearest(&mistaken).filter(|key| !key.is_of_an_app());
     ConfigError::UnknownVariable {
         name: name.to_owned(),
         nearest: nearest.map(Key::variable),

@@ -125,6 +125,20 @@ fn an_alias_sets_its_key_and_is_reported() {
             "cache_ttl: 3600s",
         ),
         (
+            "SOKETI_DEFAULT_APP_WEBHOOKS",
+            r#"[{"url":"http://a.test/hidden","event_types":["cache_miss"],"headers":{"X-A":"hidden"},
+                "filter":{"channel_name_starts_with":"a","channel_name_ends_with":"b"}}]"#,
+            "apps[0].webhooks",
+            "endpoints: [WebhookEndpoint { url: http://a.test/…, kinds: {CacheMiss}, \
+             channel_starts_with: \"a\", channel_ends_with: \"b\", headers: 1 }]",
+        ),
+        (
+            "SOKETI_WEBHOOKS_BATCHING",
+            "true",
+            "apps[0].webhook_batching = true",
+            "batching: true",
+        ),
+        (
             "REVERB_SERVER_HOST",
             "::1",
             "server.host = \"::1\"",

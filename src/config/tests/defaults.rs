@@ -1,7 +1,7 @@
 //! What is taken, and what it means when it is left out.
 
 use super::*;
-use crate::app::Limits;
+use crate::app::{Limits, WebhookSettings};
 
 #[test]
 fn the_sample_says_what_the_defaults_are() {
@@ -39,15 +39,19 @@ fn the_sample_says_what_the_defaults_are() {
     assert_eq!(app.secret.expose(), DEMO_SECRET.as_bytes());
     assert!(app.enabled && !app.client_events && !app.tls_only && app.allowed_origins.is_empty());
     assert_eq!(app.limits, Limits::default());
+    assert_eq!(app.webhooks, WebhookSettings::default());
 }
 
 #[test]
 fn the_sample_documents_every_key() {
     for key in schema::KEYS {
-        let is_there = DEFAULT_TOML.lines().any(|line| {
-            line.trim_start_matches("# ")
-                .starts_with(&format!("{} = ", key.name))
-        });
+        let form = match key.kind {
+            schema::Kind::Webhooks => format!("[[{}.{}]]", key.section, key.name),
+            _ => format!("{} = ", key.name),
+        };
+        let is_there = DEFAULT_TOML
+            .lines()
+            .any(|line| line.trim_start_matches("# ").starts_with(&form));
         assert!(is_there, "{} is not in the sample", key.name);
     }
 }
@@ -132,6 +136,15 @@ fn every_key_of_the_file_is_taken() {
         session_event = "gone"
         session_grace_s = 0
         cache_ttl_s = 11
+        webhook_batching = true
+        [[apps.webhooks]]
+        url = "https://user:hidden@a.test:8443/hidden?hidden"
+        event_types = ["member_added", "client_event"]
+        channel_starts_with = "presence-"
+        channel_ends_with = "-eu"
+        headers = { X-Token = "hidden", "X-Dotted.Name" = "hidden" }
+        [[apps.webhooks]]
+        url = "http://b.test"
     "#;
     let config = load(text, &[]).expect("every key is known").config;
     let shown = format!("{config:?}");
@@ -153,10 +166,17 @@ fn every_key_of_the_file_is_taken() {
         "max_client_events_per_second: 10, max_backend_events_per_second: Some(12)",
         "max_read_requests_per_second: Some(13), max_channels_per_connection: Some(14)",
         "authorization_timeout: Some(15s), cache_ttl: 11s",
+        "batching: true, endpoints: [WebhookEndpoint { url: https://a.test:8443/…",
+        "kinds: {MemberAdded, ClientEvent}, channel_starts_with: \"presence-\"",
+        "channel_ends_with: \"-eu\", headers: 3 }, WebhookEndpoint { url: http://b.test/…",
     ] {
         assert!(shown.contains(part), "no {part:?} in {shown}");
     }
     assert_eq!(config.apps[0].allowed_origins.len(), 2);
+    assert!(!shown.contains("hidden"), "{shown}");
+    let headers = &config.apps[0].webhooks.endpoints[0].headers;
+    assert_eq!(headers["x-dotted.name"], "hidden");
+    assert!(headers.contains_key("authorization"));
 }
 
 #[test]
