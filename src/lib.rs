@@ -7,7 +7,7 @@
 //! | 0 | [`protocol`] | names, messages, frames, signatures, codes; pure |
 //! | 1 | [`feed`] | the live feed's lines and its bounded stream |
 //! | 2 | [`app`], then [`config`] | the apps and their limits; the checked configuration |
-//! | 3 | [`presence`], then [`hub`], then [`engine`] | members; who listens where, shards, outboxes; state that spans nodes |
+//! | 3 | [`presence`], then [`hub`], then [`engine`]; [`webhook`] | members; who listens where, shards, outboxes; state that spans nodes; what backends are told |
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
 //! | 5 | [`connection`] | one client's protocol state |
 //! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
@@ -27,3 +27,4 @@ pub mod presence;
 pub mod protocol;
 pub mod server;
 pub mod transport;
+pub mod webhook;

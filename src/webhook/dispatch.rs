@@ -1,0 +1,238 @@
+//! The thread's first task: takes events from the mailbox, holds departures back, and gives each event to the endpoints that
+//! take it.
+
+use std::{
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesOrdered};
+use tokio::{
+    select,
+    sync::{mpsc::UnboundedReceiver, oneshot},
+    task::JoinSet,
+    time::{sleep_until, timeout_at},
+};
+
+use super::{
+    Counters, StillGone,
+    client::HttpClient,
+    debounce::{Debounce, Gone},
+    parcel::Event,
+    sender::Sender,
+};
+use crate::app::{App, WebhookKind};
+
+/// An event on its way from the thread where it happened.
+pub(super) struct News {
+    pub(super) app: Arc<App>,
+    pub(super) kind: WebhookKind,
+    pub(super) channel: Arc<str>,
+    /// Of events about a member.
+    pub(super) user_id: Option<Arc<str>>,
+    pub(super) json: Arc<str>,
+    pub(super) at: Instant,
+}
+
+impl News {
+    fn gone(&self) -> Gone {
+        Gone {
+            app_id: self.app.id.as_str().into(),
+            channel: Arc::clone(&self.channel),
+            user_id: self.user_id.clone(),
+        }
+    }
+}
+
+/// What comes through the mailbox.
+pub(super) enum Letter {
+    News(News),
+    /// Send what there is until the deadline, and end.
+    Close {
+        deadline: Instant,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// An app's endpoints, in its order.
+struct Tenant {
+    app: Arc<App>,
+    senders: Vec<Rc<Sender>>,
+}
+
+/// The state of the task.
+pub(super) struct Dispatch {
+    mailbox: UnboundedReceiver<Letter>,
+    counters: Arc<Counters>,
+    client: HttpClient,
+    still_gone: Option<StillGone>,
+    debounce: Debounce<News>,
+    /// Departures whose time has come, while it is asked whether they still hold; in order.
+    checks: FuturesOrdered<LocalBoxFuture<'static, Option<News>>>,
+    tenants: HashMap<String, Tenant>,
+    running: JoinSet<()>,
+}
+
+impl Dispatch {
+    pub(super) fn new(
+        mailbox: UnboundedReceiver<Letter>,
+        counters: Arc<Counters>,
+        client: HttpClient,
+        still_gone: Option<StillGone>,
+    ) -> Self {
+        Self {
+            mailbox,
+            counters,
+            client,
+            still_gone,
+            debounce: Debounce::default(),
+            checks: FuturesOrdered::new(),
+            tenants: HashMap::new(),
+            running: JoinSet::new(),
+        }
+    }
+
+    /// Works until it is told to close. Must run within a `LocalSet`.
+    pub(super) async fn run(mut self) {
+        loop {
+            let due = self.debounce.next_due();
+            select! {
+                letter = self.mailbox.recv() => match letter {
+                    Some(Letter::News(news)) => self.take(news),
+                    Some(Letter::Close { deadline, done }) => {
+                        self.close(deadline).await;
+                        // Whoever asked may have gone.
+                        let _ = done.send(());
+                        return;
+                    }
+                    None => return,
+                },
+                Some(checked) = self.checks.next() => {
+                    if let Some(news) = checked {
+                        self.hand_out(&news, Instant::now());
+                    }
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
+            }
+            let now = Instant::now();
+            while let Some((gone, news)) = self.debounce.take_due(now) {
+                self.depart(gone, news, now);
+            }
+            while self.running.try_join_next().is_some() {}
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        self.counters.leave_mailbox(news.json.len());
+        let now = news.at;
+        match news.kind {
+            WebhookKind::ChannelVacated | WebhookKind::MemberRemoved => {
+                if let Some(news) = self.debounce.depart(news.gone(), news, now) {
+                    self.hand_out(&news, now);
+                }
+            }
+            WebhookKind::ChannelOccupied | WebhookKind::MemberAdded => {
+                if !self.debounce.come_back(&news.gone()) {
+                    self.hand_out(&news, now);
+                }
+            }
+            WebhookKind::ClientEvent | WebhookKind::CacheMiss | WebhookKind::SubscriptionCount => {
+                self.hand_out(&news, now)
+            }
+        }
+    }
+
+    /// Tells of a departure, unless somebody knows that it no longer holds.
+    fn depart(&mut self, gone: Gone, news: News, now: Instant) {
+        match &self.still_gone {
+            None => self.hand_out(&news, now),
+            Some(still_gone) => {
+                let answer = still_gone(gone);
+                self.checks
+                    .push_back(Box::pin(async move { answer.await.then_some(news) }));
+            }
+        }
+    }
+
+    /// Gives the event to the endpoints that take it.
+    fn hand_out(&mut self, news: &News, now: Instant) {
+        let time_ms = unix_ms();
+        for sender in self.senders(&news.app) {
+            if sender.endpoint().takes(news.kind, &news.channel) {
+                sender.push(Event {
+                    channel: Arc::clone(&news.channel),
+                    json: Arc::clone(&news.json),
+                    is_of_client: news.kind == WebhookKind::ClientEvent,
+                    created: now,
+                    time_ms,
+                });
+            }
+        }
+    }
+
+    /// The senders of the app as it is configured now. Those of a former configuration finish what they have.
+    fn senders(&mut self, app: &Arc<App>) -> &[Rc<Sender>] {
+        let tenant = self
+            .tenants
+            .entry(app.id.clone())
+            .or_insert_with(|| Tenant {
+                app: Arc::clone(app),
+                senders: Vec::new(),
+            });
+        let is_known = Arc::ptr_eq(&tenant.app, app) && !tenant.senders.is_empty();
+        if !is_known {
+            let mut former = std::mem::take(&mut tenant.senders);
+            for place in 0..app.webhooks.endpoints.len() {
+                let same = former.iter().position(|sender| sender.is_for(app, place));
+                let sender = same.map_or_else(
+                    || {
+                        let (client, counters) = (self.client.clone(), Arc::clone(&self.counters));
+                        let sender = Rc::new(Sender::new(Arc::clone(app), place, client, counters));
+                        self.running.spawn_local(Rc::clone(&sender).run());
+                        sender
+                    },
+                    |at| former.swap_remove(at),
+                );
+                tenant.senders.push(sender);
+            }
+            former.iter().for_each(|sender| sender.close());
+            tenant.app = Arc::clone(app);
+        }
+        &tenant.senders
+    }
+
+    /// Takes what has been written so far, tells of departures without delay, and waits for the senders.
+    async fn close(mut self, deadline: Instant) {
+        self.mailbox.close();
+        while let Ok(letter) = self.mailbox.try_recv() {
+            if let Letter::News(news) = letter {
+                self.take(news);
+            }
+        }
+        let now = Instant::now();
+        for (gone, news) in self.debounce.take_all() {
+            self.depart(gone, news, now);
+        }
+        let deadline_of_tokio = deadline.into();
+        while let Ok(Some(checked)) = timeout_at(deadline_of_tokio, self.checks.next()).await {
+            if let Some(news) = checked {
+                self.hand_out(&news, now);
+            }
+        }
+        let senders = || self.tenants.values().flat_map(|tenant| &tenant.senders);
+        senders().for_each(|sender| sender.close());
+        let all_ended = async { while self.running.join_next().await.is_some() {} };
+        if timeout_at(deadline_of_tokio, all_ended).await.is_err() {
+            senders().for_each(|sender| sender.give_up());
+        }
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,188 @@
+//! What happened, in the words of the wire.
+
+use serde::{Serialize, Serializer, ser};
+use serde_json::value::RawValue;
+
+use crate::{app::WebhookKind, protocol::SocketId};
+
+/// One event of a webhook, with exactly the fields that Pusher gives it.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum WebhookEvent<'a> {
+    /// The channel has its first subscriber.
+    ChannelOccupied {
+        /// Its name, as in all others.
+        channel: &'a str,
+    },
+    /// The channel's last subscriber has gone. Sent 3 s later, unless one comes back.
+    ChannelVacated {
+        /// Its name.
+        channel: &'a str,
+    },
+    /// A user's first connection has come.
+    MemberAdded {
+        /// The presence channel.
+        channel: &'a str,
+        /// The user.
+        user_id: &'a str,
+    },
+    /// A user's last connection has gone. Sent 3 s later, unless the user comes back.
+    MemberRemoved {
+        /// The presence channel.
+        channel: &'a str,
+        /// The user.
+        user_id: &'a str,
+    },
+    /// A client's event was relayed.
+    ClientEvent {
+        /// Where.
+        channel: &'a str,
+        /// Its name, `client-…`.
+        event: &'a str,
+        /// The data as the JSON string token that the subscribers got; none if they got none.
+        #[serde(skip_serializing_if = "Option::is_none", serialize_with = "token")]
+        data: Option<&'a str>,
+        /// Who sent it.
+        #[serde(serialize_with = "text")]
+        socket_id: SocketId,
+        /// The sender on a presence channel.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_id: Option<&'a str>,
+    },
+    /// A client subscribed to a cache channel that has no event, the first since it had one or was vacant.
+    CacheMiss {
+        /// The cache channel.
+        channel: &'a str,
+    },
+    /// The number of subscribers has changed. Whoever counts decides how often that is told.
+    SubscriptionCount {
+        /// No presence channel.
+        channel: &'a str,
+        /// The present number.
+        subscription_count: usize,
+    },
+}
+
+impl<'a> WebhookEvent<'a> {
+    /// What it is about.
+    #[must_use]
+    pub const fn kind(&self) -> WebhookKind {
+        match self {
+            Self::ChannelOccupied { .. } => WebhookKind::ChannelOccupied,
+            Self::ChannelVacated { .. } => WebhookKind::ChannelVacated,
+            Self::MemberAdded { .. } => WebhookKind::MemberAdded,
+            Self::MemberRemoved { .. } => WebhookKind::MemberRemoved,
+            Self::ClientEvent { .. } => WebhookKind::ClientEvent,
+            Self::CacheMiss { .. } => WebhookKind::CacheMiss,
+            Self::SubscriptionCount { .. } => WebhookKind::SubscriptionCount,
+        }
+    }
+
+    /// Where it happened.
+    #[must_use]
+    pub const fn channel(&self) -> &'a str {
+        match self {
+            Self::ChannelOccupied { channel }
+            | Self::ChannelVacated { channel }
+            | Self::MemberAdded { channel, .. }
+            | Self::MemberRemoved { channel, .. }
+            | Self::ClientEvent { channel, .. }
+            | Self::CacheMiss { channel }
+            | Self::SubscriptionCount { channel, .. } => channel,
+        }
+    }
+
+    /// The member that came or went.
+    pub(super) const fn member(&self) -> Option<&'a str> {
+        match self {
+            Self::MemberAdded { user_id, .. } | Self::MemberRemoved { user_id, .. } => {
+                Some(user_id)
+            }
+            _ => None,
+        }
+    }
+
+    /// The event as it stands in a webhook's `events`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings, numbers and checked tokens always serialise")
+    }
+}
+
+fn token<S: Serializer>(token: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
+    let raw = token.map(serde_json::from_str::<&RawValue>).transpose();
+    raw.map_err(ser::Error::custom)?.serialize(serializer)
+}
+
+fn text<S: Serializer>(socket_id: &SocketId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(socket_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_event_has_exactly_its_fields() {
+        let socket_id = SocketId::from_bits(123 << 32 | 456).expect("an id");
+        let channel = "presence-\"x\"";
+        for (event, json) in [
+            (
+                WebhookEvent::ChannelOccupied { channel: "orders" },
+                r#"{"name":"channel_occupied","channel":"orders"}"#,
+            ),
+            (
+                WebhookEvent::ChannelVacated { channel: "orders" },
+                r#"{"name":"channel_vacated","channel":"orders"}"#,
+            ),
+            (
+                WebhookEvent::MemberAdded {
+                    channel,
+                    user_id: "7",
+                },
+                r#"{"name":"member_added","channel":"presence-\"x\"","user_id":"7"}"#,
+            ),
+            (
+                WebhookEvent::MemberRemoved {
+                    channel,
+                    user_id: "7",
+                },
+                r#"{"name":"member_removed","channel":"presence-\"x\"","user_id":"7"}"#,
+            ),
+            (
+                WebhookEvent::ClientEvent {
+                    channel: "presence-a",
+                    event: "client-x",
+                    data: Some(r#""{\"a\":\u00e4}""#),
+                    socket_id,
+                    user_id: Some("7"),
+                },
+                r#"{"name":"client_event","channel":"presence-a","event":"client-x","data":"{\"a\":\u00e4}","socket_id":"123.456","user_id":"7"}"#,
+            ),
+            (
+                WebhookEvent::ClientEvent {
+                    channel: "private-a",
+                    event: "client-x",
+                    data: None,
+                    socket_id,
+                    user_id: None,
+                },
+                r#"{"name":"client_event","channel":"private-a","event":"client-x","socket_id":"123.456"}"#,
+            ),
+            (
+                WebhookEvent::CacheMiss { channel: "cache-a" },
+                r#"{"name":"cache_miss","channel":"cache-a"}"#,
+            ),
+            (
+                WebhookEvent::SubscriptionCount {
+                    channel: "a",
+                    subscription_count: 3,
+                },
+                r#"{"name":"subscription_count","channel":"a","subscription_count":3}"#,
+            ),
+        ] {
+            assert_eq!(event.to_json(), json);
+            assert!(json.contains(event.kind().name()), "{json}");
+        }
+    }
+}

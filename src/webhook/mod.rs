@@ -1,0 +1,184 @@
+//! Webhooks: tells an app's backend over HTTP what happens in its channels.
+//!
+//! Whoever makes an event calls [`Webhooks::emit`] and goes on; everything else happens in a thread of its own, so that a slow or
+//! dead endpoint never touches delivery. Knows apps and events, but not who makes them. `docs/webhooks.md` is the view from
+//! outside.
+
+mod backoff;
+mod client;
+mod debounce;
+mod dispatch;
+mod event;
+mod parcel;
+mod queue;
+mod sender;
+
+use std::{
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use futures_util::future::LocalBoxFuture;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::LocalSet,
+};
+
+use self::{
+    client::HttpClient,
+    dispatch::{Dispatch, Letter, News},
+    queue::Lost,
+};
+pub use self::{debounce::Gone, event::WebhookEvent};
+use crate::app::App;
+
+/// Events on their way to the thread. Over it the newest is dropped; only a thread that gets no time lets it come to that.
+const MAILBOX_EVENTS_MAX: usize = 65_536;
+/// Bytes of those.
+const MAILBOX_BYTES_MAX: usize = 16 << 20;
+
+/// Asked when a departure has waited long enough: whether nobody has come back meanwhile. Where members and subscribers are
+/// counted across nodes, the one that came may not be on this node, so that only the shared count can tell; the answer should
+/// settle the matter in one step there, so that a return that comes later is told and one that came before is not. Absent on a
+/// single node, where each return was heard of. Called in the webhooks' thread.
+pub type StillGone = Box<dyn Fn(Gone) -> LocalBoxFuture<'static, bool> + Send>;
+
+/// The way of events to endpoints.
+#[derive(Default)]
+pub struct Webhooks {
+    /// Empty until [`Webhooks::start`] has found an endpoint.
+    mailbox: OnceLock<mpsc::UnboundedSender<Letter>>,
+    counters: Arc<Counters>,
+}
+
+/// What has become of events; each counts once per endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WebhookCounts {
+    /// Taken by the endpoint.
+    pub delivered: u64,
+    /// Dropped because too many waited.
+    pub overflow: u64,
+    /// Dropped because the endpoint had not taken them within 5 minutes, or before the stop.
+    pub expired: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    delivered: AtomicU64,
+    overflow: AtomicU64,
+    expired: AtomicU64,
+    mailbox_events: AtomicUsize,
+    mailbox_bytes: AtomicUsize,
+}
+
+impl Webhooks {
+    /// Starts the thread if one of these apps has an endpoint. Until then events are lost. To be called again with apps that
+    /// were read again.
+    ///
+    /// # Errors
+    /// When the thread can't be started, or TLS is needed and the system has no certificates.
+    pub fn start(&self, apps: &[Arc<App>], still_gone: Option<StillGone>) -> io::Result<()> {
+        let endpoints = || apps.iter().flat_map(|app| &app.webhooks.endpoints);
+        if self.mailbox.get().is_some() || endpoints().next().is_none() {
+            return Ok(());
+        }
+        let client = HttpClient::new(endpoints().any(|endpoint| endpoint.url.is_secure()))?;
+        let (sender, mailbox) = mpsc::unbounded_channel();
+        let counters = Arc::clone(&self.counters);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        thread::Builder::new()
+            .name("webhooks".to_owned())
+            .spawn(move || {
+                let dispatch = Dispatch::new(mailbox, counters, client, still_gone);
+                LocalSet::new().block_on(&runtime, dispatch.run());
+            })?;
+        // Only a second start at the same moment could have been first, and then this thread ends.
+        let _ = self.mailbox.set(sender);
+        Ok(())
+    }
+
+    /// Takes note of an event. Never waits; costs next to nothing if no endpoint wants it.
+    pub fn emit(&self, app: &Arc<App>, event: &WebhookEvent<'_>, now: Instant) {
+        let (kind, channel) = (event.kind(), event.channel());
+        // A user's own channel is nobody's business.
+        if channel.starts_with('#') || !app.webhooks.concern(kind, channel) {
+            return;
+        }
+        let Some(mailbox) = self.mailbox.get() else {
+            return;
+        };
+        let json: Arc<str> = event.to_json().into();
+        if !self.counters.enter_mailbox(json.len()) {
+            return;
+        }
+        let news = News {
+            app: Arc::clone(app),
+            kind,
+            channel: channel.into(),
+            user_id: event.member().map(Into::into),
+            json,
+            at: now,
+        };
+        // Fails only after the close.
+        let _ = mailbox.send(Letter::News(news));
+    }
+
+    /// What has become of the events so far.
+    #[must_use]
+    pub fn counts(&self) -> WebhookCounts {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        WebhookCounts {
+            delivered: load(&self.counters.delivered),
+            overflow: load(&self.counters.overflow),
+            expired: load(&self.counters.expired),
+        }
+    }
+
+    /// Sends what there is, departures without their delay, and ends; what has not arrived by the deadline is dropped.
+    pub async fn close(&self, deadline: Instant) {
+        let Some(mailbox) = self.mailbox.get() else {
+            return;
+        };
+        let (done, closed) = oneshot::channel();
+        if mailbox.send(Letter::Close { deadline, done }).is_ok() {
+            // An error means that the thread has ended, and nothing is left to wait for.
+            let _ = closed.await;
+        }
+    }
+}
+
+impl Counters {
+    /// Counts an event into the mailbox; `false` when there is no room, and it was counted as dropped.
+    fn enter_mailbox(&self, bytes: usize) -> bool {
+        let has_room = self.mailbox_events.load(Ordering::Relaxed) < MAILBOX_EVENTS_MAX
+            && self.mailbox_bytes.load(Ordering::Relaxed) < MAILBOX_BYTES_MAX;
+        if has_room {
+            self.mailbox_events.fetch_add(1, Ordering::Relaxed);
+            self.mailbox_bytes.fetch_add(bytes, Ordering::Relaxed);
+        } else {
+            self.overflow.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    fn leave_mailbox(&self, bytes: usize) {
+        self.mailbox_events.fetch_sub(1, Ordering::Relaxed);
+        self.mailbox_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn count_delivered(&self, events: usize) {
+        self.delivered.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
+    fn count_lost(&self, lost: Lost) {
+        self.overflow.fetch_add(lost.overflow, Ordering::Relaxed);
+        self.expired.fetch_add(lost.expired, Ordering::Relaxed);
+    }
+}
