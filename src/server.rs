@@ -31,11 +31,12 @@ use crate::{
     connection::Worker,
     engine::{Engine, LocalEngine, RedisEngine},
     hub::{Hub, Shard, ShardSettings},
-    node::Node,
+    node::{self, Node},
     transport::{
         fallback::{self, Fallback, Sessions},
         websocket::Listener,
     },
+    webhook::Webhooks,
 };
 
 /// Connections that the kernel may hold for us while a storm of them arrives.
@@ -46,6 +47,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(3);
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// How often the engine does what is due.
 const ENGINE_TICK: Duration = Duration::from_secs(1);
+/// How long undelivered webhooks may hold up a stop.
+const WEBHOOK_GRACE: Duration = Duration::from_secs(5);
 /// What HTTP replies may take after the clients have gone.
 const HTTP_GRACE_S: u64 = 5;
 
@@ -65,13 +68,17 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let (public_address, admin_address) = (public.local_addr()?, operator.local_addr()?);
 
     let hub = Arc::new(Hub::new(config.server.workers));
-    let engine: Arc<dyn Engine> = match &config.redis {
-        Some(redis) => Arc::new(RedisEngine::start(redis, Arc::clone(&hub)).await?),
-        None => Arc::new(LocalEngine::new(Arc::clone(&hub))),
-    };
     let store = StaticApps::new(config.apps.clone());
     let apps = AppRegistry::new(store.load().map_err(io::Error::other)?);
-    let node = Arc::new(Node::new(apps, hub, engine, config.server.max_connections));
+    let (apps, webhooks) = (Arc::new(apps), Arc::new(Webhooks::default()));
+    let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
+    let engine: Arc<dyn Engine> = match &config.redis {
+        Some(redis) => Arc::new(RedisEngine::start(redis, Arc::clone(&hub)).await?),
+        None => Arc::new(LocalEngine::new(Arc::clone(&hub), edges)),
+    };
+    webhooks.start(&apps.all(), None)?;
+    let max_connections = config.server.max_connections;
+    let node = Arc::new(Node::new(apps, hub, engine, webhooks, max_connections));
 
     let clients = public_server(config, &node, public)?;
     let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
@@ -106,7 +113,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     Ok(())
 }
 
-/// Not ready; no new connections; every client told to reconnect; HTTP replies finished.
+/// Not ready; no new connections; every client told to reconnect; webhooks sent; HTTP replies finished.
 async fn drain(config: &Config, node: &Node, clients: &ServerHandle) {
     node.begin_drain();
     clients.pause().await;
@@ -117,6 +124,7 @@ async fn drain(config: &Config, node: &Node, clients: &ServerHandle) {
         sleep(DRAIN_POLL).await;
     }
     node.engine().close().get().await;
+    node.webhooks.close(Instant::now() + WEBHOOK_GRACE).await;
     clients.stop(true).await;
 }
 

@@ -16,7 +16,7 @@ use md5::{Digest, Md5};
 use super::{ApiSettings, configure, unix_now};
 use crate::{
     app::{App, AppRegistry, Limits, Secret},
-    engine::LocalEngine,
+    engine::{ChannelEdge, LocalEngine},
     hub::Hub,
     node::Node,
     protocol::signature,
@@ -54,11 +54,13 @@ fn node() -> Arc<Node> {
         }
     };
     let hub = Arc::new(Hub::new(1));
-    let engine = Arc::new(LocalEngine::new(Arc::clone(&hub)));
+    let no_edges = Box::new(|_: &str, _: &str, _: ChannelEdge<'_>| {});
+    let engine = Arc::new(LocalEngine::new(Arc::clone(&hub), no_edges));
     Arc::new(Node::new(
-        AppRegistry::new(vec![enabled, disabled]),
+        AppRegistry::new(vec![enabled, disabled]).into(),
         hub,
         engine,
+        Arc::default(),
         None,
     ))
 }

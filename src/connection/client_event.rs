@@ -1,6 +1,6 @@
 //! Client events: relayed between the subscribers of private and presence channels, within limits.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Instant};
 
 use governor::{Quota, RateLimiter};
 
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl Connection {
-    pub(super) fn relay(&mut self, event: &ClientEvent<'_>) {
-        if let Err(reason) = self.try_relay(event) {
+    pub(super) fn relay(&mut self, event: &ClientEvent<'_>, now: Instant) {
+        if let Err(reason) = self.try_relay(event, now) {
             self.error(
                 Some(ErrorCode::ClientEventRejected),
                 &format!("Client event rejected: {reason}"),
@@ -20,7 +20,7 @@ impl Connection {
         }
     }
 
-    fn try_relay(&mut self, event: &ClientEvent<'_>) -> Result<(), String> {
+    fn try_relay(&mut self, event: &ClientEvent<'_>, now: Instant) -> Result<(), String> {
         let limits = &self.app.limits;
         if !self.app.client_events {
             return Err("client events are not enabled for this app.".to_owned());
@@ -63,18 +63,17 @@ impl Connection {
         if rate.check().is_err() {
             return Err(format!("the rate limit of {max}/s is exceeded."));
         }
-        self.worker
-            .node
-            .relay(
-                &self.channels,
-                &ClientPublication {
-                    sender: self.subscriber.id,
-                    event: &event.event,
-                    channel,
-                    data: data.as_ref().map(EventData::token),
-                    user_id: subscription.member.as_ref().map(|member| &*member.user_id),
-                },
-            )
-            .map_err(|Overloaded| "the server is overloaded; try again.".to_owned())
+        let publication = ClientPublication {
+            sender: self.subscriber.id,
+            event: &event.event,
+            channel,
+            data: data.as_ref().map(EventData::token),
+            user_id: subscription.member.as_ref().map(|member| &*member.user_id),
+        };
+        let node = &self.worker.node;
+        node.relay(&self.channels, &publication)
+            .map_err(|Overloaded| "the server is overloaded; try again.".to_owned())?;
+        node.webhooks.emit(&self.app, &publication.into(), now);
+        Ok(())
     }
 }

@@ -113,7 +113,7 @@ impl Connection {
             Ok(ClientMessage::Subscribe(request)) => self.subscribe(&request, now),
             Ok(ClientMessage::Unsubscribe { channel }) => self.unsubscribe(&channel, now),
             Ok(ClientMessage::Signin(request)) => self.sign_in(&request, now),
-            Ok(ClientMessage::Event(event)) => self.relay(&event),
+            Ok(ClientMessage::Event(event)) => self.relay(&event, now),
             Ok(ClientMessage::Foreign { event }) => {
                 let event: String = event.chars().take(200).collect();
                 self.error(

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use dashmap::DashMap;
 
-use super::{CacheableEvent, Cached, Snapshot};
+use super::{CacheableEvent, Cached, ChannelEdge, EdgeSink, Snapshot};
 use crate::{
     hub::{AppChannels, Change, Channel, Delivery, Hub},
     presence::{Full, Join, Leave, Member, Roster},
@@ -42,6 +43,7 @@ pub struct ChannelStates {
     /// Users who went, and when; their watchers are to be told.
     offline: Mutex<Vec<(Instant, Key)>>,
     ticks: AtomicU64,
+    edges: Option<EdgeSink>,
 }
 
 /// A channel's last `subscription_count`.
@@ -59,6 +61,8 @@ struct State {
     went_offline: Option<Instant>,
     /// The session that came last, where a user may have only one.
     newest: Option<Arc<str>>,
+    /// Whether a subscriber was told that nothing is cached, and since then nothing was.
+    missed: bool,
 }
 
 struct Kept {
@@ -72,7 +76,10 @@ impl State {
     }
 
     fn is_needless(&self) -> bool {
-        self.roster.is_empty() && self.cached.is_none() && self.went_offline.is_none()
+        self.roster.is_empty()
+            && self.cached.is_none()
+            && self.went_offline.is_none()
+            && !self.missed
     }
 
     fn snapshot(&self, channel: &Channel, since: u64, now: Instant) -> Snapshot {
@@ -99,6 +106,23 @@ impl ChannelStates {
             counts: DashMap::default(),
             offline: Mutex::default(),
             ticks: AtomicU64::new(0),
+            edges: None,
+        }
+    }
+
+    /// The same, for the only node: what [`ChannelStates::join`] and the like change is told as edges.
+    #[must_use]
+    pub fn with_edges(hub: Arc<Hub>, edges: EdgeSink) -> Self {
+        Self {
+            edges: Some(edges),
+            ..Self::new(hub)
+        }
+    }
+
+    /// Tells of an edge, if this node makes any.
+    pub fn tell(&self, app_id: &str, channel: &str, edge: ChannelEdge<'_>) {
+        if let Some(edges) = &self.edges {
+            edges(app_id, channel, edge);
         }
     }
 
@@ -211,6 +235,7 @@ impl ChannelStates {
         let mut state = self.channels.entry(key.clone()).or_default();
         if state.roster.join(member, max_members)? == Join::First {
             self.announce_arrival(key, &mut state, member);
+            self.tell(&key.0, &key.1, ChannelEdge::MemberAdded(&member.user_id));
         }
         Ok(())
     }
@@ -222,6 +247,7 @@ impl ChannelStates {
         };
         if state.roster.leave(user_id) == Leave::Last {
             self.announce_departure(key, &mut state, user_id, now);
+            self.tell(&key.0, &key.1, ChannelEdge::MemberRemoved(user_id));
         }
         drop(state);
         self.forget_needless(key);
@@ -302,6 +328,7 @@ impl ChannelStates {
             frame: event.frame,
             expires: now + ttl,
         });
+        state.missed = false;
         if let Some(route) = app.route(name.as_str()) {
             let delivery = (event.delivery)(route.channel, Change::Cache(self.next_sequence()));
             self.hub.deliver(&route, &delivery);
@@ -345,6 +372,22 @@ impl ChannelStates {
         self.channels.get(key).map_or(0, |state| state.roster.len())
     }
 
+    /// A subscriber was told that nothing is cached.
+    pub fn miss(&self, key: &Key) {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        if !mem::replace(&mut state.missed, true) {
+            self.tell(&key.0, &key.1, ChannelEdge::CacheMissed);
+        }
+    }
+
+    /// Nobody is left who was told that nothing is cached.
+    pub fn forget_miss(&self, key: &Key) {
+        if let Some(mut state) = self.channels.get_mut(key) {
+            state.missed = false;
+        }
+        self.forget_needless(key);
+    }
+
     /// Forgets a channel without telling anyone: nobody on this node listens any more.
     pub fn forget(&self, key: &Key) {
         self.channels.remove(key);
@@ -377,6 +420,7 @@ impl ChannelStates {
     }
 
     fn send_count(&self, key: &Key, count: usize) {
+        self.tell(&key.0, &key.1, ChannelEdge::Count(count));
         if let Some(route) = self.hub.app(&key.0).route(&key.1) {
             let delivery = Delivery {
                 channel: route.channel,

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    Answer, CacheableEvent, ChannelInfo, Engine, EnterError, Occupied, Snapshot, Unavailable,
-    Wanted,
+    Answer, CacheableEvent, ChannelEdge, ChannelInfo, EdgeSink, Engine, EnterError, Occupied,
+    Snapshot, Unavailable, Wanted,
     channels::{ChannelStates, key_of},
 };
 use crate::{
@@ -20,11 +20,11 @@ pub struct LocalEngine {
 }
 
 impl LocalEngine {
-    /// An engine beside this hub.
+    /// An engine beside this hub. All edges are its own.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
+    pub fn new(hub: Arc<Hub>, edges: EdgeSink) -> Self {
         Self {
-            states: ChannelStates::new(hub),
+            states: ChannelStates::with_edges(hub, edges),
         }
     }
 }
@@ -88,6 +88,32 @@ impl Engine for LocalEngine {
             let key = (Arc::clone(&channel.app_id), Arc::clone(&channel.name));
             self.states.leave(&key, &member.user_id, now);
         }
+        let is_empty = || {
+            self.states
+                .hub()
+                .app(&channel.app_id)
+                .subscriptions(&channel.name)
+                == 0
+        };
+        if channel.kind.cache && is_empty() {
+            // Two that leave at once may both see this, and a subscriber may come in between: then a miss is told once more.
+            self.states
+                .forget_miss(&key_of(&channel.app_id, &channel.name));
+        }
+    }
+
+    fn first_came(&self, channel: &Channel) {
+        self.states
+            .tell(&channel.app_id, &channel.name, ChannelEdge::Occupied);
+    }
+
+    fn last_left(&self, channel: &Channel) {
+        self.states
+            .tell(&channel.app_id, &channel.name, ChannelEdge::Vacated);
+    }
+
+    fn missed(&self, channel: &Channel) {
+        self.states.miss(&key_of(&channel.app_id, &channel.name));
     }
 
     fn spans_nodes(&self) -> bool {

@@ -2,6 +2,7 @@
 //! cluster. One implementation keeps it in this process, the other in Redis.
 
 mod channels;
+mod edge;
 mod local;
 mod redis;
 
@@ -9,7 +10,12 @@ use std::{fmt, sync::Arc, time::Instant};
 
 use futures_util::future::LocalBoxFuture;
 
-pub use self::{channels::ChannelStates, local::LocalEngine, redis::RedisEngine};
+pub use self::{
+    channels::ChannelStates,
+    edge::{ChannelEdge, EdgeSink},
+    local::LocalEngine,
+    redis::RedisEngine,
+};
 use crate::{
     app::Limits,
     hub::{AppChannels, Change, Channel, ChannelId, Delivery},
@@ -144,6 +150,16 @@ pub trait Engine: Send + Sync {
         member: Option<&Member>,
         now: Instant,
     );
+
+    /// A channel has its first subscriber on this node. Called under the hub's lock of the channel: it must not call the hub.
+    /// Nothing to do where occupation is counted across nodes.
+    fn first_came(&self, _channel: &Channel) {}
+
+    /// A channel has lost its last subscriber on this node. Called as [`Engine::first_came`].
+    fn last_left(&self, _channel: &Channel) {}
+
+    /// A client was told on subscribing that a cache channel has no event.
+    fn missed(&self, _channel: &Channel) {}
 
     /// Whether there may be other nodes, so that an event without a subscriber here must be carried on.
     fn spans_nodes(&self) -> bool;

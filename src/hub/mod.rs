@@ -64,6 +64,14 @@ struct Entry {
 }
 
 impl Entry {
+    fn attach(&mut self, shard: ShardId, first: impl FnOnce(&Channel)) {
+        let is_first = self.shards.is_empty();
+        count_up(&mut self.shards, shard);
+        if is_first {
+            first(&self.channel);
+        }
+    }
+
     fn subscriptions(&self) -> usize {
         self.shards.iter().map(|(_, count)| *count as usize).sum()
     }
@@ -84,12 +92,19 @@ impl AppChannels {
         &self.app_id
     }
 
-    /// Counts one more subscription of the shard to the channel.
+    /// Counts one more subscription of the shard to the channel. `first` is called if it is the only one on this node: under the
+    /// channel's lock, so that firsts and lasts come in the order in which they happen. It must not call back.
     #[must_use]
-    pub fn attach(&self, name: ChannelName<'_>, shard: ShardId, tells_count: bool) -> Arc<Channel> {
+    pub fn attach(
+        &self,
+        name: ChannelName<'_>,
+        shard: ShardId,
+        tells_count: bool,
+        first: impl FnOnce(&Channel),
+    ) -> Arc<Channel> {
         // The usual case first: joining a channel that exists needs no new key.
         if let Some(mut entry) = self.channels.get_mut(name.as_str()) {
-            count_up(&mut entry.shards, shard);
+            entry.attach(shard, first);
             return Arc::clone(&entry.channel);
         }
         let key: Arc<str> = name.as_str().into();
@@ -106,16 +121,21 @@ impl AppChannels {
                 }),
                 shards: SmallVec::new(),
             });
-        count_up(&mut entry.shards, shard);
+        entry.attach(shard, first);
         Arc::clone(&entry.channel)
     }
 
-    /// Counts one subscription of the shard less; the channel goes with the last.
-    pub fn detach(&self, channel: &Channel, shard: ShardId) {
+    /// Counts one subscription of the shard less; the channel goes with the last. `last` is called if there is none left on this
+    /// node, as [`AppChannels::attach`] calls `first`.
+    pub fn detach(&self, channel: &Channel, shard: ShardId, last: impl FnOnce(&Channel)) {
         let vacated = match self.channels.get_mut(&channel.name) {
             Some(mut entry) => {
                 count_down(&mut entry.shards, shard);
-                entry.shards.is_empty()
+                let vacated = entry.shards.is_empty();
+                if vacated {
+                    last(channel);
+                }
+                vacated
             }
             None => false,
         };

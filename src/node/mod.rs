@@ -1,10 +1,11 @@
-//! This process as a whole: the one place that knows apps, hub, engine and feed, and what each request does to all of them.
+//! This process as a whole: the one place that knows apps, hub, engine, feed and webhooks, and what each request does to all of them.
 
 mod publish;
 mod query;
 mod rates;
 mod subscribe;
 mod users;
+mod webhooks;
 
 use std::sync::{
     Arc,
@@ -15,24 +16,28 @@ pub use publish::{ClientPublication, Overloaded, Publication};
 pub use rates::{Rates, TooFast};
 pub use subscribe::{Client, Entrance, Subscribing, Welcome};
 pub use users::Online;
+pub use webhooks::edges;
 
 use crate::{
     app::{App, AppRegistry},
     engine::Engine,
     feed::Feed,
     hub::{AppChannels, ConnectionSlot, Hub, NoSlot},
+    webhook::Webhooks,
 };
 
 /// The shared half of the server's state.
 pub struct Node {
     /// The apps.
-    pub apps: AppRegistry,
+    pub apps: Arc<AppRegistry>,
     /// Who listens where.
     pub hub: Arc<Hub>,
     /// What happens, for whoever watches.
     pub feed: Feed,
     /// How fast the apps' backends may ask.
     pub rates: Rates,
+    /// What happens, for the apps' backends.
+    pub webhooks: Arc<Webhooks>,
     engine: Arc<dyn Engine>,
     max_connections: Option<usize>,
     draining: AtomicBool,
@@ -42,9 +47,10 @@ impl Node {
     /// Puts the parts together. `max_connections` is the node's own limit.
     #[must_use]
     pub fn new(
-        apps: AppRegistry,
+        apps: Arc<AppRegistry>,
         hub: Arc<Hub>,
         engine: Arc<dyn Engine>,
+        webhooks: Arc<Webhooks>,
         max_connections: Option<usize>,
     ) -> Self {
         Self {
@@ -52,6 +58,7 @@ impl Node {
             hub,
             feed: Feed::default(),
             rates: Rates::default(),
+            webhooks,
             engine,
             max_connections,
             draining: AtomicBool::new(false),

@@ -92,7 +92,7 @@ impl Node {
             shard,
             subscriber,
             app,
-            channels,
+            ..
         } = client;
         if let Some(subscription) = subscriber.subscription(name.as_str()) {
             let snapshot = self.engine.snapshot(subscription.channel(), now);
@@ -100,7 +100,7 @@ impl Node {
             return Ok(Subscribing::Seated(smallvec![snapshot.succeeded]));
         }
         let tells_count = app.subscription_counts && !name.kind().has_members();
-        let channel = channels.attach(name, shard.id(), tells_count);
+        let channel = self.attach(client, name, tells_count);
         match self
             .engine
             .enter(&channel, subscriber.id, member.as_ref(), max_members, now)
@@ -109,7 +109,7 @@ impl Node {
                 self.take_seat(client, channel, member, now),
             )),
             Answer::Now(Err(error)) => {
-                channels.detach(&channel, shard.id());
+                self.detach(client, &channel);
                 Err(error)
             }
             Answer::Later(answer) => Ok(Subscribing::Waiting(Entrance {
@@ -127,7 +127,7 @@ impl Node {
 
     /// Undoes an entrance that was refused.
     pub fn turn_away(&self, client: Client<'_>, entrance: &Entrance) {
-        client.channels.detach(&entrance.channel, client.shard.id());
+        self.detach(client, &entrance.channel);
     }
 
     /// Undoes an entrance whose answer the client did not wait for.
@@ -151,11 +151,10 @@ impl Node {
         let snapshot = self.engine.snapshot(&channel, now);
         let mut welcome = smallvec![snapshot.succeeded];
         if channel.kind.cache {
-            welcome.push(
-                snapshot
-                    .cached
-                    .unwrap_or_else(|| message::cache_miss(&channel.name)),
-            );
+            welcome.push(snapshot.cached.unwrap_or_else(|| {
+                self.engine.missed(&channel);
+                message::cache_miss(&channel.name)
+            }));
         }
         client.shard.subscribe(
             client.subscriber,
@@ -182,10 +181,31 @@ impl Node {
         }
     }
 
-    fn leave(&self, client: Client<'_>, subscription: &Subscription, now: Instant) {
+    /// Counts one more subscription of the client's thread.
+    pub(super) fn attach(
+        &self,
+        client: Client<'_>,
+        name: ChannelName<'_>,
+        tells_count: bool,
+    ) -> Arc<Channel> {
         client
             .channels
-            .detach(subscription.channel(), client.shard.id());
+            .attach(name, client.shard.id(), tells_count, |channel| {
+                self.engine.first_came(channel);
+            })
+    }
+
+    /// Counts one less.
+    pub(super) fn detach(&self, client: Client<'_>, channel: &Channel) {
+        client
+            .channels
+            .detach(channel, client.shard.id(), |channel| {
+                self.engine.last_left(channel);
+            });
+    }
+
+    fn leave(&self, client: Client<'_>, subscription: &Subscription, now: Instant) {
+        self.detach(client, subscription.channel());
         let member = subscription.member.as_deref();
         self.engine
             .leave(subscription.channel(), client.subscriber.id, member, now);

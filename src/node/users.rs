@@ -27,7 +27,7 @@ impl Node {
     pub fn go_online(&self, client: Client<'_>, user_id: &Arc<str>, now: Instant) -> Online {
         let name = online_name(user_id);
         let name = ChannelName::of_internal(&name);
-        let channel = client.channels.attach(name, client.shard.id(), false);
+        let channel = self.attach(client, name, false);
         let member = Member {
             user_id: Arc::clone(user_id),
             user_info: "null".into(),
@@ -42,7 +42,7 @@ impl Node {
 
     /// Takes the client's share back.
     pub fn go_offline(&self, client: Client<'_>, online: &Online, now: Instant) {
-        client.channels.detach(&online.channel, client.shard.id());
+        self.detach(client, &online.channel);
         self.engine.leave(
             &online.channel,
             client.subscriber.id,
