@@ -19,3 +19,4 @@ mod presence;
 mod storm;
 mod support;
 mod tidy;
+mod webhooks;

@@ -47,14 +47,14 @@ impl App {
         self
     }
 
-    /// The app's table of the configuration file. JSON's strings, numbers, booleans and lists are TOML's too.
+    /// The app's table of the configuration file.
     pub(crate) fn toml(&self) -> String {
         let Self {
             id, key, secret, ..
         } = self;
         let mut toml = format!("[[apps]]\nid = {id:?}\nkey = {key:?}\nsecret = {secret:?}\n");
         for (option, value) in &self.options {
-            writeln!(toml, "{option} = {value}").expect("a string takes text");
+            writeln!(toml, "{option} = {}", in_toml(value)).expect("a string takes text");
         }
         toml
     }
@@ -71,5 +71,23 @@ impl App {
 
     fn sign(&self, text: &str) -> String {
         format!("{}:{}", self.key, hmac_hex(&self.secret, text))
+    }
+}
+
+/// JSON's strings, numbers and booleans are TOML's too.
+fn in_toml(value: &Value) -> String {
+    match value {
+        Value::Array(values) => {
+            let values: Vec<_> = values.iter().map(in_toml).collect();
+            format!("[{}]", values.join(", "))
+        }
+        Value::Object(entries) => {
+            let entries = entries.iter();
+            let entries: Vec<_> = entries
+                .map(|(key, value)| format!("{key:?} = {}", in_toml(value)))
+                .collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+        other => other.to_string(),
     }
 }

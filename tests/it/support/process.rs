@@ -163,6 +163,13 @@ impl Process {
         answer.unwrap_or_else(|| panic!("no {what}:\n{}\n{}", self.stdout(), self.stderr()))
     }
 
+    /// Waits for what `found` looks for in the log.
+    #[track_caller]
+    pub(crate) fn wait_stderr<T>(&self, what: &str, found: impl FnMut(&str) -> Option<T>) -> T {
+        let answer = self.stderr.wait(found);
+        answer.unwrap_or_else(|| panic!("no {what}:\n{}", self.stderr()))
+    }
+
     pub(crate) fn stdout(&self) -> String {
         self.stdout.text()
     }

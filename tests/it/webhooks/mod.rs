@@ -1,0 +1,31 @@
+//! §8: what an app's backend is told over HTTP, when, and how often.
+
+mod batches;
+mod config;
+mod events;
+mod failures;
+mod filters;
+mod flood;
+mod receiver;
+mod requests;
+mod returns;
+mod stop;
+mod tls;
+
+use receiver::Receiver;
+use serde_json::{Value, json};
+
+use crate::support::{app::App, server::TestServer, setup::Setup};
+
+/// The usual app, whose clients may trigger events, with these endpoints.
+fn app_with(endpoints: &Value) -> App {
+    App::usual()
+        .set("client_events", true)
+        .set("webhooks", endpoints.clone())
+}
+
+/// A server whose app tells this receiver everything.
+fn server_for(receiver: &Receiver) -> TestServer {
+    let app = app_with(&json!([{"url": receiver.url("/hook")}]));
+    TestServer::start(Setup::new().app(app))
+}
