@@ -27,6 +27,8 @@ RUN touch src/lib.rs src/main.rs \
 FROM debian:${DEBIAN}-slim
 
 COPY --from=build /build/target/release/loudhailer /usr/local/bin/
+# Whom https webhooks and rediss:// trust.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY LICENSE-* /usr/share/doc/loudhailer/
 
 # A number, so that an orchestrator can see that it is not root. Nothing is ever written.
