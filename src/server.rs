@@ -165,6 +165,8 @@ fn public_server(config: &Config, node: &Arc<Node>, socket: TcpListener) -> io::
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
+            // Who has shut his side of a streaming response is gone.
+            .h1_allow_half_closed(false)
             .keep_alive(config.server.keep_alive)
             .client_request_timeout(config.server.request_timeout)
             .tcp_nodelay(true)

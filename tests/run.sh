@@ -50,6 +50,10 @@ need_chromium() {
   [[ -n ${CHROMIUM:-} || -x /usr/bin/chromium ]] || install_debian_packages chromium
 }
 
+need_redis() {
+  command -v redis-server >/dev/null || install_debian_packages redis-server
+}
+
 # Installs what a lock file names, unless that was done before from the same lock file.
 need_node_modules() {
   local directory=$1
@@ -93,6 +97,7 @@ check_build() {
 
 check_test() {
   need_linker
+  need_redis
   cargo test --locked
   cargo test --locked "${example[@]}" "${example_target[@]}"
 }

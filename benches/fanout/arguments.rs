@@ -16,12 +16,12 @@ pub(crate) struct Arguments {
     /// What to measure
     #[arg(value_enum, default_value_t = Scenario::All)]
     pub(crate) scenario: Scenario,
-    /// Subscribed sockets [default: 1000, idle 15000, smoke 50]
+    /// Subscribed sockets [default: 1000, idle 15000, cluster 5000, smoke 50]
     #[arg(long)]
     pub(crate) sockets: Option<usize>,
-    /// Events per second of the steady scenario
-    #[arg(long, default_value_t = 30.0)]
-    pub(crate) rate: f64,
+    /// Events per second of the steady and the cluster scenario [default: steady 30, cluster 500]
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
     /// Seconds of each measured run [default: steady 10, others 5]
     #[arg(long)]
     pub(crate) seconds: Option<f64>,
@@ -85,6 +85,8 @@ pub(crate) enum Scenario {
     Slow,
     /// All of the above but smoke
     All,
+    /// Three nodes on one redis-server, against a node alone
+    Cluster,
     /// Internal: be the floor
     #[value(hide = true)]
     Floor,

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use crate::arguments::Arguments;
 
 /// The server's stderr, in its scratch directory.
 const LOG: &str = "loudhailer.log";
+/// Servers started so far: two of one name may run at a time.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// How the credentials of the app are called on the host.
 #[derive(Debug, Clone)]
@@ -75,25 +78,35 @@ fn start_self(name: &'static str, arguments: &Arguments) -> Result<Host, Failure
 }
 
 fn start_loudhailer(arguments: &Arguments) -> Result<Host, Failure> {
+    start_node("loudhailer", &server_config(arguments), arguments)
+}
+
+/// Starts a server with this configuration.
+pub(crate) fn start_node(
+    name: &'static str,
+    config_text: &str,
+    arguments: &Arguments,
+) -> Result<Host, Failure> {
     let built_here = option_env!("CARGO_BIN_EXE_loudhailer").map(PathBuf::from);
     let named = std::env::var_os("LOUDHAILER_BIN").map(PathBuf::from);
     let binary = named
         .or(built_here)
         .ok_or("set LOUDHAILER_BIN to the server's binary")?;
-    let scratch = std::env::temp_dir().join(format!("loudhailer-fanout-{}", std::process::id()));
+    let (process, number) = (std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
+    let scratch = std::env::temp_dir().join(format!("loudhailer-fanout-{process}-{name}-{number}"));
     fs::create_dir_all(&scratch)?;
     let config = scratch.join("loudhailer.toml");
-    fs::write(&config, server_config(arguments))?;
+    fs::write(&config, config_text)?;
     let mut command = Command::new(binary);
     command.arg("--config").arg(&config);
     // No setting of whoever runs this may reach the server, this tool's own LOUDHAILER_BIN included.
     command.env_clear();
     command.stderr(File::create(scratch.join(LOG))?);
-    start("loudhailer", &mut command, Some(scratch), arguments)
+    start(name, &mut command, Some(scratch), arguments)
 }
 
 /// Defaults but for the ports, the workers and the size of an event.
-fn server_config(arguments: &Arguments) -> String {
+pub(crate) fn server_config(arguments: &Arguments) -> String {
     let Arguments {
         workers,
         app_id,

@@ -1,6 +1,7 @@
 //! The receiving half of the load generator: many subscribed sockets on one thread.
 
 mod connect;
+mod subscribe;
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -9,8 +10,9 @@ use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 
+use self::subscribe::Names;
 use crate::Failure;
-use crate::payload::{Stamp, channel_name, now_ns};
+use crate::payload::{Stamp, now_ns};
 use crate::progress::Progress;
 use crate::websocket::{CLOSE, PING, PONG, TEXT, client_frame, header, http_head};
 
@@ -25,6 +27,8 @@ pub(crate) struct Subscriptions {
     pub(crate) sockets: usize,
     /// Socket `i` subscribes to channel `i % channels`.
     pub(crate) channels: u32,
+    /// How many of them, from the first on, are presence channels.
+    pub(crate) presence: u32,
     /// The receive buffer of the first socket, which `stall_first` stops; the kernel's choice for all others.
     pub(crate) first_receive_bytes: Option<usize>,
 }
@@ -95,6 +99,7 @@ pub(crate) struct Load {
     stamp_hint: usize,
     stalled: bool,
     received: Received,
+    names: Names,
 }
 
 impl Load {
@@ -287,10 +292,7 @@ impl Load {
             .unwrap_or_default()
         {
             "pusher:connection_established" => {
-                let name = channel_name(subscriber.channel);
-                let subscribe = format!(
-                    r#"{{"event":"pusher:subscribe","data":{{"auth":"","channel":"{name}"}}}}"#
-                );
+                let subscribe = self.names.subscribe(subscriber.channel, &message)?;
                 subscriber
                     .stream
                     .write_all(&client_frame(TEXT, subscribe.as_bytes()))?;

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod bare;
+mod contender;
 mod floor;
 mod host;
 mod http;

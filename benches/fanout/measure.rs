@@ -1,20 +1,23 @@
-//! One candidate under one load: connect, warm up, measure.
+//! Candidates under load: start them, subscribe, and let them take turns.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Failure;
 use crate::arguments::Arguments;
+use crate::contender::Contender;
 use crate::host::{Candidate, Host};
-use crate::load::{Load, Received, Subscriptions};
+use crate::load::{Load, Subscriptions};
 use crate::proc::{Cpu, rss_bytes, settled_rss_bytes};
-use crate::progress::Progress;
-use crate::publisher::{Published, Publisher, Style};
-use crate::report::{Latency, Run, float, say, say_run};
+use crate::publisher::Style;
+use crate::report::{Run, float, say, say_run};
 use crate::schedule::{Pace, Plan};
 
 /// Events that the floor may have on the way to its slowest socket: it has no queue of its own.
 const FLOOR_WINDOW: u64 = 64;
-const WARM_UP_MAX: Duration = Duration::from_millis(500);
+/// The candidates take turns this often, so that a slow moment of the machine meets them all.
+const SLICE: Duration = Duration::from_secs(1);
+/// Files that this process needs besides the subscribed sockets.
+const OTHER_FILES: usize = 256;
 
 /// A load that can be put on any candidate.
 #[derive(Debug, Clone, Copy)]
@@ -29,16 +32,19 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    fn style(&self, arguments: &Arguments) -> Style {
+    /// How to publish it.
+    pub(crate) fn style(&self, arguments: &Arguments) -> Style {
         Style {
             connections: self.publishers,
             channels: self.channels,
+            presence: 0,
             data_bytes: arguments.data_bytes,
             batch: self.batch,
         }
     }
 
-    fn plan(&self, duration: Duration, load: &Load, window: u64) -> Plan {
+    /// What to publish in a phase of this length.
+    pub(crate) fn plan(&self, duration: Duration, load: &Load, window: u64) -> Plan {
         Plan {
             pace: self.pace,
             duration,
@@ -105,149 +111,95 @@ impl Bench {
     }
 }
 
-/// Starts the candidate, puts the load on it and prints what came of it.
-pub(crate) fn measure(
-    candidate: Candidate,
-    shape: Shape,
+/// Measures the candidates in turn, slice by slice, and prints and returns a run for each, in this order.
+pub(crate) fn measure<const N: usize>(
+    candidates: [(Candidate, Shape); N],
     round: usize,
     arguments: &Arguments,
-) -> Result<Run, Failure> {
-    let subscriptions = Subscriptions {
-        sockets: shape.sockets,
-        channels: u32::try_from(shape.channels)?,
-        first_receive_bytes: None,
-    };
-    let mut bench = Bench::start(candidate, subscriptions, arguments)?;
-    let window = match (shape.pace, candidate) {
+) -> Result<Vec<Run>, Failure> {
+    let sockets: usize = candidates.iter().map(|(_, shape)| shape.sockets).sum();
+    let (files_max, _) = rlimit::getrlimit(rlimit::Resource::NOFILE)?;
+    if u64::try_from(sockets + OTHER_FILES)? <= files_max {
+        return side_by_side(&candidates, round, arguments);
+    }
+    let alone = candidates
+        .iter()
+        .map(|one| side_by_side(&[*one], round, arguments));
+    Ok(alone.collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+fn side_by_side(
+    candidates: &[(Candidate, Shape)],
+    round: usize,
+    arguments: &Arguments,
+) -> Result<Vec<Run>, Failure> {
+    let benches = candidates.iter().map(|(candidate, shape)| {
+        let subscriptions = Subscriptions {
+            sockets: shape.sockets,
+            channels: u32::try_from(shape.channels)?,
+            presence: 0,
+            first_receive_bytes: None,
+        };
+        Bench::start(*candidate, subscriptions, arguments)
+    });
+    let mut benches = benches.collect::<Result<Vec<_>, _>>()?;
+    let contenders = benches
+        .iter_mut()
+        .zip(candidates)
+        .map(|(bench, (candidate, shape))| {
+            let window = window(*candidate, *shape, arguments);
+            Contender::warm_up(bench, *shape, window, arguments)
+        });
+    let mut contenders = contenders.collect::<Result<Vec<_>, _>>()?;
+    let duration = candidates.iter().map(|(_, shape)| shape.duration).max();
+    for slice in slices(duration.unwrap_or_default()) {
+        for contender in &mut contenders {
+            let measured = contender.measure(slice);
+            measured.map_err(|failure| format!("{failure}{}", contender.bench.host.log_tail()))?;
+        }
+    }
+    let runs = contenders.into_iter().map(|contender| {
+        let log_tail = contender.bench.host.log_tail();
+        let run = contender.run(round, arguments)?;
+        say_run(&run)?;
+        if !run.is_whole() {
+            say(&format!("   not whole{log_tail}"))?;
+        }
+        Ok(run)
+    });
+    runs.collect()
+}
+
+/// The time cut into slices, all of one length.
+fn slices(duration: Duration) -> impl Iterator<Item = Duration> {
+    let count = (duration.as_secs() / SLICE.as_secs()).max(1);
+    let length = duration.div_f64(float(count));
+    (0..count).map(move |_| length)
+}
+
+fn window(candidate: Candidate, shape: Shape, arguments: &Arguments) -> u64 {
+    match (shape.pace, candidate) {
         // A paced event leaves when it is due, however late the earlier ones are.
         (Pace::Every(_), _) => u64::MAX,
         (Pace::Unpaced, Candidate::Floor) => FLOOR_WINDOW,
         (Pace::Unpaced, _) => arguments.window,
-    };
-    let mut run = measure_on(&mut bench, shape, window, arguments)
-        .map_err(|failure| format!("{failure}{}", bench.host.log_tail()))?;
-    run.round = round;
-    say_run(&run)?;
-    if !run.is_whole() {
-        say(&format!("   not whole{}", bench.host.log_tail()))?;
     }
-    Ok(run)
 }
 
-/// Warms up and measures on a bench that stands.
+/// Warms up and measures in one slice on a bench that stands.
 pub(crate) fn measure_on(
     bench: &mut Bench,
     shape: Shape,
     window: u64,
     arguments: &Arguments,
 ) -> Result<Run, Failure> {
-    let mut stage = Stage::open(bench, shape, arguments)?;
-    stage.phase(shape.plan(
-        WARM_UP_MAX.min(shape.duration / 2),
-        &stage.bench.load,
-        window,
-    ))?;
-    let plan = shape.plan(shape.duration, &stage.bench.load, window);
-    let (cpu, generator) = (
-        of_known(&stage.bench.host, Cpu::of)?,
-        Cpu::of_this_process()?,
-    );
-    let started = Instant::now();
-    let (published, received) = stage.phase(plan)?;
-    let seconds = started.elapsed().as_secs_f64();
-    let cpu_end = of_known(&stage.bench.host, Cpu::of)?;
-    let generator_cpu_ns = Cpu::of_this_process()?.since(generator).total_ns;
-    let tail = stage
-        .bench
-        .load
-        .missing_at_the_end(stage.publisher()?.sequences());
-    let host = &stage.bench.host;
-    Ok(Run {
-        candidate: named(host.name, shape.batch),
-        round: 1,
-        sockets: shape.sockets,
-        channels: shape.channels,
-        data_bytes: arguments.data_bytes,
-        batch: shape.batch,
-        events: published.events,
-        expected: published.expected,
-        deliveries: received.deliveries,
-        seconds,
-        cpu: cpu_end.zip(cpu).map(|(end, start)| end.since(start)),
-        generator_cpu_ns,
-        latency: Latency::of(&received.latency),
-        frames_per_read: float(received.deliveries) / float(received.reads.max(1)),
-        bytes_per_delivery: float(received.bytes) / float(received.deliveries.max(1)),
-        lost: received.gaps + tail,
-        out_of_order: received.out_of_order,
-        closed: stage
-            .bench
-            .load
-            .closed()
-            .into_iter()
-            .map(|code| code.unwrap_or(0))
-            .collect(),
-        refused: published.refused,
-        held: published.held,
-        rss_empty_bytes: stage.bench.rss_empty,
-        rss_subscribed_bytes: stage.bench.rss_subscribed,
-        rss_end_bytes: of_known(host, rss_bytes)?,
-    })
+    let mut contender = Contender::warm_up(bench, shape, window, arguments)?;
+    contender.measure(shape.duration)?;
+    contender.run(1, arguments)
 }
 
-/// A bench and the publishers that go on from phase to phase.
-struct Stage<'a> {
-    bench: &'a mut Bench,
-    /// Absent while it publishes on its own thread.
-    publisher: Option<Publisher>,
-    progress: Progress,
-}
-
-impl<'a> Stage<'a> {
-    fn open(bench: &'a mut Bench, shape: Shape, arguments: &Arguments) -> Result<Self, Failure> {
-        let (publisher, waker) = Publisher::open(&bench.host, shape.style(arguments))?;
-        Ok(Self {
-            bench,
-            publisher: Some(publisher),
-            progress: Progress::new(waker),
-        })
-    }
-
-    fn publisher(&self) -> Result<&Publisher, Failure> {
-        self.publisher
-            .as_ref()
-            .ok_or_else(|| "the publisher's thread ended badly".into())
-    }
-
-    /// Publishes on a second thread and receives on this one until all is there.
-    fn phase(&mut self, plan: Plan) -> Result<(Published, Received), Failure> {
-        let Self {
-            bench,
-            publisher,
-            progress,
-        } = self;
-        progress.reset();
-        let mut taken = publisher
-            .take()
-            .ok_or("the publisher's thread ended badly")?;
-        let progress = &*progress;
-        let (published, received) = std::thread::scope(|scope| {
-            let publishing = scope.spawn(move || {
-                let published = taken.publish(plan, progress);
-                // Whatever happened: the receiver must not wait for ever.
-                progress.give_up();
-                published.map(|published| (taken, published))
-            });
-            let received = bench.load.receive(progress);
-            (publishing.join(), received)
-        });
-        let (returned, published) = published.map_err(|_| "the publisher's thread panicked")??;
-        *publisher = Some(returned);
-        Ok((published, received?))
-    }
-}
-
-fn of_known<T>(
+/// A figure of the host's processes, if they are known.
+pub(crate) fn of_known<T>(
     host: &Host,
     read: impl Fn(&[u32]) -> Result<T, Failure>,
 ) -> Result<Option<T>, Failure> {
@@ -255,13 +207,5 @@ fn of_known<T>(
         Ok(None)
     } else {
         read(&host.pids).map(Some)
-    }
-}
-
-fn named(name: &str, batch: usize) -> String {
-    if batch > 1 {
-        format!("{name} ×{batch}")
-    } else {
-        name.to_owned()
     }
 }

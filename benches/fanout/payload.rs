@@ -17,6 +17,7 @@ const DATA_MIDDLE: &str = r#"","fill":""#;
 const DATA_END: &str = r#""}"#;
 
 const CHANNEL_START: &str = "bench-";
+const PRESENCE_PREFIX: &str = "presence-";
 const CHANNEL_DIGITS: usize = 6;
 
 /// Nanoseconds since the first call in this process.
@@ -97,6 +98,11 @@ pub(crate) fn channel_name(number: u32) -> String {
     format!("{CHANNEL_START}{number:0CHANNEL_DIGITS$}")
 }
 
+/// The name of a presence channel's `number`; all names have one length.
+pub(crate) fn presence_channel_name(number: u32) -> String {
+    format!("{PRESENCE_PREFIX}{}", channel_name(number))
+}
+
 /// The number in a name that `channel_name` made.
 pub(crate) fn channel_number(name: &str) -> Option<u32> {
     name.strip_prefix(CHANNEL_START)?.parse().ok()
@@ -113,7 +119,17 @@ pub(crate) struct Template {
 impl Template {
     /// One event of `data_bytes` of data as an object whose event name is under `name_key`.
     pub(crate) fn event(name_key: &str, data_bytes: usize) -> Self {
-        let mut text = format!(r#"{{"{name_key}":"bench","channel":"{CHANNEL_START}"#);
+        Self::event_on(CHANNEL_START, name_key, data_bytes)
+    }
+
+    /// The same for presence channels.
+    pub(crate) fn presence_event(name_key: &str, data_bytes: usize) -> Self {
+        let channel_start = format!("{PRESENCE_PREFIX}{CHANNEL_START}");
+        Self::event_on(&channel_start, name_key, data_bytes)
+    }
+
+    fn event_on(channel_start: &str, name_key: &str, data_bytes: usize) -> Self {
+        let mut text = format!(r#"{{"{name_key}":"bench","channel":"{channel_start}"#);
         let channel_at = text.len();
         text.push_str(&"0".repeat(CHANNEL_DIGITS));
         text.push_str(r#"","data":""#);

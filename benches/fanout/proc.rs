@@ -32,7 +32,7 @@ impl Cpu {
         Ok(sum)
     }
 
-    /// The CPU time of this very process.
+    /// The CPU time of this very process; as everywhere, threads that have ended are not in it.
     pub(crate) fn of_this_process() -> Result<Self, Failure> {
         Self::of(&[std::process::id()])
     }

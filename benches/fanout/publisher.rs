@@ -14,6 +14,8 @@ use crate::schedule::{Plan, Schedule};
 pub(crate) struct Style {
     pub(crate) connections: usize,
     pub(crate) channels: usize,
+    /// How many of them, from the first on, are presence channels.
+    pub(crate) presence: usize,
     pub(crate) data_bytes: usize,
     /// Events in one request.
     pub(crate) batch: usize,

@@ -26,7 +26,7 @@ pub(crate) struct Run {
     pub(crate) seconds: f64,
     /// CPU time of the candidate in that time; absent without a process id.
     pub(crate) cpu: Option<Cpu>,
-    /// CPU time of this load generator in that time: near `seconds` × its two threads it is itself the limit.
+    /// CPU time of the generator's receiving thread in that time: near `seconds` it is itself the limit.
     pub(crate) generator_cpu_ns: u64,
     pub(crate) latency: Latency,
     /// Frames that one read of the load generator found, on average.
@@ -156,13 +156,17 @@ impl Report {
                 machine.load_average
             ))?;
         }
+        // Where the results go is nobody else's business.
         let given = std::env::args()
             .skip(1)
             .filter(|argument| argument != "--bench");
+        let given: Vec<_> = given
+            .take_while(|argument| !argument.starts_with("--json"))
+            .collect();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Ok(Self {
             machine,
-            command: format!("fanout {}", given.collect::<Vec<_>>().join(" ")),
+            command: format!("fanout {}", given.join(" ")),
             unix_seconds: now.map_or(0, |since| since.as_secs()),
             loudhailer_version: env!("CARGO_PKG_VERSION"),
             sections: Vec::new(),

@@ -26,6 +26,7 @@ pub(crate) struct Requests {
     turn: usize,
     signer: Signer,
     template: Template,
+    presence_template: Template,
     style: Style,
     /// Events so far, `[publisher][channel]`.
     pub(crate) sequences: Vec<Vec<u32>>,
@@ -69,6 +70,7 @@ impl Requests {
             turn: 0,
             signer: Signer::new(host, endpoint),
             template: Template::event("name", style.data_bytes),
+            presence_template: Template::presence_event("name", style.data_bytes),
             style,
             sequences: vec![vec![0; style.channels]; style.connections],
         };
@@ -151,7 +153,7 @@ impl Requests {
     /// One event, or a batch of them on this publisher's channels in turn.
     fn body(&mut self, publisher: usize, schedule: &mut Schedule) -> Result<Vec<u8>, Failure> {
         let batch = self.style.batch;
-        let mut body = Vec::with_capacity((self.template.len() + 1) * batch + 16);
+        let mut body = Vec::with_capacity((self.presence_template.len() + 1) * batch + 16);
         body.extend_from_slice(if batch > 1 { br#"{"batch":["# } else { b"" });
         for place in 0..batch {
             let channel = self.lanes[publisher].channel;
@@ -162,7 +164,12 @@ impl Requests {
                 sent_ns: now_ns(),
             };
             body.extend_from_slice(if place > 0 { b"," } else { b"" });
-            body.extend_from_slice(self.template.fill(u32::try_from(channel)?, stamp));
+            let template = if channel < self.style.presence {
+                &mut self.presence_template
+            } else {
+                &mut self.template
+            };
+            body.extend_from_slice(template.fill(u32::try_from(channel)?, stamp));
             *sequence += 1;
             schedule.left(channel);
             self.lanes[publisher].channel = next_channel(channel, publisher, self.style);

@@ -265,6 +265,10 @@ impl Connection {
 
 fn parse_member(channel_data: &str, limits: &Limits) -> Result<Member, SubscribeError> {
     let invalid = |what: String| Err(SubscribeError::Member(what));
+    // serde also reads structs from arrays; channel_data is an object.
+    if !channel_data.trim_start().starts_with('{') {
+        return invalid("channel_data must be a JSON object with a user_id".to_owned());
+    }
     let Ok(data) = serde_json::from_str::<ChannelData<'_>>(channel_data) else {
         return invalid("channel_data must be a JSON object with a user_id".to_owned());
     };

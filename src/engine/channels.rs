@@ -57,12 +57,28 @@ struct Told {
 struct State {
     roster: Roster,
     cached: Option<Kept>,
+    own: OwnEvents,
     /// When the user of an online channel went, until those who watch are told.
     went_offline: Option<Instant>,
     /// The session that came last, where a user may have only one.
     newest: Option<Arc<str>>,
     /// Whether a subscriber was told that nothing is cached, and since then nothing was.
     missed: bool,
+}
+
+/// This node's events of a cache channel on their way to the other nodes. As long as Redis has not said where among the others'
+/// the last of them stands, it is what a new subscriber is shown: it was delivered here before.
+#[derive(Default)]
+struct OwnEvents {
+    unnumbered: usize,
+    last: u64,
+    confirmed: u64,
+}
+
+impl OwnEvents {
+    fn are_under_way(&self) -> bool {
+        self.unnumbered > 0 || self.last > self.confirmed
+    }
 }
 
 struct Kept {
@@ -80,6 +96,7 @@ impl State {
             && self.cached.is_none()
             && self.went_offline.is_none()
             && !self.missed
+            && !self.own.are_under_way()
     }
 
     fn snapshot(&self, channel: &Channel, since: u64, now: Instant) -> Snapshot {
@@ -324,6 +341,54 @@ impl ChannelStates {
     ) {
         let key = key_of(app.app_id(), name.as_str());
         let mut state = self.channels.entry(key).or_default();
+        self.remember_in(&mut state, app, name, event, ttl, now);
+    }
+
+    /// As [`ChannelStates::remember`], for an event of this node that `send` brings on its way to the others: in the same step, so
+    /// that it goes out in the order in which this node's subscribers see it.
+    pub fn remember_own(
+        &self,
+        app: &AppChannels,
+        name: ChannelName<'_>,
+        event: CacheableEvent,
+        ttl: Duration,
+        now: Instant,
+        send: impl FnOnce(),
+    ) {
+        let key = key_of(app.app_id(), name.as_str());
+        let mut state = self.channels.entry(key).or_default();
+        state.own.unnumbered += 1;
+        self.remember_in(&mut state, app, name, event, ttl, now);
+        send();
+    }
+
+    /// As [`ChannelStates::remember`], for an event of another node.
+    pub fn remember_others(
+        &self,
+        app: &AppChannels,
+        name: ChannelName<'_>,
+        event: CacheableEvent,
+        ttl: Duration,
+        now: Instant,
+    ) {
+        let key = key_of(app.app_id(), name.as_str());
+        let mut state = self.channels.entry(key).or_default();
+        let own = state.own.are_under_way().then(|| state.cached.take());
+        self.remember_in(&mut state, app, name, event, ttl, now);
+        if let Some(own) = own {
+            state.cached = own;
+        }
+    }
+
+    fn remember_in(
+        &self,
+        state: &mut State,
+        app: &AppChannels,
+        name: ChannelName<'_>,
+        event: CacheableEvent,
+        ttl: Duration,
+        now: Instant,
+    ) {
         state.cached = Some(Kept {
             frame: event.frame,
             expires: now + ttl,
@@ -335,13 +400,31 @@ impl ChannelStates {
         }
     }
 
-    /// Keeps an event that was delivered already, or nothing.
+    /// Notes the number of this node's next event in the order of sending.
+    pub fn number_own(&self, key: &Key, number: u64) {
+        if let Some(mut state) = self.channels.get_mut(key) {
+            state.own.unnumbered = state.own.unnumbered.saturating_sub(1);
+            state.own.last = number;
+        }
+    }
+
+    /// Notes that this node's events up to this number have their places among the others'.
+    pub fn confirm_own(&self, key: &Key, number: u64) {
+        if let Some(mut state) = self.channels.get_mut(key) {
+            state.own.confirmed = state.own.confirmed.max(number);
+        }
+        self.forget_needless(key);
+    }
+
+    /// Takes the event that Redis has for the last, or that there is none; unless this node knows better.
     pub fn keep(&self, key: &Key, kept: Option<(Frame, Duration)>, now: Instant) {
         let mut state = self.channels.entry(key.clone()).or_default();
-        state.cached = kept.map(|(frame, ttl)| Kept {
-            frame,
-            expires: now + ttl,
-        });
+        if !state.own.are_under_way() {
+            state.cached = kept.map(|(frame, ttl)| Kept {
+                frame,
+                expires: now + ttl,
+            });
+        }
         drop(state);
         self.forget_needless(key);
     }

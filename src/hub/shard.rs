@@ -27,8 +27,9 @@ use crate::{
 };
 
 /// Socket writes between two yields, so that accepts, pings and API calls breathe during a large fan-out: at the floor's
-/// 8.5 µs a send (docs/adr/0002) the thread is back within 9 ms.
-const WRITES_BEFORE_YIELD: usize = 1000;
+/// 8.5 µs a send (docs/adr/0002) the thread is back within 1.1 ms. What is published meanwhile is merged into the next round: with
+/// 1,000 sockets at full speed 200 cost a third of 1,000's CPU per delivery, 64 a fifth (docs/benchmarks.md).
+const WRITES_BEFORE_YIELD: usize = 128;
 /// Frame bytes that are merged into one write. Larger than any event, small beside a socket's kernel buffer.
 const MERGED_BYTES_MAX: usize = 128 << 10;
 /// Events that are merged into one write per socket.

@@ -1,7 +1,8 @@
 // The application's side of private and presence channels: an endpoint that signs subscriptions
 // with npm's `pusher`, as a backend does in its /broadcasting/auth.
 //
-// Who asks is in the bearer token: the member's own JSON. A real backend looks a session up instead.
+// Who asks is in the bearer token: the member's own JSON, or the user's (`{ id, user_info, watchlist }`), who then is a
+// member by his sign-in alone. A real backend looks a session up instead.
 
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -22,7 +23,11 @@ async function formOf(request) {
   return new URLSearchParams(Buffer.concat(parts).toString());
 }
 
-/** Answers one request for a subscription: signed for whoever has a token, 403 for all others. */
+function asUser(member) {
+  return member.id === undefined ? { id: member.user_id, user_info: member.user_info } : member;
+}
+
+/** Answers one request for a subscription, or for a sign-in: signed for whoever has a token, 403 for all others. */
 export async function answerAuth(publisher, request, response) {
   const form = await formOf(request);
   const member = memberOf(request);
@@ -30,9 +35,11 @@ export async function answerAuth(publisher, request, response) {
     response.writeHead(403).end("Forbidden");
     return;
   }
-  const channel = form.get("channel_name");
-  const channelData = channel.startsWith("presence-") ? member : undefined;
-  const answer = publisher.authorizeChannel(form.get("socket_id"), channel, channelData);
+  const [socketId, channel] = [form.get("socket_id"), form.get("channel_name")];
+  const channelData = channel?.startsWith("presence-") && member.id === undefined ? member : undefined;
+  const answer = channel
+    ? publisher.authorizeChannel(socketId, channel, channelData)
+    : publisher.authenticateUser(socketId, asUser(member));
   response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(answer));
 }
 

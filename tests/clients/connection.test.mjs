@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
-import { needsOwnServer, openWorld } from "./world.mjs";
+import { needsOneNode, needsOwnServer, openWorld } from "./world.mjs";
 
 const world = await openWorld();
 after(() => world.close());
@@ -72,7 +72,7 @@ describe("turned away for good is", () => {
     assertTurnedAway(client);
   });
 
-  test("a client over the connections of its app: 4004", { skip: needsOwnServer }, async () => {
+  test("a client over the connections of its app: 4004", { skip: needsOneNode }, async () => {
     const first = await world.connect({ app: world.apps.crowded });
     const second = await world.client({ app: world.apps.crowded });
     await second.isTold(4004);
@@ -88,7 +88,7 @@ describe("turned away for good is", () => {
   });
 });
 
-test("a full server sends a client away to try again, an unknown key for good", { skip: needsOwnServer }, async (t) => {
+test("a full server sends a client away to try again, an unknown key for good", { skip: needsOneNode }, async (t) => {
   const small = await openWorld({ server: { max_connections: 1 } });
   t.after(() => small.close());
   const first = await small.connect();

@@ -27,7 +27,9 @@ export class Program {
       child.once("exit", (code, signal) => resolve({ code, signal }));
     });
     // A test process that ends early takes its programs along.
-    process.once("exit", () => child.kill("SIGKILL"));
+    const take = () => child.kill("SIGKILL");
+    process.once("exit", take);
+    child.once("exit", () => process.off("exit", take));
     createInterface({ input: child.stderr }).on("line", (line) => this.#lines.push(line));
     const found = new Promise((resolve) => {
       createInterface({ input: child.stdout }).on("line", (line) => {

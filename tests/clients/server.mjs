@@ -10,11 +10,12 @@ import { access, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { startCluster } from "./cluster.mjs";
 import { Program, run } from "./program.mjs";
 
 /** The apps of the test configuration. Each is there for one limit. */
 export const apps = {
-  main: { id: "1001", key: "main-key", secret: "main-secret", client_events: true },
+  main: { id: "1001", key: "main-key", secret: "main-secret", client_events: true, watchlists: true },
   second: { id: "1002", key: "second-key", secret: "second-secret", client_events: true },
   quiet: { id: "1003", key: "quiet-key", secret: "quiet-secret" },
   disabled: { id: "1004", key: "disabled-key", secret: "disabled-secret", enabled: false },
@@ -27,6 +28,7 @@ export const apps = {
   },
   forgetful: { id: "1007", key: "forgetful-key", secret: "forgetful-secret", cache_ttl_s: 1 },
   cosy: { id: "1008", key: "cosy-key", secret: "cosy-secret", max_presence_members: 2 },
+  counting: { id: "1009", key: "counting-key", secret: "counting-secret", subscription_counts: true },
 };
 
 const builtBinary = fileURLToPath(new URL("../../target/release/loudhailer", import.meta.url));
@@ -46,11 +48,12 @@ function tomlTable(heading, table) {
   return [heading, ...lines, ""].join("\n");
 }
 
-function configText({ server, websocket }) {
+function configText({ server, websocket, redis }) {
   return [
     tomlTable("[server]", { host: "127.0.0.1", port: 0, drain_window_s: 1, ...server }),
     tomlTable("[websocket]", { ...websocket }),
     tomlTable("[admin]", { port: 0 }),
+    tomlTable("[redis]", { ...redis }),
     tomlTable("[log]", { level: "warn" }),
     ...Object.values(apps).map((app) => tomlTable("[[apps]]", app)),
   ].join("\n");
@@ -101,8 +104,8 @@ export class Server {
   }
 }
 
-/** Starts a server; `options.server` and `options.websocket` are laid over the test configuration. */
-export async function startServer(options = {}) {
+/** Starts one node; `options.server`, `.websocket` and `.redis` are laid over the test configuration. */
+async function startNode(options) {
   const file = await binary();
   const directory = await mkdtemp(path.join(tmpdir(), "loudhailer-"));
   const config = path.join(directory, "loudhailer.toml");
@@ -112,6 +115,16 @@ export async function startServer(options = {}) {
     ready: /^Listening on http:\/\/(.+):(\d+)$/,
   });
   return new Server(program, directory);
+}
+
+const clusterRedis = process.env.LOUDHAILER_CLUSTER_REDIS;
+
+/** Whether the servers are clusters, on the Redis in LOUDHAILER_CLUSTER_REDIS. */
+export const clustered = clusterRedis !== undefined;
+
+/** Starts a server, which may be a whole cluster. Its options are those of a node. */
+export function startServer(options = {}) {
+  return clustered ? startCluster(startNode, clusterRedis, options) : startNode(options);
 }
 
 /** Runs a command beside a server and returns its exit status. */

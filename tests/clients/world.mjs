@@ -8,7 +8,7 @@ import { randomBytes } from "node:crypto";
 import Publisher from "pusher";
 import { startAuthServer, tokenOf } from "./auth_server.mjs";
 import { Listener } from "./listener.mjs";
-import { apps as testApps, startServer } from "./server.mjs";
+import { clustered, apps as testApps, startServer } from "./server.mjs";
 
 const environment = process.env;
 
@@ -17,6 +17,9 @@ export const foreign = environment.LOUDHAILER_HOST !== undefined;
 
 /** For `skip`: the reason not to run a test that needs an app or a server of its own. */
 export const needsOwnServer = foreign && "needs a server started by the tests (LOUDHAILER_HOST is set)";
+
+/** For `skip`: the reason not to run a test of a limit that each node keeps for itself. */
+export const needsOneNode = foreign ? needsOwnServer : clustered && "a limit of one node (the servers are clusters)";
 
 const masterKey =
   environment.LOUDHAILER_ENCRYPTION_MASTER_KEY ?? Buffer.alloc(32, "loudhailer").toString("base64");
@@ -55,7 +58,8 @@ function asMember(user) {
 export class World {
   #listeners = [];
   #authServers = new Map();
-  #agent = new Agent({ keepAlive: true });
+  // One connection, so that in a cluster what is published goes to one node, which keeps its order.
+  #agent = new Agent({ keepAlive: true, maxSockets: clustered ? 1 : Infinity });
   #run = randomBytes(4).toString("hex");
 
   constructor(server, apps) {
@@ -71,7 +75,7 @@ export class World {
 
   /** npm's `pusher` for an app, signing with its secret unless told otherwise. */
   publisherOf(app, options = {}) {
-    return new Publisher({
+    const settings = {
       appId: app.id,
       key: app.key,
       secret: app.secret,
@@ -81,7 +85,14 @@ export class World {
       agent: this.server.tls ? undefined : this.#agent,
       encryptionMasterKeyBase64: masterKey,
       ...options,
-    });
+    };
+    const publisher = new Publisher(settings);
+    if (clustered) {
+      // Each question has a connection of its own, and so may be answered by any node.
+      const asking = new Publisher({ ...settings, agent: new Agent() });
+      publisher.get = (request) => asking.get(request);
+    }
+    return publisher;
   }
 
   /** The options an application gives to pusher-js to reach the host. */

@@ -7,16 +7,22 @@
 
 mod admin;
 mod api;
+mod authorization;
 mod bad_input;
 mod cache;
 mod channels;
 mod client_events;
+mod cluster;
 mod codec;
 mod config;
 mod connection;
 mod delivery;
+mod fallback;
 mod presence;
+mod quotas;
 mod storm;
+mod subscription_counts;
 mod support;
 mod tidy;
+mod users;
 mod webhooks;

@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::subscribe::Names;
 use super::{Load, PATIENCE, Received, Stage, Subscriber, Subscriptions, wait};
 use crate::Failure;
 use crate::host::Host;
@@ -28,6 +29,7 @@ impl Load {
             stamp_hint: 0,
             stalled: false,
             received: Received::new(),
+            names: Names::of(host, subscriptions),
         };
         let request = upgrade_request(host);
         let mut events = Events::with_capacity(1024);

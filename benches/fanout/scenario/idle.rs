@@ -16,6 +16,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
     let subscriptions = Subscriptions {
         sockets: arguments.sockets.unwrap_or(15_000),
         channels: 1,
+        presence: 0,
         first_receive_bytes: None,
     };
     let one_event = Shape {

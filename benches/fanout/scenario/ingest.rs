@@ -26,14 +26,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
         "ingest: nobody listens, {} publishers, CPU per event",
         single.publishers
     ))?;
-    let mut rounds = Vec::new();
-    for round in 1..=arguments.pairs {
-        rounds.push(vec![
-            measure(Bare, single, round, arguments)?,
-            measure(Server, single, round, arguments)?,
-            measure(Server, batch, round, arguments)?,
-        ]);
-    }
+    let candidates = [(Bare, single), (Server, single), (Server, batch)];
+    let rounds = (1..=arguments.pairs).map(|round| measure(candidates, round, arguments));
+    let rounds = rounds.collect::<Result<Vec<_>, _>>()?;
     let single = per_round(&rounds, |runs| {
         Some(runs[1].cpu_us_each()? / runs[0].cpu_us_each()?)
     });

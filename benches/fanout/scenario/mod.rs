@@ -1,5 +1,6 @@
 //! The scenarios: which candidates carry which load, and what the figures say.
 
+mod cluster;
 mod idle;
 mod ingest;
 mod one_channel;
@@ -24,6 +25,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::PerUser => sections.push(per_user::run(arguments)?),
         Scenario::Ingest => sections.push(ingest::run(arguments)?),
         Scenario::Slow => sections.push(slow::run(arguments)?),
+        Scenario::Cluster => sections.push(cluster::run(arguments)?),
         Scenario::All => {
             sections.push(one_channel::steady(arguments)?);
             sections.push(one_channel::full(arguments)?);

@@ -12,17 +12,18 @@ use crate::schedule::Pace;
 
 /// Events at a fixed rate.
 pub(super) fn steady(arguments: &Arguments) -> Result<Section, Failure> {
+    let rate = arguments.rate.unwrap_or(30.0);
     let shape = Shape {
         sockets: arguments.sockets.unwrap_or(1000),
         channels: 1,
-        pace: Pace::Every(Duration::from_secs_f64(1.0 / arguments.rate)),
+        pace: Pace::Every(Duration::from_secs_f64(1.0 / rate)),
         duration: seconds(arguments, 10.0),
         publishers: arguments.publishers.unwrap_or(4),
         batch: 1,
     };
     say_title(&format!(
-        "steady: {} sockets on one channel, {} events/s",
-        shape.sockets, arguments.rate
+        "steady: {} sockets on one channel, {rate} events/s",
+        shape.sockets
     ))?;
     let rounds = pairs(shape, arguments)?;
     let p99 = per_round(&rounds, |pair| {
@@ -54,22 +55,12 @@ pub(super) fn full(arguments: &Arguments) -> Result<Section, Failure> {
     section("full", rounds.concat(), findings, arguments)
 }
 
-/// Floor and server in turn; every second round the other way round. Each pair is returned floor first.
+/// Floor and server in turn.
 fn pairs(shape: Shape, arguments: &Arguments) -> Result<Vec<Vec<Run>>, Failure> {
-    let mut rounds = Vec::new();
-    for round in 1..=arguments.pairs {
-        let mut order = [Floor, Server];
-        if round % 2 == 0 {
-            order.reverse();
-        }
-        let runs = order.map(|candidate| measure(candidate, shape, round, arguments));
-        let mut pair = runs.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if round % 2 == 0 {
-            pair.reverse();
-        }
-        rounds.push(pair);
-    }
-    Ok(rounds)
+    let pair = [(Floor, shape), (Server, shape)];
+    (1..=arguments.pairs)
+        .map(|round| measure(pair, round, arguments))
+        .collect()
 }
 
 fn cpu_ratio(rounds: &[Vec<Run>], target: f64) -> Finding {

@@ -26,14 +26,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
         "per-user: {} channels of one socket, {} publishers",
         shape.channels, shape.publishers
     ))?;
-    let mut rounds = Vec::new();
-    for round in 1..=arguments.pairs {
-        rounds.push(vec![
-            measure(Bare, nobody, round, arguments)?,
-            measure(Floor, shape, round, arguments)?,
-            measure(Server, shape, round, arguments)?,
-        ]);
-    }
+    let candidates = [(Bare, nobody), (Floor, shape), (Server, shape)];
+    let rounds = (1..=arguments.pairs).map(|round| measure(candidates, round, arguments));
+    let rounds = rounds.collect::<Result<Vec<_>, _>>()?;
     let ratios = per_round(&rounds, |runs| {
         Some(runs[2].cpu_us_each()? / (runs[0].cpu_us_each()? + runs[1].cpu_us_each()?))
     });

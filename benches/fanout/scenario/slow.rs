@@ -27,6 +27,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
     let subscriptions = Subscriptions {
         sockets: arguments.sockets.unwrap_or(1000),
         channels: 1,
+        presence: 0,
         first_receive_bytes: Some(4096),
     };
     let shape = Shape {

@@ -3,7 +3,8 @@
 use crate::Failure;
 use crate::arguments::Arguments;
 use crate::report::Section;
-use crate::scenario::{idle, ingest, one_channel, per_user};
+use crate::report::say;
+use crate::scenario::{cluster, idle, ingest, one_channel, per_user};
 
 /// A few seconds in all.
 pub(super) fn run(arguments: &Arguments, sections: &mut Vec<Section>) -> Result<(), Failure> {
@@ -19,5 +20,10 @@ pub(super) fn run(arguments: &Arguments, sections: &mut Vec<Section>) -> Result<
     sections.push(per_user::run(&small)?);
     sections.push(ingest::run(&small)?);
     sections.push(idle::run(&small)?);
+    if cluster::is_possible() {
+        sections.push(cluster::run(&small)?);
+    } else {
+        say("\ncluster: left out, there is no redis-server here")?;
+    }
     Ok(())
 }

@@ -6,6 +6,8 @@ use crate::protocol::{Frame, SocketId};
 
 /// The version of this layout; others are ignored, so that a rolling upgrade can't misread.
 const VERSION: u8 = b'1';
+/// What stands before the frame of an event.
+pub(super) const EVENT_HEADER: usize = 2 + 8 + 8 + 8 + 4;
 
 /// One message between nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +72,7 @@ pub(super) struct Edge {
 impl Event {
     /// The bytes of [`Envelope::Event`] or, with `cached`, of [`Envelope::Cached`].
     pub(super) fn encode(&self, cached: bool) -> Bytes {
-        let mut out = BytesMut::with_capacity(2 + 8 + 8 + 8 + 4 + self.frame.len());
+        let mut out = BytesMut::with_capacity(EVENT_HEADER + self.frame.len());
         out.put_u8(VERSION);
         out.put_u8(if cached { b'C' } else { b'P' });
         out.put_u64(self.sender);

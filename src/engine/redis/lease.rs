@@ -14,6 +14,8 @@ pub(super) struct Parts {
     pub(super) keys: Keys,
     pub(super) scripts: Arc<Scripts>,
     pub(super) epoch: String,
+    /// Names that the node had before, under which its connections count no more.
+    pub(super) former: Vec<String>,
     /// The node's connections by app.
     pub(super) connections: HashMap<Arc<str>, usize>,
 }
@@ -35,22 +37,25 @@ pub(super) async fn renew(mut link: Link, parts: Parts, lasts: Duration) -> Redi
         .collect();
     let connections = serde_json::to_string(&connections).unwrap_or_default();
     let lasts_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
-    let (was_held, expired): (bool, Vec<String>) = parts
-        .scripts
-        .lease
+    let mut script = parts.scripts.lease.prepare_invoke();
+    script
         .key(parts.keys.leases())
         .key(parts.keys.connections())
         .arg(&parts.epoch)
         .arg(lasts_ms)
-        .arg(connections)
-        .invoke_async(&mut link)
-        .await?;
+        .arg(connections);
+    for former in &parts.former {
+        script.arg(former);
+    }
+    let (was_held, expired): (bool, Vec<String>) = script.invoke_async(&mut link).await?;
     Ok(Lease { was_held, expired })
 }
 
-/// Lets a lease run out at once, so that the rows under it are removed.
-pub(super) async fn expire(mut link: Link, parts: Parts) -> RedisResult<()> {
-    link.zadd(parts.keys.leases(), &parts.epoch, 0).await
+/// Gives the lease back. The node has no rows left.
+pub(super) async fn resign(mut link: Link, parts: Parts) -> RedisResult<()> {
+    let () = link.hdel(parts.keys.connections(), &parts.epoch).await?;
+    let () = link.del(parts.keys.rows(&parts.epoch)).await?;
+    link.zrem(parts.keys.leases(), &parts.epoch).await
 }
 
 /// Removes the rows of a node that is gone, and says of how many channels. Another node may be at it already.

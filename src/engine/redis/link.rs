@@ -13,10 +13,19 @@ use redis::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::envelope::EVENT_HEADER;
 use crate::config::{Redis, RedisMode};
 
 /// How long Redis may take to accept a connection or to answer. Longer, and it counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Keeps the frame of an event and publishes the event. KEYS: where to keep it, the pub/sub channel. ARGV: publish command, the
+/// envelope, where in it the frame begins, for how many seconds. A script and not a transaction: before 7.2, Redis writes what a
+/// connection publishes to itself into the middle of `EXEC`'s reply.
+const KEEP: &str = r"
+redis.call('SET', KEYS[1], string.sub(ARGV[2], ARGV[3]), 'EX', ARGV[4])
+return redis.call(ARGV[1], KEYS[2], ARGV[2])
+";
 
 /// A connection; clones share it.
 #[derive(Clone)]
@@ -109,6 +118,18 @@ impl Link {
         Ok(Self::Cluster(client.get_async_connection().await?))
     }
 
+    /// The addresses as a message may show them, without user and password.
+    pub(super) fn addresses(settings: &Redis) -> String {
+        let shown = settings.urls.iter().map(|url| {
+            let info = url.expose_str().into_connection_info();
+            info.map_or_else(
+                |_| "an invalid address".to_owned(),
+                |info| info.addr().to_string(),
+            )
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    }
+
     /// The command that publishes: sharded in a cluster.
     pub(super) fn publish_command(&self) -> &'static str {
         match self {
@@ -131,8 +152,8 @@ impl Link {
         }
     }
 
-    /// Sends messages together, in order. A kept one and its publishing are one step, so that what is kept is what the others
-    /// heard last.
+    /// Sends messages together, in order. A kept one and its publishing are one step ([`KEEP`]), so that what is kept is what the
+    /// others heard last.
     pub(super) async fn publish_all(&mut self, messages: &[Message]) -> RedisResult<()> {
         match self {
             Self::Single(link) => pipeline("PUBLISH", messages).query_async(link).await,
@@ -152,8 +173,8 @@ impl Link {
 pub(super) struct Message {
     pub(super) topic: String,
     pub(super) envelope: Bytes,
-    /// For a cache channel: the key, the frame to keep, and for how many seconds.
-    pub(super) keep: Option<(String, Bytes, u32)>,
+    /// For a cache channel: the key to keep the frame under, and for how many seconds.
+    pub(super) keep: Option<(String, u32)>,
 }
 
 impl Message {
@@ -168,24 +189,22 @@ impl Message {
 
 fn pipeline(publish: &str, messages: &[Message]) -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(messages.len());
-    if messages.iter().any(|message| message.keep.is_some()) {
-        pipeline.atomic();
-    }
     for message in messages {
-        if let Some((key, frame, ttl_s)) = &message.keep {
-            pipeline
-                .cmd("SET")
+        let (topic, envelope) = (&message.topic, &message.envelope[..]);
+        match &message.keep {
+            None => pipeline.cmd(publish).arg(topic).arg(envelope),
+            Some((key, ttl_s)) => pipeline
+                .cmd("EVAL")
+                .arg(KEEP)
+                .arg(2)
                 .arg(key)
-                .arg(&frame[..])
-                .arg("EX")
-                .arg(ttl_s)
-                .ignore();
-        }
-        pipeline
-            .cmd(publish)
-            .arg(&message.topic)
-            .arg(&message.envelope[..])
-            .ignore();
+                .arg(topic)
+                .arg(publish)
+                .arg(envelope)
+                .arg(EVENT_HEADER + 1)
+                .arg(ttl_s),
+        };
+        pipeline.ignore();
     }
     pipeline
 }

@@ -16,17 +16,22 @@ mod write;
 
 use std::{
     io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::{Context, Poll, ready},
     thread,
     time::Instant,
 };
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::task::{Intent, Task};
+use self::{
+    link::Link,
+    task::{Intent, Task},
+};
 use super::{
     Answer, CacheableEvent, ChannelInfo, Engine, EnterError, Occupied, Snapshot, Unavailable,
     Wanted,
@@ -84,6 +89,7 @@ impl RedisEngine {
         let (ready, started) = oneshot::channel();
         let task_states = Arc::clone(&states);
         let task_shared = Arc::clone(&shared);
+        let addresses = Link::addresses(settings);
         let settings = settings.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -106,7 +112,8 @@ impl RedisEngine {
         match started.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                return Err(io::Error::other(format!("cannot reach Redis: {error}")));
+                let reason = format!("cannot reach Redis at {addresses}: {error}");
+                return Err(io::Error::other(reason));
             }
             Err(_) => return Err(io::Error::other("the Redis engine's thread ended")),
         }
@@ -144,6 +151,36 @@ impl RedisEngine {
     }
 }
 
+/// The answer to a client that wants to enter. A refused one was counted when it came; when this is dropped, the hub has
+/// forgotten it, and Redis is to be told.
+struct Entering {
+    answer: oneshot::Receiver<Result<(), EnterError>>,
+    channel: Arc<Channel>,
+    intents: mpsc::UnboundedSender<Intent>,
+    is_refused: bool,
+}
+
+impl Future for Entering {
+    type Output = Result<(), EnterError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        let answer = answer.unwrap_or(Err(EnterError::Unavailable));
+        self.is_refused = answer.is_err();
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        if self.is_refused {
+            let channel = Arc::clone(&self.channel);
+            // Fails only when the thread has ended, at the end of the process.
+            let _ = self.intents.send(Intent::Recount { channel });
+        }
+    }
+}
+
 impl Engine for RedisEngine {
     fn has_room(&self) -> bool {
         self.shared.waiting_events.load(Ordering::Relaxed) < BACKLOG_EVENTS_MAX
@@ -166,8 +203,11 @@ impl Engine for RedisEngine {
             max_members,
             reply,
         });
-        Answer::Later(Box::pin(async move {
-            answer.await.unwrap_or(Err(EnterError::Unavailable))
+        Answer::Later(Box::pin(Entering {
+            answer,
+            channel: Arc::clone(channel),
+            intents: self.intents.clone(),
+            is_refused: false,
         }))
     }
 
@@ -222,10 +262,11 @@ impl Engine for RedisEngine {
     ) {
         let (frame, except) = (event.frame.clone(), event.except);
         let ttl_s = u32::try_from(limits.cache_ttl.as_secs()).unwrap_or(u32::MAX);
-        self.states
-            .remember(app, name, event, limits.cache_ttl, now);
         let key = (Arc::clone(app.app_id()), name.as_str().into());
-        self.publish(key, frame, except, Some(ttl_s));
+        self.states
+            .remember_own(app, name, event, limits.cache_ttl, now, || {
+                self.publish(key, frame, except, Some(ttl_s));
+            });
     }
 
     fn terminate(&self, app_id: &Arc<str>, user_id: &Arc<str>) {

@@ -13,7 +13,7 @@ use super::envelope::Edge;
 use crate::{
     engine::EnterError,
     hub::Channel,
-    protocol::{ChannelKind, SocketId},
+    protocol::{Access, ChannelKind, SocketId},
 };
 
 /// Edges kept while a snapshot is on its way; beyond it, another snapshot is fetched instead.
@@ -49,6 +49,8 @@ pub(super) enum Stage {
 pub(super) struct Sent {
     pub(super) subscriptions: usize,
     pub(super) users: HashSet<Arc<str>>,
+    /// Whether it named every seat.
+    pub(super) whole: bool,
 }
 
 /// One channel.
@@ -65,6 +67,12 @@ pub(super) struct Record {
     pub(super) users: HashMap<Arc<str>, Row>,
     pub(super) max_members: usize,
     pub(super) written: Sent,
+    /// Users whose seats are being given back.
+    pub(super) leaving: Vec<Arc<str>>,
+    /// Whether anything was written under the node's present name.
+    pub(super) bears_name: bool,
+    /// Names under which the node wrote here before; those rows go with the next write.
+    pub(super) former: Vec<String>,
     /// Whether Redis may hold seats of this node that `written` does not know of.
     pub(super) doubtful: bool,
     pub(super) generation: u64,
@@ -75,8 +83,12 @@ pub(super) struct Record {
     pub(super) waiting: Vec<Waiter>,
     pub(super) in_flight: bool,
     pub(super) queued: bool,
+    /// Whether Redis may have lost something, as when a replica took over.
+    pub(super) suspects_loss: bool,
     /// After a loss: until when members whom Redis does not know are kept.
     pub(super) keep_missing_until: Option<Instant>,
+    /// Whether the last event of a cache channel was heard since this node listens.
+    pub(super) heard_cached: bool,
     pub(super) idle_since: Option<Instant>,
     /// The last number seen of each sender.
     pub(super) seen: SmallVec<[(u64, u64); 2]>,
@@ -95,7 +107,11 @@ impl Record {
             written: Sent {
                 subscriptions: 0,
                 users: HashSet::new(),
+                whole: true,
             },
+            leaving: Vec::new(),
+            bears_name: false,
+            former: Vec::new(),
             doubtful: false,
             generation: 0,
             sequence: 0,
@@ -104,7 +120,9 @@ impl Record {
             waiting: Vec::new(),
             in_flight: false,
             queued: false,
+            suspects_loss: false,
             keep_missing_until: None,
+            heard_cached: false,
             idle_since: None,
             seen: SmallVec::new(),
         }
@@ -170,14 +188,30 @@ impl Record {
             && subscriptions == 0
     }
 
-    /// Nothing that was known of Redis is certain any more.
-    pub(super) fn doubt(&mut self) {
+    /// Nothing that was known of Redis is certain any more, and the node has another name than `former`.
+    pub(super) fn doubt(&mut self, former: &str) {
         self.doubtful = true;
         self.registered = false;
         self.synced = false;
+        self.heard_cached = false;
+        if std::mem::take(&mut self.bears_name) {
+            self.former.push(former.to_owned());
+        }
         for waiter in &mut self.waiting {
             waiter.stage = Stage::Queued;
         }
+    }
+
+    /// Whether Redis has told that the user has a seat here, and was not asked since to take it back.
+    pub(super) fn is_seated(&self, user_id: &str) -> bool {
+        self.users.contains_key(user_id)
+            && self.written.users.contains(user_id)
+            && !self.leaving.iter().any(|leaving| **leaving == *user_id)
+    }
+
+    /// Whether members whom Redis does not know may be there all the same: their nodes write them again after a loss.
+    pub(super) fn keeps_missing(&self, now: Instant) -> bool {
+        self.keep_missing_until.is_some_and(|until| now < until)
     }
 
     /// Keeps an edge until the snapshot is there.
@@ -242,9 +276,13 @@ impl Record {
         }
     }
 
+    /// Refuses those who wait. A user who is online waits for no answer, and stays until it leaves.
     fn dismiss(&mut self, waiters: Vec<Waiter>, error: EnterError) {
         for waiter in waiters {
-            self.leave(waiter.socket, waiter.user_id.as_deref());
+            let stays = self.kind.access == Access::Online && waiter.user_id.is_some();
+            if !stays {
+                self.leave(waiter.socket, waiter.user_id.as_deref());
+            }
             let _ = waiter.reply.send(Err(error));
         }
     }

@@ -17,6 +17,13 @@ local function begin()
   return gen
 end
 local gen = begin()
+local function seats_of(owner)
+  local prefix, users = owner .. '|', {}
+  for _, seat in ipairs(redis.call('HKEYS', KEYS[3])) do
+    if string.sub(seat, 1, #prefix) == prefix then users[#users + 1] = string.sub(seat, #prefix + 1) end
+  end
+  return users
+end
 local function edge(user, info)
   local seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
   local text = '1E[' .. gen .. ',' .. seq .. ',' .. cjson.encode(user) .. ',' .. (info and cjson.encode(info) or 'null') .. ']'
@@ -35,8 +42,8 @@ local function arrive(user, info, max)
   end
   return true
 end
-local function depart(user)
-  if redis.call('HDEL', KEYS[3], node .. '|' .. user) == 0 then return end
+local function depart(owner, user)
+  if redis.call('HDEL', KEYS[3], owner .. '|' .. user) == 0 then return end
   if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
     redis.call('HDEL', KEYS[4], user)
     redis.call('HDEL', KEYS[5], user)
@@ -51,6 +58,12 @@ end
 local function tell(total)
   redis.call(publish, KEYS[6], '1N' .. total)
 end
+local function evict(owner)
+  redis.call('SADD', KEYS[8], owner)
+  redis.call('EXPIRE', KEYS[8], 3600)
+  for _, user in ipairs(seats_of(owner)) do depart(owner, user) end
+  redis.call('HDEL', KEYS[2], owner)
+end
 local function rest()
   local total = subscriptions()
   if total == 0 and redis.call('HLEN', KEYS[4]) == 0 then redis.call('EXPIRE', KEYS[1], 3600)
@@ -61,26 +74,30 @@ end
 
 /// Brings a node's rows of a channel to what they should be. KEYS: meta, subs, seats, users, infos, the pub/sub channel, cache,
 /// evicted. ARGV: publish command, node, subscriptions, member limit (-1: none), whether seats that are not named go (1/0), whether to
-/// return a snapshot (1/0), whether to tell a new number of subscriptions (1/0), how many arrive, user and info of each, users who depart.
+/// return a snapshot (1/0), whether to tell a new number of subscriptions (1/0), how many arrive, how many of those were seated
+/// before, so that the limit is not for them, how many depart, user and info of each who arrives, users who depart, former names of
+/// the node. Rows under former names go when the new ones are there, so that nobody hears of it; and nothing that was said under
+/// them counts any more, should it still arrive from an old connection.
 /// Returns {fenced, generation, sequence, total, refused users, snapshot (user, info, …) or nil, cached frame or nil, its ttl in ms}.
 const ASSERT: &str = r"
 if redis.call('SISMEMBER', KEYS[8], node) == 1 then return {1} end
 local count, max = tonumber(ARGV[3]), tonumber(ARGV[4])
 local before = subscriptions()
-local arriving = tonumber(ARGV[8])
+local arriving, seated, departing = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local refused, named = {}, {}
 for i = 1, arriving do
-  local user, info = ARGV[7 + 2 * i], ARGV[8 + 2 * i]
-  named[node .. '|' .. user] = true
-  if not arrive(user, info, max) then refused[#refused + 1] = user end
+  local user, info = ARGV[9 + 2 * i], ARGV[10 + 2 * i]
+  named[user] = true
+  if not arrive(user, info, i > seated and max or -1) then refused[#refused + 1] = user end
 end
-for i = 9 + 2 * arriving, #ARGV do depart(ARGV[i]) end
+local departs = 10 + 2 * arriving
+for i = departs + 1, departs + departing do depart(node, ARGV[i]) end
 if ARGV[5] == '1' then
-  local prefix = node .. '|'
-  for _, seat in ipairs(redis.call('HKEYS', KEYS[3])) do
-    if string.sub(seat, 1, #prefix) == prefix and not named[seat] then depart(string.sub(seat, #prefix + 1)) end
+  for _, user in ipairs(seats_of(node)) do
+    if not named[user] then depart(node, user) end
   end
 end
+for i = departs + departing + 1, #ARGV do evict(ARGV[i]) end
 if count > 0 then redis.call('HSET', KEYS[2], node, count) else redis.call('HDEL', KEYS[2], node) end
 local total = rest()
 if ARGV[7] == '1' and total ~= before then tell(total) end
@@ -96,15 +113,10 @@ return {0, gen, redis.call('HGET', KEYS[1], 'seq'), total, refused, members, cac
 /// Removes all rows of a node that is no more, and keeps it from writing there again. KEYS and the first two ARGV as [`ASSERT`].
 /// Returns the subscriptions that are left.
 const EVICT: &str = r"
-redis.call('SADD', KEYS[8], node)
-redis.call('EXPIRE', KEYS[8], 3600)
-local prefix = node .. '|'
-for _, seat in ipairs(redis.call('HKEYS', KEYS[3])) do
-  if string.sub(seat, 1, #prefix) == prefix then depart(string.sub(seat, #prefix + 1)) end
-end
-redis.call('HDEL', KEYS[2], node)
+local before = subscriptions()
+evict(node)
 local total = rest()
-tell(total)
+if total ~= before then tell(total) end
 return total
 ";
 
@@ -115,14 +127,15 @@ for _, count in ipairs(redis.call('HVALS', KEYS[1])) do total = total + tonumber
 return {total, redis.call('HLEN', KEYS[2]), redis.call('GET', KEYS[3]), redis.call('PTTL', KEYS[3])}
 ";
 
-/// Keeps a node's lease and says whose has run out. KEYS: leases, connection counts. ARGV: node, lease in ms, its counts as JSON.
-/// Returns {whether the lease was still held, expired nodes}.
+/// Keeps a node's lease and says whose has run out. KEYS: leases, connection counts. ARGV: node, lease in ms, its counts as JSON,
+/// its former names, under which it counts no more. Returns {whether the lease was still held, expired nodes}.
 const LEASE: &str = r"
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local held = redis.call('ZSCORE', KEYS[1], ARGV[1]) and 1 or 0
 redis.call('ZADD', KEYS[1], ms + tonumber(ARGV[2]), ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+for i = 4, #ARGV do redis.call('HDEL', KEYS[2], ARGV[i]) end
 return {held, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ms)}
 ";
 

@@ -43,8 +43,17 @@ use crate::{
 const LEASE_RENEWAL: Duration = Duration::from_secs(2);
 /// Between two attempts to reach Redis.
 const RETRY: Duration = Duration::from_millis(250);
+/// A link that did not live so long is followed by another only after [`RETRY`].
+const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// Messages sent together.
 const PUBLISH_BATCH: usize = 512;
+/// Bytes of those, unless one alone is larger, so that a slow line can carry them before Redis counts as away.
+const PUBLISH_BATCH_BYTES: usize = 1 << 20;
+/// After a return of Redis: how long messages wait for the other nodes to listen again. Above [`RETRY`] by what a busy machine
+/// takes, below the two seconds in which everything is to be back.
+const HOLD: Duration = Duration::from_secs(1);
+/// After Redis was away: how long the others have to renew their leases before they count as dead.
+const REAP_GRACE: Duration = Duration::from_secs(4);
 /// Channels that wait at most for a publish batch; intents and pushes taken in one turn.
 const TURN: usize = 1024;
 /// How long a channel's topic stays subscribed after its last subscriber, so that a page reload costs nothing.
@@ -67,6 +76,10 @@ pub(super) enum Intent {
         channel: Arc<Channel>,
         socket: SocketId,
         user_id: Option<Arc<str>>,
+    },
+    /// The channel's subscribers on this node are fewer, without anyone having left.
+    Recount {
+        channel: Arc<Channel>,
     },
     /// With a time to live it is a cache channel's.
     Publish {
@@ -105,13 +118,14 @@ pub(super) enum Intent {
 
 /// What came of a command. Those of an earlier link are void.
 enum Done {
-    Connected(RedisResult<(Link, mpsc::UnboundedReceiver<PushInfo>)>),
+    Connected(RedisResult<Connected>),
     Listened {
         key: Key,
         result: RedisResult<()>,
     },
     Wrote {
         key: Key,
+        epoch: String,
         sent: Sent,
         result: RedisResult<Written>,
     },
@@ -130,8 +144,28 @@ enum Done {
     Silenced {
         result: RedisResult<()>,
     },
-    Answered,
-    Later(Key),
+    /// The time in which nobody is removed after a loss is over.
+    GraceOver(Key),
+    Resigned,
+    /// Nothing but a reason to look again.
+    Awake,
+}
+
+/// A new link, under a name that holds a lease.
+struct Connected {
+    link: Link,
+    pushes: mpsc::UnboundedReceiver<PushInfo>,
+    lease: Lease,
+}
+
+/// A message that waits for other nodes.
+struct Outgoing {
+    message: Message,
+    /// Bytes of the frame, as they were counted against the backlog.
+    held: usize,
+    /// An event's number; of a cache channel, with the channel.
+    number: u64,
+    cached: Option<Key>,
 }
 
 pub(super) struct Task {
@@ -149,16 +183,32 @@ pub(super) struct Task {
     records: HashMap<Key, Record>,
     queue: VecDeque<Key>,
     idle: VecDeque<(Instant, Key)>,
-    outgoing: VecDeque<(Message, usize)>,
+    outgoing: VecDeque<Outgoing>,
     publishing: bool,
+    /// When the present link began.
+    linked_at: Instant,
+    /// Until when messages wait.
+    hold_until: Instant,
+    reap_from: Instant,
     /// Names this process among the senders of events.
     sender: u64,
     number: u64,
-    /// Names this node's rows; a new one after every loss of the lease.
+    /// Names this node's rows; a new one after every loss of the lease and for every link, so that commands which an old
+    /// connection still delivers can be told from new ones.
     epoch: String,
+    /// Names before, under which the node's connections may still be counted.
+    former: Vec<String>,
     holds_lease: bool,
     reaping: HashSet<String>,
-    closing: Option<(Instant, oneshot::Sender<()>)>,
+    closing: Option<Closing>,
+}
+
+struct Closing {
+    since: Instant,
+    reply: oneshot::Sender<()>,
+    /// Whether the lease is being given back.
+    resigns: bool,
+    has_resigned: bool,
 }
 
 fn new_epoch() -> String {
@@ -190,9 +240,13 @@ impl Task {
             idle: VecDeque::new(),
             outgoing: VecDeque::new(),
             publishing: false,
+            linked_at: Instant::now(),
+            hold_until: Instant::now(),
+            reap_from: Instant::now() + REAP_GRACE,
             sender: rand::random(),
             number: 0,
             epoch: new_epoch(),
+            former: Vec::new(),
             holds_lease: false,
             reaping: HashSet::new(),
             closing: None,
@@ -217,6 +271,10 @@ impl Task {
                 },
                 Some(push) = self.pushes.recv() => self.take_pushes(push),
                 Some((number, done)) = self.work.next(), if !self.work.is_empty() => {
+                    // What Redis sent before this answer comes first: it may be about the same channel.
+                    while let Ok(push) = self.pushes.try_recv() {
+                        self.on_push(push);
+                    }
                     self.take_done(number, done);
                 }
                 _ = renewals.tick() => self.renew(),
@@ -278,15 +336,21 @@ impl Task {
     }
 
     fn send_outgoing(&mut self, link: &Link) {
-        if self.publishing || self.outgoing.is_empty() {
+        if self.publishing || self.outgoing.is_empty() || Instant::now() < self.hold_until {
             return;
         }
         self.publishing = true;
+        let mut bytes = 0;
         let batch: Vec<Message> = self
             .outgoing
             .iter()
             .take(PUBLISH_BATCH)
-            .map(|(message, _)| message.clone())
+            .take_while(|outgoing| {
+                let is_first = bytes == 0;
+                bytes += outgoing.message.envelope.len();
+                is_first || bytes <= PUBLISH_BATCH_BYTES
+            })
+            .map(|outgoing| outgoing.message.clone())
             .collect();
         let mut link = link.clone();
         self.begin(async move {
@@ -308,10 +372,20 @@ impl Task {
             return;
         }
         match done {
-            Done::Connected(_) | Done::Answered => {}
-            Done::Later(key) => self.enqueue(key),
+            Done::Connected(_) | Done::Awake => {}
+            Done::GraceOver(key) => self.on_grace_over(key),
+            Done::Resigned => {
+                if let Some(closing) = &mut self.closing {
+                    closing.has_resigned = true;
+                }
+            }
             Done::Listened { key, result } => self.on_listened(key, result),
-            Done::Wrote { key, sent, result } => self.on_written(key, sent, result),
+            Done::Wrote {
+                key,
+                epoch,
+                sent,
+                result,
+            } => self.on_written(key, &epoch, sent, result),
             Done::Published { count, result } => self.on_published(count, result),
             Done::Renewed { epoch, result } => self.on_renewed(&epoch, result),
             Done::Reaped { epoch, result } => {
@@ -319,7 +393,7 @@ impl Task {
                 match result {
                     Ok(channels) => info!(
                         node = epoch,
-                        channels, "removed the rows of a node that is gone"
+                        channels, "cleared up after a lease that ran out"
                     ),
                     Err(error) => {
                         debug!(node = epoch, %error, "could not remove a node's rows; tried again later")
@@ -339,26 +413,36 @@ impl Task {
         if let Err(error) = result {
             return self.lose_link(&error);
         }
-        for (_, held) in self.outgoing.drain(..count) {
-            self.shared.release(held);
+        for outgoing in self.outgoing.drain(..count) {
+            self.shared.release(outgoing.held);
+            if let Some(key) = outgoing.cached {
+                self.states.confirm_own(&key, outgoing.number);
+            }
         }
     }
 
-    /// Whether everything was said that a closing node has to say.
-    fn has_closed(&mut self) -> bool {
-        let Some((since, _)) = &self.closing else {
-            return false;
-        };
+    fn has_said_everything(&self) -> bool {
         let hub = self.states.hub();
         let all_written = self.records.iter().all(|(key, record)| {
             !record.in_flight && !record.is_out_of_date(hub.app(&key.0).subscriptions(&key.1))
         });
-        let done = self.link.is_none() || (all_written && self.outgoing.is_empty());
-        if !done && since.elapsed() < CLOSE_PATIENCE {
+        all_written && self.outgoing.is_empty()
+    }
+
+    /// Whether a closing node has no more to do.
+    fn has_closed(&mut self) -> bool {
+        let Some(closing) = &self.closing else {
+            return false;
+        };
+        let (resigns, has_resigned) = (closing.resigns, closing.has_resigned);
+        if self.link.is_some() && !has_resigned && closing.since.elapsed() < CLOSE_PATIENCE {
+            if !resigns && self.has_said_everything() {
+                self.resign();
+            }
             return false;
         }
-        if let Some((_, reply)) = self.closing.take() {
-            let _ = reply.send(());
+        if let Some(closing) = self.closing.take() {
+            let _ = closing.reply.send(());
         }
         if self.link.is_none() {
             error!(

@@ -15,7 +15,10 @@ use super::{
     record::{Record, Sent, Stage},
     scripts::Scripts,
 };
-use crate::{engine::channels::Key, protocol::Frame};
+use crate::{
+    engine::channels::Key,
+    protocol::{Frame, SocketId},
+};
 
 /// What every write needs.
 pub(super) struct Parts {
@@ -35,7 +38,11 @@ pub(super) struct Request {
     tells_count: bool,
     registers: bool,
     arriving: Vec<(Arc<str>, Arc<str>)>,
+    /// How many of those, from the first, are seated already: the limit was kept when they entered.
+    seated: usize,
     departing: Vec<Arc<str>>,
+    /// Names under which the node may still have rows.
+    former: Vec<String>,
     users: HashSet<Arc<str>>,
 }
 
@@ -63,19 +70,27 @@ impl Request {
     /// What differs between what the record wants and what was written. Its queued waiters count as sent from here on.
     pub(super) fn of(record: &mut Record, subscriptions: usize) -> Self {
         let whole = record.doubtful;
-        let arriving = record
+        let waiting: HashSet<SocketId> = record.waiting.iter().map(|w| w.socket).collect();
+        let (mut arriving, newcomers): (Vec<_>, Vec<_>) = record
             .users
             .iter()
             .filter(|(user_id, _)| whole || !record.written.users.contains(*user_id))
+            .partition(|(_, row)| row.sockets.iter().any(|socket| !waiting.contains(socket)));
+        let seated = arriving.len();
+        arriving.extend(newcomers);
+        let arriving = arriving
+            .into_iter()
             .map(|(user_id, row)| (Arc::clone(user_id), Arc::clone(&row.info)))
             .collect();
-        let departing = record
+        let departing: Vec<Arc<str>> = record
             .written
             .users
             .iter()
             .filter(|user_id| !record.users.contains_key(*user_id))
             .cloned()
             .collect();
+        record.leaving.clone_from(&departing);
+        record.bears_name = true;
         for waiter in &mut record.waiting {
             if waiter.stage == Stage::Queued {
                 waiter.stage = Stage::Sent;
@@ -89,7 +104,9 @@ impl Request {
             tells_count: record.tells_count,
             registers: !record.registered && (subscriptions > 0 || !record.users.is_empty()),
             arriving,
+            seated,
             departing,
+            former: record.former.clone(),
             users: record.users.keys().cloned().collect(),
         }
     }
@@ -98,6 +115,7 @@ impl Request {
         Sent {
             subscriptions: self.subscriptions,
             users: self.users.clone(),
+            whole: self.whole,
         }
     }
 
@@ -111,7 +129,8 @@ pub(super) fn row_name(key: &Key) -> String {
     format!("{}:{}", key.0, key.1)
 }
 
-/// Writes the rows. The lists that lead to them are written first and removed last, so that no row is ever without.
+/// Writes the rows. The node's list that leads to them is written first and removed last, so that no row is ever without. The
+/// index is written after them: whoever takes the channel off sees the rows, or this comes later ([`take_off_index`]).
 pub(super) async fn write(
     mut link: Link,
     parts: Parts,
@@ -125,7 +144,6 @@ pub(super) async fn write(
     } = parts;
     if request.registers {
         let () = link.sadd(keys.rows(&epoch), row_name(key)).await?;
-        let () = link.sadd(keys.index(&key.0), &*key.1).await?;
     }
     let mut script = scripts.assert.prepare_invoke();
     for name in keys.of_channel(key) {
@@ -144,20 +162,27 @@ pub(super) async fn write(
         .arg(flag(request.whole))
         .arg(flag(request.wants_snapshot))
         .arg(flag(request.tells_count))
-        .arg(request.arriving.len());
+        .arg(request.arriving.len())
+        .arg(request.seated)
+        .arg(request.departing.len());
     for (user_id, info) in &request.arriving {
         script.arg(&**user_id).arg(&**info);
     }
     for user_id in &request.departing {
         script.arg(&**user_id);
     }
+    for epoch in &request.former {
+        script.arg(epoch);
+    }
     let reply: Vec<Value> = script.invoke_async(&mut link).await?;
     let written = read(reply)?;
-    if let Written::Rows(_) = &written
-        && request.is_last()
-    {
-        let () = link.srem(keys.rows(&epoch), row_name(key)).await?;
-        take_off_index(&mut link, &keys, &scripts, key).await?;
+    if let Written::Rows(_) = &written {
+        if request.is_last() {
+            let () = link.srem(keys.rows(&epoch), row_name(key)).await?;
+            take_off_index(&mut link, &keys, &scripts, key).await?;
+        } else if request.registers {
+            let () = link.sadd(keys.index(&key.0), &*key.1).await?;
+        }
     }
     Ok(written)
 }

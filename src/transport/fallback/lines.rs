@@ -1,5 +1,7 @@
 //! From WebSocket frames, as the outbox holds them, to the lines of the fallback transports.
 
+use std::mem;
+
 use bytes::{Buf, Bytes};
 
 use crate::protocol::message::json_string;
@@ -30,6 +32,22 @@ impl Lines {
                 _ => {}
             }
         }
+    }
+
+    /// Takes lines off the front, up to and with the one that passes `units_max`; gives them with their UTF-16 units.
+    ///
+    /// A client may ask anew after any line beyond that, and would lose what came behind it.
+    pub(super) fn take(&mut self, units_max: usize) -> (String, usize) {
+        let (mut units, mut end) = (0, 0);
+        for line in self.text.split_inclusive('\n') {
+            units += line.encode_utf16().count();
+            end += line.len();
+            if units > units_max {
+                break;
+            }
+        }
+        let rest = self.text.split_off(end);
+        (mem::replace(&mut self.text, rest), units)
     }
 
     fn message(&mut self, message: &str) {
@@ -101,5 +119,16 @@ mod tests {
                 closes: true
             }
         );
+    }
+
+    #[test]
+    fn lines_are_taken_whole_up_to_the_one_that_passes_the_limit() {
+        let mut lines = Lines {
+            text: "o\nh\na[\"é😀\"]\nh\n".to_owned(),
+            closes: false,
+        };
+        assert_eq!(lines.take(4), ("o\nh\na[\"é😀\"]\n".to_owned(), 13));
+        assert_eq!(lines.take(100), ("h\n".to_owned(), 2));
+        assert_eq!(lines.take(100), (String::new(), 0));
     }
 }

@@ -19,7 +19,7 @@ use actix_web::{
             CONTENT_TYPE, ORIGIN,
         },
     },
-    web::{self, Bytes, ServiceConfig},
+    web::{self, Bytes, Payload, ServiceConfig},
 };
 use dashmap::DashMap;
 use futures_util::stream;
@@ -32,6 +32,8 @@ use self::{
 };
 use crate::connection::Worker;
 
+/// The body of a sending request may be so many times as long as one message: escaped quotes are two bytes.
+const BODY_FACTOR: usize = 4;
 /// Requests that may wait for a session; more are answered 503.
 const SESSION_BACKLOG: usize = 256;
 /// Pieces of a response that may wait for its connection.
@@ -132,6 +134,21 @@ impl Fallback {
         answer(body)
     }
 
+    /// Reads the body of a sending request, or says why not.
+    async fn read(&self, body: Payload) -> Result<Bytes, HttpResponse> {
+        let max = self.max_message_bytes.saturating_mul(BODY_FACTOR);
+        match body.to_bytes_limited(max).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(_)) => Err(reply(StatusCode::BAD_REQUEST).body("the body could not be read")),
+            // The rest of the body is still under way, and nobody will read it.
+            Err(_) => Err(reply(StatusCode::PAYLOAD_TOO_LARGE)
+                .force_close()
+                .body(format!(
+                    "the body has more than {max} bytes, the most that are allowed"
+                ))),
+        }
+    }
+
     /// A sending request: messages of the client, or none as a sign of life.
     fn send(&self, request: &HttpRequest, target: &Target<'_>, body: &[u8]) -> HttpResponse {
         let Some(session) = self
@@ -171,7 +188,7 @@ pub fn configure(config: &mut ServiceConfig, fallback: &Rc<Fallback>) {
     let fallback = Rc::clone(fallback);
     let is_ours = guard::fn_guard(|request| Target::find(request.head().uri.path()).is_some());
     config.service(web::scope("").guard(is_ours).default_service(web::to(
-        move |request: HttpRequest, body: Bytes| {
+        move |request: HttpRequest, body: Payload| {
             let fallback = Rc::clone(&fallback);
             async move {
                 let Some(target) = Target::find(request.path()) else {
@@ -179,9 +196,10 @@ pub fn configure(config: &mut ServiceConfig, fallback: &Rc<Fallback>) {
                 };
                 match *request.method() {
                     Method::OPTIONS => preflight(),
-                    Method::POST if target.kind == Kind::Send => {
-                        fallback.send(&request, &target, &body)
-                    }
+                    Method::POST if target.kind == Kind::Send => match fallback.read(body).await {
+                        Ok(body) => fallback.send(&request, &target, &body),
+                        Err(refusal) => refusal,
+                    },
                     Method::POST => fallback.receive(&request, &target).await,
                     _ => reply(StatusCode::METHOD_NOT_ALLOWED)
                         .insert_header((ALLOW, "POST, OPTIONS"))

@@ -263,14 +263,14 @@ impl Session {
         let Ok(place) = receiver.response.try_reserve() else {
             return;
         };
-        let text = mem::take(&mut self.unsent.text);
-        receiver.units += text.encode_utf16().count();
+        let (text, units) = self.unsent.take(STREAM_UNITS_MAX - receiver.units);
+        receiver.units += units;
         if receiver.units > STREAM_UNITS_MAX {
             // Nothing more is written here; the client has this long to ask anew.
             self.due = Instant::now() + patience(receiver.streaming);
         }
         place.send(text.into());
-        if self.unsent.closes {
+        if self.unsent.closes && self.unsent.text.is_empty() {
             self.receiver = None;
             self.subscriber.outbox.break_off("closed");
         } else if !receiver.streaming {

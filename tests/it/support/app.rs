@@ -69,6 +69,11 @@ impl App {
         self.sign(&format!("{socket_id}:{channel}:{channel_data}"))
     }
 
+    /// `key:signature` for a sign-in.
+    pub(crate) fn auth_user(&self, socket_id: &str, user_data: &str) -> String {
+        self.sign(&format!("{socket_id}::user::{user_data}"))
+    }
+
     fn sign(&self, text: &str) -> String {
         format!("{}:{}", self.key, hmac_hex(&self.secret, text))
     }

@@ -19,7 +19,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    fn parse(text: String) -> Self {
+    pub(crate) fn parse(text: String) -> Self {
         let json =
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: not JSON: {text}"));
         Self { text, json }
@@ -263,6 +263,33 @@ impl TestClient {
     pub(crate) fn join_with(&mut self, channel: &str, channel_data: &str) -> Presence {
         self.ask_with(channel, channel_data);
         Presence::of(&self.expect_on(channel, "pusher_internal:subscription_succeeded"))
+    }
+
+    /// Asks to be signed in with this `user_data`, rightly signed.
+    pub(crate) fn ask_sign_in(&mut self, user_data: &str) {
+        let auth = self.app.auth_user(&self.socket_id, user_data);
+        let data = json!({"auth": auth, "user_data": user_data});
+        self.send(&json!({"event": "pusher:signin", "data": data}));
+    }
+
+    /// Signs in, and has been told so.
+    #[track_caller]
+    pub(crate) fn sign_in_with(&mut self, user_data: &str) {
+        self.ask_sign_in(user_data);
+        let success = self.expect("pusher:signin_success");
+        assert_eq!(success.decoded(), json!({"user_data": user_data}));
+    }
+
+    /// Signs in as the user without any other data.
+    #[track_caller]
+    pub(crate) fn sign_in(&mut self, user_id: &str) {
+        self.sign_in_with(&json!({"id": user_id}).to_string());
+    }
+
+    /// The connection must be closed with this code, as the next thing that happens.
+    #[track_caller]
+    pub(crate) fn expect_closed(&mut self, code: u16) -> String {
+        self.socket.expect_close(code)
     }
 
     pub(crate) fn unsubscribe(&mut self, channel: &str) {

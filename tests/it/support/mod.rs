@@ -5,17 +5,23 @@
 pub(crate) mod api;
 pub(crate) mod app;
 pub(crate) mod client;
+pub(crate) mod fallback;
 pub(crate) mod feed;
 pub(crate) mod http;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod random;
+pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod signing;
 pub(crate) mod stream;
 pub(crate) mod websocket;
 
-use std::time::Instant;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use stream::PATIENCE;
 
@@ -31,5 +37,25 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
             "waited {PATIENCE:?} in vain: {what}"
         );
         std::thread::yield_now();
+    }
+}
+
+/// Asks every few milliseconds until there is an answer, at most so long. For what several processes have to agree on: asking
+/// without a pause would take the time that they need.
+#[track_caller]
+pub(crate) fn within<T>(
+    patience: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Result<T, String>,
+) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(last) if Instant::now() >= deadline => {
+                panic!("waited {patience:?} in vain: {what}; the last answer: {last}");
+            }
+            Err(_) => thread::park_timeout(Duration::from_millis(10)),
+        }
     }
 }

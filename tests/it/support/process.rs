@@ -1,4 +1,4 @@
-//! The built binary as a child process, with a clean environment and everything it prints kept.
+//! The built binary as a child process, with a clean environment and everything it prints kept; other programs too.
 
 use std::{
     fs,
@@ -119,17 +119,25 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the binary with nothing of this process' environment but PATH.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_loudhailer"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loudhailer"));
+        command
             .args(arguments)
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(environment.iter().copied())
-            .current_dir(env!("CARGO_TARGET_TMPDIR"))
+            .current_dir(env!("CARGO_TARGET_TMPDIR"));
+        Self::spawn(command)
+    }
+
+    /// Starts any program.
+    #[track_caller]
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let spawned = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+            .spawn();
+        let mut child = spawned.unwrap_or_else(|error| panic!("{command:?} starts: {error}"));
         let (stdout, stderr) = (Output::default(), Output::default());
         stdout.collect(child.stdout.take().expect("piped"));
         stderr.collect(child.stderr.take().expect("piped"));

@@ -29,12 +29,18 @@ impl TestServer {
     }
 
     #[track_caller]
-    pub(crate) fn start(mut setup: Setup) -> Self {
+    pub(crate) fn start(setup: Setup) -> Self {
+        Self::start_in(setup, &[])
+    }
+
+    /// A server with these variables in its environment.
+    #[track_caller]
+    pub(crate) fn start_in(mut setup: Setup, environment: &[(&str, &str)]) -> Self {
         if setup.apps.is_empty() {
             setup = setup.app(App::usual());
         }
         let config = ConfigFile::new(&setup.toml());
-        let mut server = Self::launch(&["--config", config.path()], &[]);
+        let mut server = Self::launch(&["--config", config.path()], environment);
         server.apps = setup.apps;
         server._config = Some(config);
         server
@@ -139,6 +145,25 @@ impl TestServer {
         assert_eq!(status.code(), Some(0), "{}", self.process.stderr());
     }
 
+    /// Ends the server at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.process.signal("KILL");
+        self.process.wait_exit(PATIENCE).expect("the server ends");
+    }
+
+    /// Stops the process where it stands; it notices nothing until [`Self::thaw`].
+    pub(crate) fn freeze(&mut self) {
+        self.process.signal("STOP");
+    }
+
+    pub(crate) fn thaw(&mut self) {
+        self.process.signal("CONT");
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.admin_get("/ready").status == 200
+    }
+
     /// Everything that was printed, on both streams.
     pub(crate) fn printed(&self) -> String {
         self.process.stdout() + &self.process.stderr()
@@ -162,6 +187,7 @@ impl TestServer {
 impl Drop for TestServer {
     fn drop(&mut self) {
         let ended_before = self.process.wait_exit(Duration::ZERO).is_some();
+        self.thaw();
         self.process.signal("TERM");
         let status = self.process.wait_exit(Duration::from_secs(20));
         if thread::panicking() {

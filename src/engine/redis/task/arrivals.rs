@@ -28,11 +28,32 @@ impl Task {
                     self.on_message(&String::from_utf8_lossy(&topic), message.into());
                 }
             }
+            PushKind::SUnsubscribe => self.on_silenced_by_redis(push),
             PushKind::Disconnection => {
                 let error = redis::RedisError::from((redis::ErrorKind::Io, "disconnected"));
                 self.lose_link(&error);
             }
             _ => {}
+        }
+    }
+
+    /// In a cluster, the server that is no longer responsible for a slot ends its subscriptions. What this node ended itself it has
+    /// forgotten before.
+    fn on_silenced_by_redis(&mut self, push: PushInfo) {
+        let Some(Value::BulkString(topic)) = push.data.into_iter().next() else {
+            return;
+        };
+        let topic = String::from_utf8_lossy(&topic);
+        let is_listened_to = match self.keys.channel(&topic) {
+            Some(key) => self
+                .records
+                .get(&key)
+                .is_some_and(|record| record.listening),
+            None => *topic == *self.keys.control(),
+        };
+        if is_listened_to {
+            let error = redis::RedisError::from((redis::ErrorKind::Io, "a channel has moved"));
+            self.lose_link(&error);
         }
     }
 
@@ -77,7 +98,11 @@ impl Task {
         if event.sender == self.sender {
             if cached {
                 // Delivered already; but only Redis knows which of two nodes' events was the last.
+                self.states.confirm_own(key, event.number);
                 self.states.keep(key, Some((event.frame(), ttl)), now);
+                if let Some(record) = self.records.get_mut(key) {
+                    record.heard_cached = true;
+                }
             }
             return;
         }
@@ -100,6 +125,7 @@ impl Task {
             }
         };
         if cached {
+            record.heard_cached = true;
             let Ok(name) = ChannelName::parse(&key.1, usize::MAX) else {
                 return;
             };
@@ -108,7 +134,7 @@ impl Task {
                 except,
                 delivery: Box::new(delivery),
             };
-            self.states.remember(&app, name, event, ttl, now);
+            self.states.remember_others(&app, name, event, ttl, now);
         } else if let Some(route) = app.route(&key.1) {
             let delivery = delivery(route.channel, Change::Nothing);
             self.states.hub().deliver(&route, &delivery);
@@ -130,19 +156,25 @@ impl Task {
         let Some(record) = self.records.get_mut(key) else {
             return;
         };
+        let now = Instant::now();
         if !record.synced {
             record.keep_early(edge);
             return;
         }
-        let follows = edge.generation == record.generation && edge.sequence == record.sequence + 1;
-        if !follows {
-            let is_old = edge.generation == record.generation && edge.sequence <= record.sequence;
-            if !is_old {
-                // Something was missed: ask for the whole.
-                record.synced = false;
-                record.keep_early(edge);
-                self.enqueue(key.clone());
-            }
+        let (place, known) = (
+            (edge.generation, edge.sequence),
+            (record.generation, record.sequence),
+        );
+        if place <= known {
+            // The snapshot has it, or Redis has lost it since.
+            return;
+        }
+        if place != (known.0, known.1 + 1) {
+            // Something was missed: ask for the whole.
+            record.synced = false;
+            record.heard_cached &= edge.generation == record.generation;
+            record.keep_early(edge);
+            self.enqueue(key.clone());
             return;
         }
         record.sequence = edge.sequence;
@@ -154,8 +186,17 @@ impl Task {
                 };
                 self.states.arrive(key, &member);
             }
-            None => self.states.leave(key, &edge.user_id, Instant::now()),
+            None if record.is_seated(&edge.user_id) => {
+                // Redis lost the seat; here the user never went. Its row is written again.
+                record.doubtful = true;
+                self.enqueue(key.clone());
+            }
+            // The user's other nodes may not have written its rows again. The snapshot that follows tells.
+            None if record.keeps_missing(now) => {}
+            None => self.states.leave(key, &edge.user_id, now),
         }
-        record.answer_written();
+        if let Some(record) = self.records.get_mut(key) {
+            record.answer_written();
+        }
     }
 }

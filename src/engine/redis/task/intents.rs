@@ -13,7 +13,7 @@ use super::{
         query,
         record::{Record, Stage, Waiter},
     },
-    Done, Intent, Task,
+    Closing, Done, Intent, Outgoing, Task,
 };
 use crate::{
     engine::{EnterError, Unavailable, channels::Key},
@@ -45,6 +45,9 @@ impl Task {
                     self.enqueue(key);
                 }
             }
+            Intent::Recount { channel } => {
+                self.enqueue((Arc::clone(&channel.app_id), Arc::clone(&channel.name)));
+            }
             Intent::Publish {
                 key,
                 frame,
@@ -53,8 +56,12 @@ impl Task {
             } => self.publish(&key, &frame, except, ttl_s),
             Intent::Terminate { app_id, user_id } => {
                 let text = envelope::terminate(self.sender, &app_id, &user_id);
-                self.outgoing
-                    .push_back((Message::publish(self.keys.control(), text), 0));
+                self.outgoing.push_back(Outgoing {
+                    message: Message::publish(self.keys.control(), text),
+                    held: 0,
+                    number: 0,
+                    cached: None,
+                });
             }
             Intent::Channel {
                 key,
@@ -87,7 +94,14 @@ impl Task {
                     query::connections(link, parts, app_id, here)
                 });
             }
-            Intent::Close { reply } => self.closing = Some((Instant::now(), reply)),
+            Intent::Close { reply } => {
+                self.closing = Some(Closing {
+                    since: Instant::now(),
+                    reply,
+                    resigns: false,
+                    has_resigned: false,
+                });
+            }
         }
     }
 
@@ -145,10 +159,19 @@ impl Task {
             Some(ttl_s) => Message {
                 topic,
                 envelope: event.encode(true),
-                keep: Some((self.keys.cache(key), frame.bytes().clone(), ttl_s)),
+                keep: Some((self.keys.cache(key), ttl_s)),
             },
         };
-        self.outgoing.push_back((message, held));
+        let cached = ttl_s.is_some().then(|| key.clone());
+        if cached.is_some() {
+            self.states.number_own(key, self.number);
+        }
+        self.outgoing.push_back(Outgoing {
+            message,
+            held,
+            number: self.number,
+            cached,
+        });
     }
 
     /// Has a query answered by Redis, or says at once that it is away.
@@ -174,7 +197,7 @@ impl Task {
                 Unavailable
             });
             let _ = reply.send(answer);
-            Done::Answered
+            Done::Awake
         });
     }
 }

@@ -2,10 +2,10 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use redis::{PushInfo, RedisResult};
+use redis::RedisResult;
 use tokio::{sync::mpsc, time::sleep};
 use tracing::{debug, info, warn};
 
@@ -14,13 +14,15 @@ use super::{
         lease::{self, Lease},
         link::Link,
     },
-    Done, LEASE_RENEWAL, RETRY, Task, new_epoch,
+    Connected, Done, HOLD, LEASE_RENEWAL, REAP_GRACE, RETRY, SHORT_LIFE, Task, new_epoch,
 };
-use crate::engine::channels::Key;
+use crate::{config::RedisMode, engine::channels::Key};
 
 impl Task {
     pub(super) fn attach(&mut self, link: Link) {
         self.link = Some(link);
+        self.linked_at = Instant::now();
+        self.reap_from = self.linked_at + REAP_GRACE;
         self.shared.within_reach.store(true, Ordering::Relaxed);
         let keys: Vec<Key> = self.records.keys().cloned().collect();
         for key in keys {
@@ -36,17 +38,33 @@ impl Task {
         self.shared.within_reach.store(false, Ordering::Relaxed);
         self.link_number += 1;
         self.publishing = false;
+        self.holds_lease = false;
+        self.take_new_name();
+        // Where another server may take over, it may not have heard the latest.
+        let suspects_loss = self.settings.mode != RedisMode::Single;
         for record in self.records.values_mut() {
             record.listening = false;
             record.in_flight = false;
-            record.doubt();
+            record.leaving.clear();
+            record.suspects_loss |= suspects_loss;
             record.answer_without_redis();
         }
-        self.reconnect(Duration::ZERO);
+        let was_short = self.linked_at.elapsed() < SHORT_LIFE;
+        self.reconnect(if was_short { RETRY } else { Duration::ZERO });
+    }
+
+    /// Nothing under the old name counts from now on. Its rows are replaced by those under the new one, channel by channel.
+    fn take_new_name(&mut self) {
+        let former = std::mem::replace(&mut self.epoch, new_epoch());
+        for record in self.records.values_mut() {
+            record.doubt(&former);
+        }
+        self.former.push(former);
     }
 
     pub(super) fn reconnect(&self, delay: Duration) {
         let (settings, control) = (self.settings.clone(), self.keys.control());
+        let parts = self.lease_parts();
         self.begin(async move {
             sleep(delay).await;
             let (sender, pushes) = mpsc::unbounded_channel();
@@ -54,22 +72,34 @@ impl Task {
                 let link = Link::connect(&settings, sender).await?;
                 let mut first = link.clone();
                 first.subscribe(&control).await?;
-                Ok((link, pushes))
+                // Only a Redis that can be written to is of use.
+                let lease = lease::renew(first, parts, LEASE_RENEWAL * 3).await?;
+                Ok(Connected {
+                    link,
+                    pushes,
+                    lease,
+                })
             };
             Done::Connected(connecting.await)
         });
     }
 
-    pub(super) fn on_connected(
-        &mut self,
-        result: RedisResult<(Link, mpsc::UnboundedReceiver<PushInfo>)>,
-    ) {
+    pub(super) fn on_connected(&mut self, result: RedisResult<Connected>) {
         match result {
-            Ok((link, pushes)) => {
+            Ok(Connected {
+                link,
+                pushes,
+                lease,
+            }) => {
                 info!("Redis is within reach again");
                 self.pushes = pushes;
+                self.hold_until = Instant::now() + HOLD;
+                self.begin(async {
+                    sleep(HOLD).await;
+                    Done::Awake
+                });
                 self.attach(link);
-                self.renew();
+                self.on_lease(lease);
             }
             Err(error) => {
                 debug!(%error, "Redis is still out of reach");
@@ -83,6 +113,7 @@ impl Task {
             keys: self.keys.clone(),
             scripts: Arc::clone(&self.scripts),
             epoch: self.epoch.clone(),
+            former: self.former.clone(),
             connections: self.states.hub().connections_by_app(),
         }
     }
@@ -112,10 +143,17 @@ impl Task {
         }
         if !lease.was_held && self.holds_lease {
             self.take_new_epoch("its lease was lost");
-            self.renew();
             return;
         }
+        self.on_lease(lease);
+    }
+
+    fn on_lease(&mut self, lease: Lease) {
         self.holds_lease = true;
+        self.former.clear();
+        if Instant::now() < self.reap_from {
+            return;
+        }
         for expired in lease.expired {
             self.reap(expired);
         }
@@ -123,36 +161,35 @@ impl Task {
 
     /// The rows under the old name are as good as gone: writes all of them again under a new one.
     pub(super) fn take_new_epoch(&mut self, reason: &str) {
-        let old = std::mem::replace(&mut self.epoch, new_epoch());
+        let old = self.epoch.clone();
         self.holds_lease = false;
+        self.take_new_name();
         warn!(
             old,
             new = self.epoch,
             "this node takes a new name: {reason}"
         );
-        for record in self.records.values_mut() {
-            record.in_flight = false;
-            record.doubt();
-        }
-        // Results that are still under way speak of the old name.
-        self.link_number += 1;
-        self.publishing = false;
+        // The lease first: rows without one would never be removed.
+        self.renew();
         let keys: Vec<Key> = self.records.keys().cloned().collect();
         for key in keys {
             self.enqueue(key);
         }
-        if let Some(link) = self.link.clone() {
-            let parts = lease::Parts {
-                epoch: old,
-                ..self.lease_parts()
-            };
-            self.begin(async move {
-                Done::Silenced {
-                    result: lease::expire(link, parts).await,
-                }
-            });
-            self.renew();
-        }
+    }
+
+    /// Says that this node is no more. Its rows are gone.
+    pub(super) fn resign(&mut self) {
+        let (Some(link), Some(closing)) = (self.link.clone(), &mut self.closing) else {
+            return;
+        };
+        closing.resigns = true;
+        let parts = self.lease_parts();
+        self.begin(async move {
+            if let Err(error) = lease::resign(link, parts).await {
+                debug!(%error, "could not give the lease back; it runs out");
+            }
+            Done::Resigned
+        });
     }
 
     pub(super) fn reap(&mut self, epoch: String) {

@@ -21,7 +21,6 @@ use crate::engine::channels::Key;
 impl Task {
     pub(super) fn work_on(&mut self, link: &Link, key: Key) {
         let subscriptions = self.states.hub().app(&key.0).subscriptions(&key.1);
-        let unsent = !self.outgoing.is_empty();
         let Some(record) = self.records.get_mut(&key) else {
             return;
         };
@@ -48,11 +47,6 @@ impl Task {
             });
             return;
         }
-        if record.kind.cache && !record.synced && unsent {
-            // An event on its way must not be overtaken by the question for the last event.
-            self.enqueue_after(key, Duration::from_millis(1));
-            return;
-        }
         record.in_flight = true;
         let request = write::Request::of(record, subscriptions);
         let sent = request.sent();
@@ -61,16 +55,15 @@ impl Task {
             scripts: Arc::clone(&self.scripts),
             epoch: self.epoch.clone(),
         };
+        let epoch = self.epoch.clone();
         self.begin(async move {
             let result = write::write(link, parts, &key, request).await;
-            Done::Wrote { key, sent, result }
-        });
-    }
-
-    pub(super) fn enqueue_after(&mut self, key: Key, delay: Duration) {
-        self.begin(async move {
-            sleep(delay).await;
-            Done::Later(key)
+            Done::Wrote {
+                key,
+                epoch,
+                sent,
+                result,
+            }
         });
     }
 
@@ -82,12 +75,27 @@ impl Task {
             record.in_flight = false;
             record.listening = true;
             record.synced = false;
+            record.heard_cached = false;
             self.enqueue(key);
         }
     }
 
-    pub(super) fn on_written(&mut self, key: Key, sent: Sent, result: RedisResult<Written>) {
+    pub(super) fn on_written(
+        &mut self,
+        key: Key,
+        epoch: &str,
+        sent: Sent,
+        result: RedisResult<Written>,
+    ) {
         let written = match result {
+            Ok(_) if epoch != self.epoch => {
+                // Written under a name that the node has no more: everything is written again.
+                if let Some(record) = self.records.get_mut(&key) {
+                    record.in_flight = false;
+                    record.leaving.clear();
+                }
+                return self.enqueue(key);
+            }
             Ok(Written::Rows(rows)) => rows,
             Ok(Written::Fenced) => return self.take_new_epoch("its rows were removed"),
             Err(error) => return self.lose_link(&error),
@@ -97,7 +105,9 @@ impl Task {
             return;
         };
         record.in_flight = false;
-        record.doubtful = false;
+        record.leaving.clear();
+        record.former.clear();
+        record.doubtful &= !sent.whole;
         record.registered = sent.subscriptions > 0 || !sent.users.is_empty();
         record.written = sent;
         record
@@ -111,11 +121,11 @@ impl Task {
             }
         }
         if let Some(snapshot) = written.snapshot {
-            let lost = record.generation != 0 && record.generation != written.generation;
-            if lost {
+            let is_another = record.generation != 0 && record.generation != written.generation;
+            if std::mem::take(&mut record.suspects_loss) || is_another {
                 record.keep_missing_until = Some(now + LOSS_GRACE);
             }
-            let keep_missing = record.keep_missing_until.is_some_and(|until| now < until);
+            let keep_missing = record.keeps_missing(now);
             record.generation = written.generation;
             record.sequence = written.sequence;
             record.synced = true;
@@ -123,13 +133,13 @@ impl Task {
                 self.states
                     .reconcile(&key, &snapshot.members, keep_missing, now);
             }
-            if record.kind.cache {
+            if record.kind.cache && !record.heard_cached {
                 self.states.keep(&key, snapshot.cached, now);
             }
             let early = std::mem::take(&mut record.early);
             if keep_missing {
                 // Once more when the others have had their time.
-                self.enqueue_after_grace(&key, now);
+                self.look_again_after_grace(&key, now);
             } else if let Some(record) = self.records.get_mut(&key) {
                 record.keep_missing_until = None;
             }
@@ -137,7 +147,10 @@ impl Task {
                 self.on_edge(&key, edge);
             }
         } else if record.generation != written.generation {
+            // Redis lost its data, this node's rows among them.
             record.synced = false;
+            record.heard_cached = false;
+            record.doubtful = true;
         }
         if let Some(record) = self.records.get_mut(&key) {
             record.answer_written();
@@ -146,7 +159,18 @@ impl Task {
         self.enqueue(key);
     }
 
-    pub(super) fn enqueue_after_grace(&mut self, key: &Key, now: Instant) {
+    pub(super) fn on_grace_over(&mut self, key: Key) {
+        let now = Instant::now();
+        if let Some(record) = self.records.get_mut(&key)
+            && record.keep_missing_until.is_some()
+            && !record.keeps_missing(now)
+        {
+            record.synced = false;
+            self.enqueue(key);
+        }
+    }
+
+    pub(super) fn look_again_after_grace(&mut self, key: &Key, now: Instant) {
         let Some(record) = self.records.get_mut(key) else {
             return;
         };
@@ -157,7 +181,7 @@ impl Task {
         let wait = until.saturating_duration_since(now) + Duration::from_millis(50);
         self.begin(async move {
             sleep(wait).await;
-            Done::Later(key)
+            Done::GraceOver(key)
         });
     }
 
@@ -172,10 +196,15 @@ impl Task {
                 return;
             };
             let subscriptions = self.states.hub().app(&key.0).subscriptions(&key.1);
-            let Some(record) = self.records.get(&key) else {
+            let Some(record) = self.records.get_mut(&key) else {
                 continue;
             };
-            if record.idle_since != Some(since) || !record.is_idle(subscriptions) {
+            if record.idle_since != Some(since) {
+                continue;
+            }
+            if !record.is_idle(subscriptions) {
+                // It will be, when it is written.
+                record.idle_since = None;
                 continue;
             }
             let was_listening = record.listening;

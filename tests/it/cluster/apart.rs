@@ -1,0 +1,206 @@
+//! What must not mix: clusters with different prefixes, apps; and the ways to sign in to Redis.
+
+use serde_json::json;
+
+use super::{
+    AGREEMENT, expect_users, nodes, setup, usual,
+    watcher::{Watcher, sync},
+};
+use crate::support::{
+    app::App,
+    redis::{Folder, RedisServer, run_to_end},
+    server::TestServer,
+    setup::Setup,
+};
+
+/// Two nodes must be one: an event and a member cross over.
+#[track_caller]
+fn are_one(nodes: &[TestServer]) {
+    let mut watcher = Watcher::join(&nodes[0], "presence-room", "w0");
+    let mut other = Watcher::join(&nodes[1], "presence-room", "w1");
+    for watcher in [&mut watcher, &mut other] {
+        watcher.expect_members(AGREEMENT, &["w0", "w1"]);
+    }
+    sync(&nodes[1], std::slice::from_mut(&mut watcher));
+    expect_users(nodes, "presence-room", &["w0", "w1"]);
+}
+
+#[test]
+fn clusters_with_different_prefixes_share_a_redis_and_nothing_else() {
+    let redis = RedisServer::start();
+    let one = nodes(2, &setup(&redis.url()));
+    let two = nodes(
+        2,
+        &setup(&redis.url()).set("redis.key_prefix", "loudhailer:2"),
+    );
+    let mut of_one = Watcher::join(&one[0], "presence-room", "a");
+    let mut of_two = Watcher::join(&two[0], "presence-room", "b");
+    two[1].api().publish("presence-room", "of two", "");
+    one[1].api().publish("presence-room", "of one", "");
+    of_one.take_to("of one");
+    of_two.take_to("of two");
+    for (watcher, nodes) in [(&mut of_one, &one), (&mut of_two, &two)] {
+        expect_users(nodes, "presence-room", &[&watcher.user.clone()]);
+        assert_eq!(watcher.edges(), [""; 0]);
+        assert_eq!(watcher.events.len(), 1, "{:?}", watcher.events);
+        let channels = nodes[1].api().get("/channels", &[]).json();
+        assert_eq!(channels, json!({"channels": {"presence-room": {}}}));
+    }
+}
+
+#[test]
+fn two_apps_share_nothing() {
+    let redis = RedisServer::start();
+    let setup = Setup::new()
+        .set("redis.url", redis.url())
+        .app(App::new("1", "one"))
+        .app(App::new("2", "two"));
+    let nodes = nodes(2, &setup);
+    let apps = nodes[0].apps.clone();
+    let mut listeners: Vec<_> = apps
+        .iter()
+        .map(|app| {
+            let mut client = nodes[0].client_of(app);
+            client.subscribe("news");
+            client.join("presence-room", &app.id);
+            client
+        })
+        .collect();
+    for app in &apps {
+        let api = nodes[1].api_of(app);
+        let body = json!({"name": "e", "channels": ["news", "presence-room"], "data": app.id});
+        api.events(&body).is_empty_object();
+        let users = api.get("/channels/presence-room/users", &[]);
+        users.is(&json!({"users": [{"id": app.id}]}));
+    }
+    for (app, client) in apps.iter().zip(&mut listeners) {
+        for _ in 0..2 {
+            assert_eq!(client.expect("e").data(), app.id);
+        }
+        client.expect_silence();
+    }
+}
+
+#[test]
+fn a_password_in_the_url_signs_in() {
+    let mut redis = RedisServer::launch_with_password("p4ss-w0rd-of-redis");
+    redis.wait_until_it_answers();
+    let url = format!("redis://:p4ss-w0rd-of-redis@127.0.0.1:{}", redis.port);
+    let nodes = nodes(2, &setup(&url));
+    are_one(&nodes);
+    for node in &nodes {
+        assert!(!node.printed().contains("p4ss-w0rd"), "{}", node.printed());
+    }
+}
+
+#[test]
+fn an_acl_user_in_the_url_signs_in_with_no_more_rights_than_needed() {
+    let redis = RedisServer::start();
+    let () = redis.ask(&[
+        "ACL",
+        "SETUSER",
+        "hailer",
+        "on",
+        ">s3cret%",
+        "~loudhailer:*",
+        "&loudhailer:*",
+        "-@all",
+        "+@read",
+        "+@write",
+        "+@pubsub",
+        "+@scripting",
+        "+@connection",
+        "+@transaction",
+        "+time",
+        "-@dangerous",
+        "-@admin",
+    ]);
+    let url = format!("redis://hailer:s3cret%25@127.0.0.1:{}/0", redis.port);
+    are_one(&nodes(2, &setup(&url)));
+}
+
+#[test]
+fn tls_is_spoken_to_a_redis_whose_certificate_is_trusted() {
+    let folder = Folder::new();
+    certificate(&folder);
+    let port = crate::support::redis::free_port();
+    let redis = RedisServer::start_with(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &folder.file("server.crt"),
+        "--tls-key-file",
+        &folder.file("server.key"),
+        "--tls-ca-cert-file",
+        &folder.file("ca.crt"),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let url = format!("rediss://localhost:{port}");
+    let config = crate::support::process::ConfigFile::new(&setup(&url).toml());
+    let refused = crate::support::process::Process::run(&["--config", config.path()], &[]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("cannot reach Redis"), "{refused:?}");
+    let trusted = folder.file("ca.crt");
+    let app = usual();
+    let setup = Setup::new().set("redis.url", url).app(app.clone());
+    let nodes: Vec<_> = (0..2)
+        .map(|_| TestServer::start_in(setup.clone(), &[("SSL_CERT_FILE", &trusted)]))
+        .collect();
+    are_one(&nodes);
+    let _ = redis;
+}
+
+/// A certificate authority and a certificate of it for this machine.
+fn certificate(folder: &Folder) {
+    let file = |name: &str| folder.file(name);
+    let openssl = |arguments: &[&str]| drop(run_to_end("openssl", arguments));
+    let key = ["-newkey", "rsa:2048", "-nodes", "-days", "2"];
+    openssl(
+        &[
+            &["req", "-x509"],
+            &key[..],
+            &[
+                "-subj",
+                "/CN=test authority",
+                "-keyout",
+                &file("ca.key"),
+                "-out",
+                &file("ca.crt"),
+            ],
+        ]
+        .concat(),
+    );
+    openssl(
+        &[
+            &["req"],
+            &key[..3],
+            &[
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            ],
+            &["-addext", "basicConstraints=CA:FALSE"],
+            &["-keyout", &file("server.key"), "-out", &file("server.csr")],
+        ]
+        .concat(),
+    );
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        &file("server.csr"),
+        "-CA",
+        &file("ca.crt"),
+        "-CAkey",
+        &file("ca.key"),
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-copy_extensions",
+        "copy",
+        "-out",
+        &file("server.crt"),
+    ]);
+}

@@ -1,0 +1,115 @@
+//! A TCP proxy in front of Redis, to break the network of one node only.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+};
+
+/// Forwards every connection to one address.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    connections: usize,
+    /// Connections with a smaller number pass nothing on to the server; what they say is kept.
+    held_below: usize,
+    /// Bytes a second towards the server.
+    bytes_per_second: Option<usize>,
+}
+
+impl Gate {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().expect("no thread panics"));
+        self.changed.notify_all();
+    }
+
+    /// Waits until this connection may pass something on; tells how fast.
+    fn wait(&self, connection: usize) -> Option<usize> {
+        let state = self.state.lock().expect("no thread panics");
+        let open = self
+            .changed
+            .wait_while(state, |state| connection < state.held_below);
+        open.expect("no thread panics").bytes_per_second
+    }
+}
+
+impl Proxy {
+    pub(crate) fn start(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let gate = Arc::<Gate>::default();
+        let gate_of_all = Arc::clone(&gate);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let Ok(client) = client else { return };
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
+                    continue; // Closed with `client`, as the server's own refusal.
+                };
+                let mut number = 0;
+                gate_of_all.change(|state| {
+                    number = state.connections;
+                    state.connections += 1;
+                });
+                let (client_in, server_in) = (clone(&client), clone(&server));
+                let gate = Arc::clone(&gate_of_all);
+                thread::spawn(move || pass(client_in, server, &gate, number, true));
+                let gate = Arc::clone(&gate_of_all);
+                thread::spawn(move || pass(server_in, client, &gate, number, false));
+            }
+        });
+        Self { address, gate }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// No connection passes anything on, new ones neither.
+    pub(crate) fn hold_all(&self) {
+        self.gate.change(|state| state.held_below = usize::MAX);
+    }
+
+    /// Everything that was held is passed on now.
+    pub(crate) fn release(&self) {
+        self.gate.change(|state| state.held_below = 0);
+    }
+
+    /// From now on no connection is faster than this towards the server.
+    pub(crate) fn limit(&self, bytes_per_second: usize) {
+        self.gate
+            .change(|state| state.bytes_per_second = Some(bytes_per_second));
+    }
+}
+
+fn clone(stream: &TcpStream) -> TcpStream {
+    stream.try_clone().expect("a second handle")
+}
+
+/// Passes one direction on until its end.
+fn pass(mut from: TcpStream, mut to: TcpStream, gate: &Gate, number: usize, is_upwards: bool) {
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut chunk).unwrap_or(0);
+        let rate = gate.wait(number).filter(|_| is_upwards);
+        if read == 0 || to.write_all(&chunk[..read]).is_err() {
+            let _ = to.shutdown(Shutdown::Write);
+            let _ = from.shutdown(Shutdown::Read);
+            return;
+        }
+        if let Some(bytes_per_second) = rate {
+            let time = read as f64 / bytes_per_second as f64;
+            thread::park_timeout(std::time::Duration::from_secs_f64(time));
+        }
+    }
+}

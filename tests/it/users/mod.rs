@@ -1,0 +1,7 @@
+//! §6: who a connection is, what only he hears, and who hears that he is there.
+
+mod presence;
+mod server_to_user;
+mod signin;
+mod terminate;
+mod watchlist;
