@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -80,6 +80,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let max_connections = config.server.max_connections;
     let node = Arc::new(Node::new(apps, hub, engine, webhooks, max_connections));
 
+    let door = public.try_clone()?;
     let clients = public_server(config, &node, public)?;
     let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
     let operators = admin_server(&node, operator)?;
@@ -95,7 +96,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     signals.next().await;
     info!("stopping; a second signal stops at once");
     let stopped = tokio::select! {
-        () = drain(config, &node, &clients_handle) => true,
+        () = drain(config, &node, &door, &clients_handle) => true,
         () = signals.next() => false,
     };
     if !stopped {
@@ -114,9 +115,14 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
 }
 
 /// Not ready; no new connections; every client told to reconnect; webhooks sent; HTTP replies finished.
-async fn drain(config: &Config, node: &Node, clients: &ServerHandle) {
+async fn drain(config: &Config, node: &Node, door: &TcpListener, clients: &ServerHandle) {
     node.begin_drain();
     clients.pause().await;
+    // Without this the kernel goes on taking connections that nobody will answer. Refused, a client's balancer finds
+    // another node at once; left hanging, pusher-js rests for 15 s.
+    if let Err(error) = socket2::SockRef::from(door).shutdown(Shutdown::Both) {
+        warn!(%error, "the listening socket could not be closed early");
+    }
     let window = config.server.drain_window;
     node.hub.drain(window);
     let deadline = Instant::now() + window + CLOSE_GRACE;
