@@ -43,6 +43,8 @@ use crate::{
 const BACKLOG: u32 = 4096;
 /// What a client may need to answer a close frame, on top of the drain window; shards cut it off then.
 const CLOSE_GRACE: Duration = Duration::from_secs(3);
+/// More than a busy machine's accepting thread takes to hear that it is to pause.
+const PAUSE_TIME: Duration = Duration::from_millis(100);
 /// How often a stopping server looks whether everyone has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// How often the engine does what is due.
@@ -118,6 +120,8 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
 async fn drain(config: &Config, node: &Node, door: &TcpListener, clients: &ServerHandle) {
     node.begin_drain();
     clients.pause().await;
+    // The accepting thread is told, and does not answer; a socket shut under it would be logged as an error.
+    sleep(PAUSE_TIME).await;
     // Without this the kernel goes on taking connections that nobody will answer. Refused, a client's balancer finds
     // another node at once; left hanging, pusher-js rests for 15 s.
     if let Err(error) = socket2::SockRef::from(door).shutdown(Shutdown::Both) {

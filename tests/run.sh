@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly checks=(fmt clippy build test clients pypi login bench)
+readonly checks=(fmt clippy build test clients pypi login cluster bench)
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 readonly target
 readonly example=(--manifest-path examples/single_login/Cargo.toml)
@@ -23,6 +23,8 @@ Without CHECK, all of these run, in this order:
   clients  pusher-js, Laravel Echo in Chromium and npm's pusher against the release build
   pypi     PyPI's pusher against the release build
   login    examples/single_login with two browsers against the release build
+  cluster  clients and pypi again, each connection on a node by chance of three that share a redis-server; nodes that
+           are restarted or killed; nginx and HAProxy before them
   bench    a short run of benches/fanout, to see that it works
 
 The first that fails ends the run with a status other than 0.
@@ -50,8 +52,14 @@ need_chromium() {
   [[ -n ${CHROMIUM:-} || -x /usr/bin/chromium ]] || install_debian_packages chromium
 }
 
+# Debian's packages may start services; the checks use none of them, and leave them as they are.
 need_redis() {
   command -v redis-server >/dev/null || install_debian_packages redis-server
+}
+
+need_balancers() {
+  [[ -x /usr/sbin/nginx ]] || install_debian_packages nginx
+  [[ -x /usr/sbin/haproxy ]] || install_debian_packages haproxy
 }
 
 # Installs what a lock file names, unless that was done before from the same lock file.
@@ -126,8 +134,21 @@ check_login() {
   (cd tests/clients && node example.mjs node --test --test-reporter=spec --test-timeout=120000 single_login/*.test.mjs)
 }
 
+check_cluster() {
+  need_release_build
+  need_node_modules tests/clients
+  need_python_modules
+  need_chromium
+  need_redis
+  need_balancers
+  local node_test=(node --test --test-reporter=spec --test-timeout=120000)
+  (cd tests/clients && node cluster.mjs "${node_test[@]}" ./*.test.mjs cluster/*.test.mjs)
+  (cd tests/clients && node cluster.mjs node server.mjs .venv/bin/python -B -m unittest)
+}
+
 check_bench() {
   need_linker
+  need_redis
   cargo bench --locked --bench fanout -- smoke
 }
 

@@ -280,6 +280,33 @@ impl ChannelStates {
         }
     }
 
+    /// As [`ChannelStates::arrive`], for a user who had never left: a session that comes back so is not a new one.
+    pub fn arrive_again(&self, key: &Key, member: &Member) {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        self.add_known(key, &mut state, member);
+    }
+
+    fn add_known(&self, key: &Key, state: &mut State, member: &Member) {
+        if !state.roster.contains(&member.user_id) {
+            // The limit was kept where the member entered.
+            let _ = state.roster.join(member, usize::MAX);
+            if ChannelKind::of(&key.1).access != Access::Session {
+                self.announce_arrival(key, state, member);
+            }
+        }
+    }
+
+    /// Notes which session came last; the others have to go.
+    pub fn name_newest(&self, key: &Key, session: &Arc<str>) {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        if state.newest.as_ref() != Some(session) {
+            state.newest = Some(Arc::clone(session));
+            self.replace_sessions(key, session);
+        }
+        drop(state);
+        self.forget_needless(key);
+    }
+
     /// Makes the members these users, announcing every difference. With `keep_missing`, nobody is removed.
     pub fn reconcile(
         &self,
@@ -300,18 +327,11 @@ impl ChannelStates {
             self.announce_departure(key, &mut state, &user_id, now);
         }
         for (user_id, user_info) in users {
-            if !state.roster.contains(user_id) {
-                let member = Member {
-                    user_id: user_id.clone(),
-                    user_info: user_info.clone(),
-                };
-                // The limit was kept where the member entered.
-                let _ = state.roster.join(&member, usize::MAX);
-                // A snapshot does not tell which session is the newest; its own edge does.
-                if ChannelKind::of(&key.1).access != Access::Session {
-                    self.announce_arrival(key, &mut state, &member);
-                }
-            }
+            let member = Member {
+                user_id: user_id.clone(),
+                user_info: user_info.clone(),
+            };
+            self.add_known(key, &mut state, &member);
         }
         drop(state);
         self.forget_needless(key);

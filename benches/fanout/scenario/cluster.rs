@@ -209,6 +209,13 @@ fn findings(rounds: &[(Measured, Measured)]) -> Result<Vec<Finding>, Failure> {
             }),
             None,
         ),
+        Finding::new(
+            "CPU per publish with one subscriber there, on the node that publishes, × alone",
+            each(&|alone, together| {
+                together.elsewhere.cpu_us_per_event(0) / alone.elsewhere.cpu_us_per_event(0)
+            }),
+            None,
+        ),
         Finding::new("CPU µs of Redis per publish", redis.collect(), None),
         Finding::new(
             "CPU ms per second of node3 while nothing is published",

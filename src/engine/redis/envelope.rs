@@ -67,6 +67,8 @@ pub(super) struct Edge {
     pub(super) user_id: String,
     /// Came, with this info; `None`: went.
     pub(super) info: Option<String>,
+    /// Came back: had a seat before, which Redis had lost.
+    pub(super) again: bool,
 }
 
 impl Event {
@@ -112,12 +114,14 @@ impl Envelope {
             b'P' => Event::decode(bytes).map(Self::Event),
             b'C' => Event::decode(bytes).map(Self::Cached),
             b'E' => {
-                let (generation, sequence, user_id, info) = serde_json::from_slice(&bytes).ok()?;
+                let (generation, sequence, user_id, info, again) =
+                    serde_json::from_slice(&bytes).ok()?;
                 Some(Self::Edge(Edge {
                     generation,
                     sequence,
                     user_id,
                     info,
+                    again,
                 }))
             }
             b'N' => serde_json::from_slice(&bytes).ok().map(Self::Count),
@@ -155,12 +159,13 @@ mod tests {
             Envelope::decode(event.encode(true)),
             Some(Envelope::Cached(event))
         );
-        let edge = Bytes::from_static(br#"1E[5,6,"u",null]"#);
+        let edge = Bytes::from_static(br#"1E[5,6,"u",null,false]"#);
         let expected = Edge {
             generation: 5,
             sequence: 6,
             user_id: "u".to_owned(),
             info: None,
+            again: false,
         };
         assert_eq!(Envelope::decode(edge), Some(Envelope::Edge(expected)));
         for junk in [&b""[..], b"1", b"1P", b"2P", b"1Exyz", b"1X"] {

@@ -46,8 +46,10 @@ impl Keys {
         ]
     }
 
-    pub(super) fn cache(&self, key: &Key) -> String {
-        format!("{}:cache", self.topic(key))
+    /// Of a cache channel: the frame, and the senders' last numbers.
+    pub(super) fn cache(&self, key: &Key) -> [String; 2] {
+        let topic = self.topic(key);
+        [format!("{topic}:cache"), format!("{topic}:senders")]
     }
 
     /// What every node listens to.

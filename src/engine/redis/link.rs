@@ -19,10 +19,17 @@ use crate::config::{Redis, RedisMode};
 /// How long Redis may take to accept a connection or to answer. Longer, and it counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Keeps the frame of an event and publishes the event. KEYS: where to keep it, the pub/sub channel. ARGV: publish command, the
-/// envelope, where in it the frame begins, for how many seconds. A script and not a transaction: before 7.2, Redis writes what a
-/// connection publishes to itself into the middle of `EXEC`'s reply.
+/// Keeps the frame of an event and publishes the event. A sender repeats what it is not sure of, and an old connection may deliver
+/// it late; neither may replace a newer event, so a repetition is published, for those who missed it, as one that is not kept.
+/// KEYS: where to keep it, the pub/sub channel, the last numbers of the senders. ARGV: publish command, the envelope, where in it
+/// the frame begins, for how many seconds, sender, number.
+/// A script and not a transaction: before 7.2, Redis writes what a connection publishes to itself into the middle of `EXEC`'s reply.
 const KEEP: &str = r"
+if tonumber(redis.call('HGET', KEYS[3], ARGV[5]) or '0') >= tonumber(ARGV[6]) then
+  return redis.call(ARGV[1], KEYS[2], '1P' .. string.sub(ARGV[2], 3))
+end
+redis.call('HSET', KEYS[3], ARGV[5], ARGV[6])
+redis.call('EXPIRE', KEYS[3], 3600)
 redis.call('SET', KEYS[1], string.sub(ARGV[2], ARGV[3]), 'EX', ARGV[4])
 return redis.call(ARGV[1], KEYS[2], ARGV[2])
 ";
@@ -173,8 +180,18 @@ impl Link {
 pub(super) struct Message {
     pub(super) topic: String,
     pub(super) envelope: Bytes,
-    /// For a cache channel: the key to keep the frame under, and for how many seconds.
-    pub(super) keep: Option<(String, u32)>,
+    /// For a cache channel.
+    pub(super) keep: Option<Keep>,
+}
+
+/// How a cache channel's event is kept.
+#[derive(Clone)]
+pub(super) struct Keep {
+    /// The keys of the frame and of the senders' numbers.
+    pub(super) keys: [String; 2],
+    pub(super) ttl_s: u32,
+    pub(super) sender: u64,
+    pub(super) number: u64,
 }
 
 impl Message {
@@ -193,16 +210,19 @@ fn pipeline(publish: &str, messages: &[Message]) -> Pipeline {
         let (topic, envelope) = (&message.topic, &message.envelope[..]);
         match &message.keep {
             None => pipeline.cmd(publish).arg(topic).arg(envelope),
-            Some((key, ttl_s)) => pipeline
+            Some(keep) => pipeline
                 .cmd("EVAL")
                 .arg(KEEP)
-                .arg(2)
-                .arg(key)
+                .arg(3)
+                .arg(&keep.keys[0])
                 .arg(topic)
+                .arg(&keep.keys[1])
                 .arg(publish)
                 .arg(envelope)
                 .arg(EVENT_HEADER + 1)
-                .arg(ttl_s),
+                .arg(keep.ttl_s)
+                .arg(keep.sender)
+                .arg(keep.number),
         };
         pipeline.ignore();
     }

@@ -24,12 +24,13 @@ local function seats_of(owner)
   end
   return users
 end
-local function edge(user, info)
+local function edge(user, info, again)
   local seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
-  local text = '1E[' .. gen .. ',' .. seq .. ',' .. cjson.encode(user) .. ',' .. (info and cjson.encode(info) or 'null') .. ']'
+  local text = '1E[' .. gen .. ',' .. seq .. ',' .. cjson.encode(user) .. ',' .. (info and cjson.encode(info) or 'null') ..
+    ',' .. (again and 'true' or 'false') .. ']'
   redis.call(publish, KEYS[6], text)
 end
-local function arrive(user, info, max)
+local function arrive(user, info, max, again)
   local seat = node .. '|' .. user
   if redis.call('HEXISTS', KEYS[3], seat) == 1 then return true end
   local nodes = tonumber(redis.call('HGET', KEYS[4], user) or '0')
@@ -38,7 +39,8 @@ local function arrive(user, info, max)
   redis.call('HSET', KEYS[4], user, nodes + 1)
   if nodes == 0 then
     redis.call('HSET', KEYS[5], user, info)
-    edge(user, info)
+    if not again then redis.call('HSET', KEYS[1], 'newest', user) end
+    edge(user, info, again)
   end
   return true
 end
@@ -47,7 +49,7 @@ local function depart(owner, user)
   if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
     redis.call('HDEL', KEYS[4], user)
     redis.call('HDEL', KEYS[5], user)
-    edge(user, nil)
+    edge(user, nil, false)
   end
 end
 local function subscriptions()
@@ -73,24 +75,30 @@ end
 ";
 
 /// Brings a node's rows of a channel to what they should be. KEYS: meta, subs, seats, users, infos, the pub/sub channel, cache,
-/// evicted. ARGV: publish command, node, subscriptions, member limit (-1: none), whether seats that are not named go (1/0), whether to
-/// return a snapshot (1/0), whether to tell a new number of subscriptions (1/0), how many arrive, how many of those were seated
-/// before, so that the limit is not for them, how many depart, user and info of each who arrives, users who depart, former names of
-/// the node. Rows under former names go when the new ones are there, so that nobody hears of it; and nothing that was said under
-/// them counts any more, should it still arrive from an old connection.
-/// Returns {fenced, generation, sequence, total, refused users, snapshot (user, info, …) or nil, cached frame or nil, its ttl in ms}.
+/// evicted. ARGV: publish command, node, subscriptions, member limit (-1: none), whether seats that are not named go (1/0), whether
+/// to return a snapshot (1/0), whether to tell a new number of subscriptions (1/0), how many arrive, how many of those were seated
+/// before, so that the limit is not for them, how many depart, the generation that the node knows (0: none, or it names all its
+/// seats), user and info of each who arrives, users who depart, former names of the node. Rows under former names go when the new
+/// ones are there, so that nobody hears of it; and nothing that was said under them counts any more, should it still arrive from an
+/// old connection.
+/// Returns {0, generation, sequence, total, refused users, snapshot (user, info, …) or nil, cached frame or nil, its ttl in ms, the
+/// user who came last or nil}; {1} when the node's rows were evicted; {2} when Redis lost the generation, and so the node's lease.
 const ASSERT: &str = r"
 if redis.call('SISMEMBER', KEYS[8], node) == 1 then return {1} end
+if ARGV[11] ~= '0' and ARGV[11] ~= gen then
+  rest()
+  return {2}
+end
 local count, max = tonumber(ARGV[3]), tonumber(ARGV[4])
 local before = subscriptions()
 local arriving, seated, departing = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local refused, named = {}, {}
 for i = 1, arriving do
-  local user, info = ARGV[9 + 2 * i], ARGV[10 + 2 * i]
+  local user, info = ARGV[10 + 2 * i], ARGV[11 + 2 * i]
   named[user] = true
-  if not arrive(user, info, i > seated and max or -1) then refused[#refused + 1] = user end
+  if not arrive(user, info, i > seated and max or -1, i <= seated) then refused[#refused + 1] = user end
 end
-local departs = 10 + 2 * arriving
+local departs = 11 + 2 * arriving
 for i = departs + 1, departs + departing do depart(node, ARGV[i]) end
 if ARGV[5] == '1' then
   for _, user in ipairs(seats_of(node)) do
@@ -107,7 +115,7 @@ if ARGV[6] == '1' then
   cached = redis.call('GET', KEYS[7])
   ttl = redis.call('PTTL', KEYS[7])
 end
-return {0, gen, redis.call('HGET', KEYS[1], 'seq'), total, refused, members, cached, ttl}
+return {0, gen, redis.call('HGET', KEYS[1], 'seq'), total, refused, members, cached, ttl, redis.call('HGET', KEYS[1], 'newest')}
 ";
 
 /// Removes all rows of a node that is no more, and keeps it from writing there again. KEYS and the first two ARGV as [`ASSERT`].
@@ -128,14 +136,18 @@ return {total, redis.call('HLEN', KEYS[2]), redis.call('GET', KEYS[3]), redis.ca
 ";
 
 /// Keeps a node's lease and says whose has run out. KEYS: leases, connection counts. ARGV: node, lease in ms, its counts as JSON,
-/// its former names, under which it counts no more. Returns {whether the lease was still held, expired nodes}.
+/// its former names, under which it counts no more; what may be left under them is cleared up in time.
+/// Returns {whether the lease was still held, expired nodes}.
 const LEASE: &str = r"
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local held = redis.call('ZSCORE', KEYS[1], ARGV[1]) and 1 or 0
 redis.call('ZADD', KEYS[1], ms + tonumber(ARGV[2]), ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
-for i = 4, #ARGV do redis.call('HDEL', KEYS[2], ARGV[i]) end
+for i = 4, #ARGV do
+  redis.call('HDEL', KEYS[2], ARGV[i])
+  redis.call('ZADD', KEYS[1], 'NX', ms + tonumber(ARGV[2]), ARGV[i])
+end
 return {held, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ms)}
 ";
 

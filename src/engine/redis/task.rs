@@ -52,6 +52,8 @@ const PUBLISH_BATCH_BYTES: usize = 1 << 20;
 /// After a return of Redis: how long messages wait for the other nodes to listen again. Above [`RETRY`] by what a busy machine
 /// takes, below the two seconds in which everything is to be back.
 const HOLD: Duration = Duration::from_secs(1);
+/// With very many channels the others take as long as this node does to listen to its own again; at most so much longer.
+const HOLD_MORE: Duration = Duration::from_secs(4);
 /// After Redis was away: how long the others have to renew their leases before they count as dead.
 const REAP_GRACE: Duration = Duration::from_secs(4);
 /// Channels that wait at most for a publish batch; intents and pushes taken in one turn.
@@ -166,6 +168,8 @@ struct Outgoing {
     /// An event's number; of a cache channel, with the channel.
     number: u64,
     cached: Option<Key>,
+    /// How often it was handed to a link.
+    tries: u32,
 }
 
 pub(super) struct Task {
@@ -189,6 +193,8 @@ pub(super) struct Task {
     linked_at: Instant,
     /// Until when messages wait.
     hold_until: Instant,
+    /// Channels that this node has yet to listen to again.
+    unheard: usize,
     reap_from: Instant,
     /// Names this process among the senders of events.
     sender: u64,
@@ -242,6 +248,7 @@ impl Task {
             publishing: false,
             linked_at: Instant::now(),
             hold_until: Instant::now(),
+            unheard: 0,
             reap_from: Instant::now() + REAP_GRACE,
             sender: rand::random(),
             number: 0,
@@ -327,6 +334,10 @@ impl Task {
             return;
         };
         self.send_outgoing(&link);
+        if !self.holds_lease {
+            // Rows without a lease would never be removed.
+            return;
+        }
         for _ in 0..self.queue.len() {
             let Some(key) = self.queue.pop_front() else {
                 return;
@@ -335,22 +346,30 @@ impl Task {
         }
     }
 
+    /// Whether the other nodes may not listen again yet.
+    fn holds_back(&self, now: Instant) -> bool {
+        now < self.hold_until || (self.unheard > 0 && now < self.hold_until + HOLD_MORE)
+    }
+
     fn send_outgoing(&mut self, link: &Link) {
-        if self.publishing || self.outgoing.is_empty() || Instant::now() < self.hold_until {
+        if self.publishing || self.outgoing.is_empty() || self.holds_back(Instant::now()) {
             return;
         }
         self.publishing = true;
         let mut bytes = 0;
         let batch: Vec<Message> = self
             .outgoing
-            .iter()
+            .iter_mut()
             .take(PUBLISH_BATCH)
             .take_while(|outgoing| {
                 let is_first = bytes == 0;
                 bytes += outgoing.message.envelope.len();
                 is_first || bytes <= PUBLISH_BATCH_BYTES
             })
-            .map(|outgoing| outgoing.message.clone())
+            .map(|outgoing| {
+                outgoing.tries += 1;
+                outgoing.message.clone()
+            })
             .collect();
         let mut link = link.clone();
         self.begin(async move {
@@ -413,10 +432,20 @@ impl Task {
         if let Err(error) = result {
             return self.lose_link(&error);
         }
-        for outgoing in self.outgoing.drain(..count) {
+        let published: Vec<_> = self.outgoing.drain(..count).collect();
+        for outgoing in published {
             self.shared.release(outgoing.held);
-            if let Some(key) = outgoing.cached {
-                self.states.confirm_own(&key, outgoing.number);
+            let Some(key) = outgoing.cached else {
+                continue;
+            };
+            self.states.confirm_own(&key, outgoing.number);
+            if outgoing.tries > 1
+                && let Some(record) = self.records.get_mut(&key)
+            {
+                // An earlier try may have been kept, and its echo lost: only Redis knows whether another event came after it.
+                record.synced = false;
+                record.heard_cached = false;
+                self.enqueue(key);
             }
         }
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::try_join;
 use redis::{AsyncCommands, ErrorKind, RedisError, RedisResult, Value, from_redis_value};
 
 use super::{
@@ -43,13 +44,15 @@ pub(super) struct Request {
     departing: Vec<Arc<str>>,
     /// Names under which the node may still have rows.
     former: Vec<String>,
+    /// The generation that the differences are against; 0: none.
+    generation: u64,
     users: HashSet<Arc<str>>,
 }
 
 /// What came of it.
 pub(super) enum Written {
     Rows(Rows),
-    /// The node's rows were removed: it counts as dead under this name.
+    /// The node's rows were removed, or its lease is gone: it counts as dead under this name.
     Fenced,
 }
 
@@ -63,6 +66,8 @@ pub(super) struct Rows {
 /// The channel's state as Redis has it.
 pub(super) struct Whole {
     pub(super) members: HashMap<Arc<str>, Arc<str>>,
+    /// The user who came last.
+    pub(super) newest: Option<Arc<str>>,
     pub(super) cached: Option<(Frame, Duration)>,
 }
 
@@ -70,7 +75,11 @@ impl Request {
     /// What differs between what the record wants and what was written. Its queued waiters count as sent from here on.
     pub(super) fn of(record: &mut Record, subscriptions: usize) -> Self {
         let whole = record.doubtful;
-        let waiting: HashSet<SocketId> = record.waiting.iter().map(|w| w.socket).collect();
+        let waiting: HashSet<SocketId> = if record.kind.has_members() {
+            record.waiting.iter().map(|waiter| waiter.socket).collect()
+        } else {
+            HashSet::new()
+        };
         let (mut arriving, newcomers): (Vec<_>, Vec<_>) = record
             .users
             .iter()
@@ -107,6 +116,7 @@ impl Request {
             seated,
             departing,
             former: record.former.clone(),
+            generation: if whole { 0 } else { record.generation },
             users: record.users.keys().cloned().collect(),
         }
     }
@@ -142,8 +152,8 @@ pub(super) async fn write(
         scripts,
         epoch,
     } = parts;
-    if request.registers {
-        let () = link.sadd(keys.rows(&epoch), row_name(key)).await?;
+    if request.registers && !register(&link, &keys, &epoch, key).await? {
+        return Ok(Written::Fenced);
     }
     let mut script = scripts.assert.prepare_invoke();
     for name in keys.of_channel(key) {
@@ -164,7 +174,8 @@ pub(super) async fn write(
         .arg(flag(request.tells_count))
         .arg(request.arriving.len())
         .arg(request.seated)
-        .arg(request.departing.len());
+        .arg(request.departing.len())
+        .arg(request.generation);
     for (user_id, info) in &request.arriving {
         script.arg(&**user_id).arg(&**info);
     }
@@ -185,6 +196,18 @@ pub(super) async fn write(
         }
     }
     Ok(written)
+}
+
+/// Notes the channel in the node's list of rows; `false` when the node has no lease, so that nobody would ever read the list.
+async fn register(link: &Link, keys: &Keys, epoch: &str, key: &Key) -> RedisResult<bool> {
+    let (mut first, mut second) = (link.clone(), link.clone());
+    let (leases, rows) = (keys.leases(), keys.rows(epoch));
+    let (lease, ()): (Option<f64>, ()) = try_join(
+        first.zscore(leases, epoch),
+        second.sadd(rows, row_name(key)),
+    )
+    .await?;
+    Ok(lease.is_some())
 }
 
 /// Takes a channel without subscribers off the index; should one come at this moment, it is put back.
@@ -231,7 +254,7 @@ fn read(reply: Vec<Value>) -> RedisResult<Written> {
             ))
         })
     };
-    if from_redis_value::<u8>(next()?)? == 1 {
+    if from_redis_value::<u8>(next()?)? != 0 {
         return Ok(Written::Fenced);
     }
     let generation = from_redis_value(next()?)?;
@@ -241,6 +264,7 @@ fn read(reply: Vec<Value>) -> RedisResult<Written> {
     let members = next()?;
     let cached: Option<Vec<u8>> = from_redis_value(absent_if_false(next()?))?;
     let ttl_ms: i64 = from_redis_value(next()?)?;
+    let newest: Option<String> = from_redis_value(absent_if_false(next()?))?;
     let snapshot = match absent_if_false(members) {
         Value::Nil => None,
         members => Some(Whole {
@@ -248,6 +272,7 @@ fn read(reply: Vec<Value>) -> RedisResult<Written> {
                 .into_iter()
                 .map(|(user_id, info)| (user_id.into(), info.into()))
                 .collect(),
+            newest: newest.map(Arc::from),
             cached: kept(cached, ttl_ms),
         }),
     };

@@ -8,7 +8,7 @@ use super::{
     three_nodes,
     watcher::{Watcher, sync},
 };
-use crate::support::{client::TestClient, server::TestServer};
+use crate::support::{client::TestClient, server::TestServer, within};
 
 const ROOM: &str = "presence-room";
 
@@ -153,4 +153,38 @@ fn a_restart_without_data_is_repaired_without_an_edge() {
     expect_ready(AGREEMENT, &nodes);
     expect_users_within(AGREEMENT, &nodes, ROOM, &["both", "w0", "w1", "w2"]);
     nobody_heard_of_it(&nodes, &mut watchers);
+}
+
+#[test]
+fn what_a_node_wrote_after_the_loss_dies_with_it() {
+    let (redis, mut nodes) = three_nodes();
+    let mut watcher = Watcher::join(&nodes[0], ROOM, "w");
+    let mut victims: Vec<_> = (0..6).map(|_| nodes[2].client()).collect();
+    for (at, victim) in victims.iter_mut().enumerate().take(3) {
+        victim.join(ROOM, &format!("v{at}"));
+    }
+    watcher.expect_members(AGREEMENT, &["v0", "v1", "v2", "w"]);
+    let () = redis.ask(&["FLUSHALL"]);
+    // Rows of a node that does not know yet that its lease is gone: in a channel that it knows, and in a new one.
+    for (at, victim) in victims.iter_mut().enumerate().skip(3) {
+        victim.ask_with(ROOM, &format!(r#"{{"user_id":"v{at}"}}"#));
+        victim.ask_with("presence-new", &format!(r#"{{"user_id":"v{at}"}}"#));
+        victim.expect(super::SUCCEEDED);
+    }
+    nodes.remove(2).kill();
+    watcher.expect_members(AGREEMENT, &["w"]);
+    expect_users(&nodes, ROOM, &["w"]);
+    expect_users(&nodes, "presence-new", &[]);
+    let info = [("info", "subscription_count")];
+    within(AGREEMENT, "nothing is counted", || {
+        let count = nodes[0]
+            .api()
+            .get(&format!("/channels/{ROOM}"), &info)
+            .json();
+        if count["subscription_count"] == 1 {
+            Ok(())
+        } else {
+            Err(count.to_string())
+        }
+    });
 }

@@ -2,6 +2,7 @@
 
 mod apart;
 mod cache;
+mod chaos;
 mod delivery;
 mod interest;
 mod leases;
@@ -13,6 +14,7 @@ mod reads;
 mod redis_cluster;
 mod sentinel;
 mod start;
+mod users;
 mod watcher;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -135,4 +137,20 @@ fn join_when_possible(client: &mut TestClient, channel: &str, user_id: &str) {
         client.expect("pusher:error");
         Err(answer.text)
     });
+}
+
+fn ask_sign_in(client: &mut TestClient, app: &App, user_data: &str) {
+    // `key:signature` over `{socket_id}::user::{user_data}`.
+    let auth = app.auth(&client.socket_id, &format!(":user::{user_data}"));
+    let data = serde_json::json!({"auth": auth, "user_data": user_data});
+    client.send(&serde_json::json!({"event": "pusher:signin", "data": data}));
+}
+
+/// A client that is signed in.
+#[track_caller]
+fn sign_in(node: &TestServer, user_data: &str) -> TestClient {
+    let mut client = node.client();
+    ask_sign_in(&mut client, node.app(), user_data);
+    client.expect("pusher:signin_success");
+    client
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::{
     AGREEMENT, expect_not_ready, expect_ready, expect_users, setup, usual,
     watcher::{Watcher, sync},
 };
-use crate::support::{proxy::Proxy, redis::RedisServer, server::TestServer, setup::Setup};
+use crate::support::{proxy::Proxy, redis::RedisServer, server::TestServer, setup::Setup, within};
 
 const ROOM: &str = "presence-room";
 
@@ -53,6 +55,70 @@ fn a_node_cut_off_for_longer_than_its_lease_is_removed_once_and_comes_back_once(
     for watcher in &mut far {
         assert_eq!(watcher.edges(), [""; 0], "its own clients never left");
     }
+}
+
+#[test]
+fn what_an_old_connection_still_delivers_changes_nothing() {
+    let (redis, proxy, nodes) = with_proxy();
+    let mut watcher = Watcher::join(&nodes[0], ROOM, "near");
+    let mut page = nodes[1].client();
+    page.join(ROOM, "far");
+    page.subscribe("news");
+    watcher.expect_members(AGREEMENT, &["far", "near"]);
+    let mut listener = nodes[0].client();
+    listener.subscribe("cache-a");
+    listener.expect("pusher:cache_miss");
+    proxy.hold_existing();
+    nodes[1].api().publish("cache-a", "e", "old");
+    // These two are written to the old connection and stay there.
+    page.unsubscribe(ROOM);
+    page.unsubscribe("news");
+    page.expect_silence();
+    // The node gives it up and takes a new one.
+    assert_eq!(listener.expect("e").data(), "old");
+    super::join_when_possible(&mut page, ROOM, "far");
+    page.subscribe("news");
+    expect_counts(&nodes, 1);
+    watcher.expect_edges(3);
+    assert_eq!(watcher.edges(), ["+far", "-far", "+far"]);
+    nodes[0].api().publish("cache-a", "e", "new");
+    assert_eq!(listener.expect("e").data(), "new");
+    let commands = redis.info("stats", "total_commands_processed");
+    proxy.release();
+    within(AGREEMENT, "the old commands arrive", || {
+        let now = redis.info("stats", "total_commands_processed");
+        if now > commands + 4 {
+            Ok(())
+        } else {
+            Err(now.to_string())
+        }
+    });
+    watcher.client.expect_quiet_for(Duration::from_secs(1));
+    expect_users(&nodes, ROOM, &["far", "near"]);
+    expect_counts(&nodes, 1);
+    sync(&nodes[0], std::slice::from_mut(&mut watcher));
+    assert_eq!(watcher.edges(), [""; 0]);
+    for node in &nodes {
+        let mut late = node.client();
+        late.subscribe("cache-a");
+        assert_eq!(late.expect("e").data(), "new");
+    }
+    listener.expect_silence();
+}
+
+#[track_caller]
+fn expect_counts(nodes: &[TestServer], expected: usize) {
+    let expected = json!({"occupied": true, "subscription_count": expected});
+    within(AGREEMENT, "the count is right", || {
+        for node in nodes {
+            let info = [("info", "subscription_count")];
+            let answer = node.api().get("/channels/news", &info);
+            if answer.status != 200 || answer.json() != expected {
+                return Err(answer.body);
+            }
+        }
+        Ok(())
+    });
 }
 
 #[test]

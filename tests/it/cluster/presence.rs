@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{
-    AGREEMENT, expect_users, nodes, three_nodes,
+    AGREEMENT, expect_users, expect_users_within, nodes, sign_in, three_nodes,
     watcher::{Watcher, sync},
 };
 use crate::support::{
-    client::{Presence, TestClient},
+    client::Presence,
     redis::RedisServer,
     server::TestServer,
     setup::Setup,
     stream::PATIENCE,
+    websocket::{Frame, Incoming},
     within,
 };
 
@@ -232,6 +233,52 @@ fn a_killed_node_of_many_channels_is_cleared_in_time() {
 }
 
 #[test]
+fn a_drained_node_leaves_no_member_behind() {
+    let (_redis, mut nodes) = three_nodes();
+    let mut watchers = watchers(&nodes);
+    let mut members: Vec<_> = (0..5).map(|_| nodes[2].client()).collect();
+    for (at, member) in members.iter_mut().enumerate() {
+        member.join(ROOM, &format!("m{at}"));
+    }
+    let mut gone = watchers.remove(2);
+    let mut drained = nodes.remove(2);
+    drained.terminate();
+    for client in members.iter_mut().chain([&mut gone.client]) {
+        loop {
+            match client.socket.next() {
+                Incoming::Close(code, _) => {
+                    assert_eq!(code, Some(4200));
+                    client.socket.send(&Frame::close(4200, ""));
+                    break;
+                }
+                _ => continue,
+            }
+        }
+    }
+    drained.expect_clean_exit();
+    let exited = Instant::now();
+    // Far less than a lease.
+    expect_users_within(Duration::from_secs(1), &nodes, ROOM, &["w0", "w1"]);
+    for watcher in &mut watchers {
+        watcher.expect_members(Duration::from_secs(1), &["w0", "w1"]);
+    }
+    within(
+        Duration::from_secs(4),
+        "its connections are not counted",
+        || {
+            let connections = nodes[0].api().get("/connections", &[]).json();
+            if connections["connections"] == 2 {
+                Ok(())
+            } else {
+                Err(connections.to_string())
+            }
+        },
+    );
+    let took = exited.elapsed();
+    assert!(took < Duration::from_secs(6), "a lease is longer: {took:?}");
+}
+
+#[test]
 fn two_killed_nodes_are_cleared_by_the_third() {
     let (_redis, mut nodes) = three_nodes();
     let mut watcher = Watcher::join(&nodes[0], ROOM, "w");
@@ -246,23 +293,17 @@ fn two_killed_nodes_are_cleared_by_the_third() {
     assert_eq!(watcher.edges().len(), 2);
 }
 
-fn signed_in(node: &TestServer, user_id: &str) -> TestClient {
-    let mut client = node.client();
-    let user_data = json!({"id": user_id}).to_string();
-    // `key:signature` over `{socket_id}::user::{user_data}`.
-    let auth = node
-        .app()
-        .auth(&client.socket_id, &format!(":user::{user_data}"));
-    client.send(&json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": user_data}}));
-    client.expect("pusher:signin_success");
-    client
-}
-
 #[test]
 fn terminating_a_user_closes_its_connections_on_every_node() {
     let (_redis, nodes) = three_nodes();
-    let mut theirs: Vec<_> = nodes.iter().map(|node| signed_in(node, "7")).collect();
-    let mut others: Vec<_> = nodes.iter().map(|node| signed_in(node, "8")).collect();
+    let mut theirs: Vec<_> = nodes
+        .iter()
+        .map(|node| sign_in(node, r#"{"id":"7"}"#))
+        .collect();
+    let mut others: Vec<_> = nodes
+        .iter()
+        .map(|node| sign_in(node, r#"{"id":"8"}"#))
+        .collect();
     let path = "/users/7/terminate_connections";
     nodes[1].api().post(path, &json!({})).is_empty_object();
     for client in &mut theirs {

@@ -75,6 +75,12 @@ impl Proxy {
         format!("redis://{}", self.address)
     }
 
+    /// Connections that exist pass nothing on any more; new ones do.
+    pub(crate) fn hold_existing(&self) {
+        self.gate
+            .change(|state| state.held_below = state.connections);
+    }
+
     /// No connection passes anything on, new ones neither.
     pub(crate) fn hold_all(&self) {
         self.gate.change(|state| state.held_below = usize::MAX);

@@ -184,7 +184,11 @@ impl Task {
                     user_id: edge.user_id.into(),
                     user_info: info.into(),
                 };
-                self.states.arrive(key, &member);
+                if edge.again {
+                    self.states.arrive_again(key, &member);
+                } else {
+                    self.states.arrive(key, &member);
+                }
             }
             None if record.is_seated(&edge.user_id) => {
                 // Redis lost the seat; here the user never went. Its row is written again.

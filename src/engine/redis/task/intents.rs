@@ -9,7 +9,7 @@ use tracing::debug;
 use super::{
     super::{
         envelope::{self, Event},
-        link::{Link, Message},
+        link::{Keep, Link, Message},
         query,
         record::{Record, Stage, Waiter},
     },
@@ -61,6 +61,7 @@ impl Task {
                     held: 0,
                     number: 0,
                     cached: None,
+                    tries: 0,
                 });
             }
             Intent::Channel {
@@ -159,7 +160,12 @@ impl Task {
             Some(ttl_s) => Message {
                 topic,
                 envelope: event.encode(true),
-                keep: Some((self.keys.cache(key), ttl_s)),
+                keep: Some(Keep {
+                    keys: self.keys.cache(key),
+                    ttl_s,
+                    sender: self.sender,
+                    number: self.number,
+                }),
             },
         };
         let cached = ttl_s.is_some().then(|| key.clone());
@@ -171,6 +177,7 @@ impl Task {
             held,
             number: self.number,
             cached,
+            tries: 0,
         });
     }
 

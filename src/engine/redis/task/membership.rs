@@ -14,7 +14,8 @@ use super::{
         lease::{self, Lease},
         link::Link,
     },
-    Connected, Done, HOLD, LEASE_RENEWAL, REAP_GRACE, RETRY, SHORT_LIFE, Task, new_epoch,
+    Connected, Done, HOLD, HOLD_MORE, LEASE_RENEWAL, REAP_GRACE, RETRY, SHORT_LIFE, Task,
+    new_epoch,
 };
 use crate::{config::RedisMode, engine::channels::Key};
 
@@ -94,10 +95,13 @@ impl Task {
                 info!("Redis is within reach again");
                 self.pushes = pushes;
                 self.hold_until = Instant::now() + HOLD;
-                self.begin(async {
-                    sleep(HOLD).await;
-                    Done::Awake
-                });
+                self.unheard = self.records.len();
+                for wait in [HOLD, HOLD + HOLD_MORE] {
+                    self.begin(async move {
+                        sleep(wait).await;
+                        Done::Awake
+                    });
+                }
                 self.attach(link);
                 self.on_lease(lease);
             }
@@ -169,7 +173,6 @@ impl Task {
             new = self.epoch,
             "this node takes a new name: {reason}"
         );
-        // The lease first: rows without one would never be removed.
         self.renew();
         let keys: Vec<Key> = self.records.keys().cloned().collect();
         for key in keys {

@@ -16,7 +16,7 @@ use super::{
     },
     Done, LINGER, LOSS_GRACE, Task,
 };
-use crate::engine::channels::Key;
+use crate::{engine::channels::Key, protocol::Access};
 
 impl Task {
     pub(super) fn work_on(&mut self, link: &Link, key: Key) {
@@ -71,6 +71,7 @@ impl Task {
         if let Err(error) = result {
             return self.lose_link(&error);
         }
+        self.unheard = self.unheard.saturating_sub(1);
         if let Some(record) = self.records.get_mut(&key) {
             record.in_flight = false;
             record.listening = true;
@@ -87,25 +88,23 @@ impl Task {
         sent: Sent,
         result: RedisResult<Written>,
     ) {
+        if let Some(record) = self.records.get_mut(&key) {
+            record.in_flight = false;
+            record.leaving.clear();
+        }
         let written = match result {
-            Ok(_) if epoch != self.epoch => {
-                // Written under a name that the node has no more: everything is written again.
-                if let Some(record) = self.records.get_mut(&key) {
-                    record.in_flight = false;
-                    record.leaving.clear();
-                }
-                return self.enqueue(key);
-            }
+            // Written under a name that the node has no more: everything is written again.
+            Ok(_) if epoch != self.epoch => return self.enqueue(key),
             Ok(Written::Rows(rows)) => rows,
-            Ok(Written::Fenced) => return self.take_new_epoch("its rows were removed"),
+            Ok(Written::Fenced) => {
+                return self.take_new_epoch("its rows or its lease were removed");
+            }
             Err(error) => return self.lose_link(&error),
         };
         let now = Instant::now();
         let Some(record) = self.records.get_mut(&key) else {
             return;
         };
-        record.in_flight = false;
-        record.leaving.clear();
         record.former.clear();
         record.doubtful &= !sent.whole;
         record.registered = sent.subscriptions > 0 || !sent.users.is_empty();
@@ -133,6 +132,11 @@ impl Task {
                 self.states
                     .reconcile(&key, &snapshot.members, keep_missing, now);
             }
+            if record.kind.access == Access::Session
+                && let Some(newest) = &snapshot.newest
+            {
+                self.states.name_newest(&key, newest);
+            }
             if record.kind.cache && !record.heard_cached {
                 self.states.keep(&key, snapshot.cached, now);
             }
@@ -146,11 +150,6 @@ impl Task {
             for edge in early {
                 self.on_edge(&key, edge);
             }
-        } else if record.generation != written.generation {
-            // Redis lost its data, this node's rows among them.
-            record.synced = false;
-            record.heard_cached = false;
-            record.doubtful = true;
         }
         if let Some(record) = self.records.get_mut(&key) {
             record.answer_written();

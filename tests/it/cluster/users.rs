@@ -1,0 +1,183 @@
+//! Users who are signed in on any node: who watches them hears of it once, and one session stays one.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{
+    AGREEMENT, ask_sign_in, expect_not_ready, expect_ready, expect_users, nodes, sign_in, usual,
+    watcher::Watcher,
+};
+use crate::support::{
+    client::TestClient,
+    redis::RedisServer,
+    server::TestServer,
+    setup::Setup,
+    stream::ReadError,
+    websocket::{Frame, Incoming},
+};
+
+const WATCHLIST: &str = "pusher_internal:watchlist_events";
+
+#[track_caller]
+fn started(option: &str, value: impl Into<serde_json::Value>) -> (RedisServer, Vec<TestServer>) {
+    let redis = RedisServer::start();
+    let setup = Setup::new()
+        .set("redis.url", redis.url())
+        .app(usual().set(option, value).set("session_grace_s", 1));
+    let nodes = nodes(3, &setup);
+    (redis, nodes)
+}
+
+/// A client that watches user `u`, who is offline.
+#[track_caller]
+fn watching(node: &TestServer) -> TestClient {
+    let mut client = sign_in(node, r#"{"id":"watcher","watchlist":["u"]}"#);
+    hears(&mut client, "offline");
+    client
+}
+
+#[track_caller]
+fn hears(client: &mut TestClient, status: &str) {
+    let events = client.expect(WATCHLIST).decoded();
+    let expected = json!({"events": [{"name": status, "user_ids": ["u"]}]});
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn a_user_comes_online_once_whatever_the_nodes() {
+    let (_redis, nodes) = started("watchlists", true);
+    let mut watchers: Vec<_> = nodes.iter().map(watching).collect();
+    let tabs: Vec<_> = nodes
+        .iter()
+        .map(|node| sign_in(node, r#"{"id":"u"}"#))
+        .collect();
+    for watcher in &mut watchers {
+        hears(watcher, "online");
+    }
+    let left = Instant::now();
+    drop(tabs);
+    for watcher in &mut watchers {
+        hears(watcher, "offline");
+        watcher.expect_silence();
+    }
+    assert!(
+        left.elapsed() >= Duration::from_secs(3),
+        "a reload is no news"
+    );
+}
+
+#[test]
+fn who_signs_in_while_redis_is_away_is_online_when_it_is_back() {
+    let (mut redis, nodes) = started("watchlists", true);
+    let mut watcher = watching(&nodes[1]);
+    redis.freeze();
+    expect_not_ready(&nodes);
+    let _user = sign_in(&nodes[0], r#"{"id":"u"}"#);
+    redis.thaw();
+    hears(&mut watcher, "online");
+}
+
+/// Whether the server has closed this client, within that time.
+#[track_caller]
+fn is_closed(client: &mut TestClient, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match client.socket.read(left) {
+            Ok(Incoming::Close(code, _)) => {
+                assert_eq!(code, Some(4009));
+                client.socket.send(&Frame::close(4009, ""));
+                return true;
+            }
+            Ok(_) => {}
+            Err(ReadError::Quiet) => return false,
+            Err(ReadError::Ended) => return true,
+        }
+    }
+}
+
+#[test]
+fn of_two_sessions_that_begin_at_once_one_stays() {
+    let (_redis, nodes) = started("single_session", "replace");
+    for round in 0..12 {
+        // On one node, and on two.
+        let at = [
+            round % 3,
+            if round % 2 == 0 {
+                round % 3
+            } else {
+                (round + 1) % 3
+            },
+        ];
+        let mut both = at.map(|at| nodes[at].client());
+        for (number, client) in both.iter_mut().enumerate() {
+            let data = json!({"id": format!("u{round}"), "session_id": format!("s{number}")});
+            ask_sign_in(client, nodes[0].app(), &data.to_string());
+        }
+        let [first, second] = &mut both;
+        let closed = [
+            is_closed(first, Duration::from_secs(3)),
+            is_closed(second, Duration::from_millis(200)),
+        ];
+        assert_eq!(
+            closed.iter().filter(|is| **is).count(),
+            1,
+            "round {round}: {closed:?}"
+        );
+    }
+}
+
+#[test]
+fn a_session_on_a_node_that_stood_still_gives_way_to_a_newer_one() {
+    let (_redis, mut nodes) = started("single_session", "replace");
+    let mut witness = Watcher::join(&nodes[0], "presence-room", "witness");
+    let mut old = sign_in(&nodes[2], r#"{"id":"u","session_id":"old"}"#);
+    let mut frozen = Watcher::join(&nodes[2], "presence-room", "frozen");
+    witness.expect_members(AGREEMENT, &["frozen", "witness"]);
+    nodes[2].freeze();
+    witness.expect_members(Duration::from_secs(10), &["witness"]);
+    let mut new = sign_in(&nodes[0], r#"{"id":"u","session_id":"new"}"#);
+    nodes[2].thaw();
+    assert!(is_closed(&mut old, AGREEMENT));
+    witness.expect_members(AGREEMENT, &["frozen", "witness"]);
+    frozen.expect_members(AGREEMENT, &["frozen", "witness"]);
+    assert!(
+        !is_closed(&mut new, Duration::from_secs(3)),
+        "the newest stays"
+    );
+}
+
+#[test]
+fn a_session_on_a_node_without_redis_gives_way_to_a_newer_one() {
+    let redis = RedisServer::start();
+    let proxy = crate::support::proxy::Proxy::start(redis.port);
+    let app = usual()
+        .set("single_session", "replace")
+        .set("session_grace_s", 1);
+    let near = Setup::new().set("redis.url", redis.url()).app(app);
+    let far = near.clone().set("redis.url", proxy.url());
+    let nodes = [TestServer::start(near), TestServer::start(far)];
+    let mut old = sign_in(&nodes[1], r#"{"id":"u","session_id":"old"}"#);
+    proxy.hold_all();
+    expect_not_ready(&nodes[1..]);
+    let mut new = sign_in(&nodes[0], r#"{"id":"u","session_id":"new"}"#);
+    proxy.release();
+    expect_ready(AGREEMENT, &nodes);
+    assert!(is_closed(&mut old, AGREEMENT));
+    assert!(
+        !is_closed(&mut new, Duration::from_secs(3)),
+        "the newest stays"
+    );
+    expect_users(&nodes, "presence-none", &[]);
+}
+
+#[test]
+fn a_session_survives_the_loss_of_all_data() {
+    let (redis, nodes) = started("single_session", "replace");
+    let mut client = sign_in(&nodes[0], r#"{"id":"u","session_id":"s"}"#);
+    let () = redis.ask(&["FLUSHALL"]);
+    assert!(!is_closed(&mut client, Duration::from_secs(12)));
+    let _newer = sign_in(&nodes[1], r#"{"id":"u","session_id":"t"}"#);
+    assert!(is_closed(&mut client, AGREEMENT));
+}
