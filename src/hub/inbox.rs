@@ -149,7 +149,7 @@ impl Inbox {
         self.owner.wake();
     }
 
-    /// Everything that is waiting, in order, into `batch` (which must be empty).
+    /// Everything that is waiting, in order, behind what `batch` holds already; pending while that is nothing.
     pub(super) fn poll_take(&self, cx: &mut Context<'_>, batch: &mut Vec<Message>) -> Poll<()> {
         self.take(batch);
         if batch.is_empty() {
@@ -170,10 +170,13 @@ impl Inbox {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    fn take(&self, batch: &mut Vec<Message>) {
-        mem::swap(
-            &mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner),
-            batch,
-        );
+    /// As much as is there, behind what `batch` holds already.
+    pub(super) fn take(&self, batch: &mut Vec<Message>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if batch.is_empty() {
+            mem::swap(&mut *waiting, batch);
+        } else {
+            batch.append(&mut waiting);
+        }
     }
 }

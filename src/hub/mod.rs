@@ -2,6 +2,7 @@
 //!
 //! The [`Hub`] is shared by all threads; a [`Shard`] belongs to one. No guard of a map leaves this module.
 
+mod fan_out;
 mod inbox;
 mod outbox;
 mod shard;

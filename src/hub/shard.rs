@@ -1,4 +1,4 @@
-//! One worker's part of the hub: its clients, its channels' subscribers, and the one task that delivers to them.
+//! One worker's part of the hub: its clients and its channels' subscribers. How events get to them is in `fan_out`.
 //!
 //! Everything here belongs to one thread, so there is nothing to lock: an event that was published before a client's
 //! `subscription_succeeded` can't be delivered in between.
@@ -6,34 +6,19 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    future::poll_fn,
-    mem,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use slab::Slab;
-use smallvec::SmallVec;
-use tokio::task::yield_now;
 
-use super::{
-    Change, Channel, ChannelId, Delivery, Hub, Inbox, Message, ShardId, Subscriber, Subscription,
-};
+use super::{Channel, ChannelId, Hub, Inbox, ShardId, Subscriber, Subscription};
 use crate::{
     presence::Member,
     protocol::{CloseCode, Frame, message},
 };
 
-/// Socket writes between two yields, so that accepts, pings and API calls breathe during a large fan-out: at the floor's
-/// 8.5 µs a send (docs/adr/0002) the thread is back within 1.1 ms. What is published meanwhile is merged into the next round: with
-/// 1,000 sockets at full speed 200 cost a third of 1,000's CPU per delivery, 64 a fifth (docs/benchmarks.md).
-const WRITES_BEFORE_YIELD: usize = 128;
-/// Frame bytes that are merged into one write. Larger than any event, small beside a socket's kernel buffer.
-const MERGED_BYTES_MAX: usize = 128 << 10;
-/// Events that are merged into one write per socket.
-const MERGED_EVENTS_MAX: usize = 256;
 /// Silence beyond the activity timeout before the server pings: the client's own ping may be under way.
 const PING_GRACE_TICKS: u32 = 2;
 /// How long a closing client may take to answer.
@@ -54,27 +39,18 @@ pub struct ShardSettings {
 pub(super) struct LocalChannel {
     pub(super) channel: Arc<Channel>,
     /// Copied on write while a fan-out walks it.
-    seats: RefCell<Rc<Vec<Seat>>>,
+    pub(super) seats: RefCell<Rc<Vec<Seat>>>,
+    /// Its place among the groups that a fan-out is putting together, counted from 1.
+    pub(super) group: Cell<usize>,
 }
 
 #[derive(Clone)]
-struct Seat {
-    subscriber: Rc<Subscriber>,
+pub(super) struct Seat {
+    pub(super) subscriber: Rc<Subscriber>,
     /// The last change of the members that the subscriber was shown in a snapshot.
-    members_since: u64,
+    pub(super) members_since: u64,
     /// The same for the cached event.
-    cache_since: u64,
-}
-
-impl Seat {
-    fn wants(&self, delivery: &Delivery) -> bool {
-        let is_news = match delivery.change {
-            Change::Nothing => true,
-            Change::Members(number) => number > self.members_since,
-            Change::Cache(number) => number > self.cache_since,
-        };
-        is_news && delivery.except != Some(self.subscriber.id)
-    }
+    pub(super) cache_since: u64,
 }
 
 /// App and user id.
@@ -84,9 +60,9 @@ type UserKey = (Arc<str>, Arc<str>);
 pub struct Shard {
     id: ShardId,
     hub: Arc<Hub>,
-    inbox: Arc<Inbox>,
+    pub(super) inbox: Arc<Inbox>,
     settings: ShardSettings,
-    channels: RefCell<HashMap<ChannelId, Rc<LocalChannel>, ahash::RandomState>>,
+    pub(super) channels: RefCell<HashMap<ChannelId, Rc<LocalChannel>, ahash::RandomState>>,
     subscribers: RefCell<Slab<Rc<Subscriber>>>,
     users: RefCell<HashMap<UserKey, Vec<Rc<Subscriber>>>>,
     tick: Cell<u32>,
@@ -163,6 +139,7 @@ impl Shard {
             Rc::new(LocalChannel {
                 channel,
                 seats: RefCell::default(),
+                group: Cell::new(0),
             })
         }));
         let mut seats = local.seats.borrow_mut();
@@ -257,153 +234,13 @@ impl Shard {
         }
     }
 
-    /// Works off the inbox for as long as the worker lives.
-    pub async fn run(self: Rc<Self>) {
-        let mut batch = Vec::new();
-        loop {
-            poll_fn(|cx| self.inbox.poll_take(cx, &mut batch)).await;
-            let messages = batch.len();
-            let mut bytes = 0;
-            let mut run: Vec<Delivery> = Vec::new();
-            for message in batch.drain(..) {
-                match message {
-                    Message::Deliver(delivery) => {
-                        bytes += delivery.frame.bytes().len();
-                        run.push(delivery);
-                    }
-                    Message::Terminate { app_id, user_id } => {
-                        self.fan_out(mem::take(&mut run)).await;
-                        self.terminate(app_id, user_id);
-                    }
-                    Message::Replace {
-                        channel,
-                        session,
-                        number,
-                    } => {
-                        self.fan_out(mem::take(&mut run)).await;
-                        self.replace(channel, &session, number);
-                    }
-                    Message::Drain { window } => {
-                        tokio::task::spawn_local(Rc::clone(&self).drain(window));
-                    }
-                }
-            }
-            self.fan_out(run).await;
-            self.inbox.done(messages, bytes);
-            yield_now().await;
-        }
-    }
-
-    async fn fan_out(&self, deliveries: Vec<Delivery>) {
-        let mut rest = &deliveries[..];
-        while let Some(first) = rest.first() {
-            let mut bytes = 0;
-            let fits = |d: &&Delivery| {
-                bytes += d.frame.bytes().len();
-                bytes <= MERGED_BYTES_MAX
-            };
-            let count = rest
-                .iter()
-                .take(MERGED_EVENTS_MAX)
-                .take_while(fits)
-                .count()
-                .max(1);
-            let (run, after) = rest.split_at(count);
-            if run.iter().all(|delivery| delivery.channel == first.channel) {
-                self.fan_out_one_channel(run).await;
-            } else {
-                self.fan_out_many_channels(run).await;
-            }
-            rest = after;
-        }
-    }
-
-    /// All events that wait for one channel leave in one write per socket.
-    async fn fan_out_one_channel(&self, run: &[Delivery]) {
-        let Some(seats) = self.seats(run[0].channel) else {
-            return;
-        };
-        let merged = merge(run);
-        let selective = run.iter().any(Delivery::is_selective);
-        let mut delivered: SmallVec<[usize; 8]> = SmallVec::from_elem(0, run.len());
-        for (at, seats) in seats.chunks(WRITES_BEFORE_YIELD).enumerate() {
-            if at > 0 {
-                yield_now().await;
-            }
-            for seat in seats {
-                if at > 0 && selective && !self.is_current(run[0].channel, seat) {
-                    continue;
-                }
-                let outbox = &seat.subscriber.outbox;
-                if !selective || run.iter().all(|delivery| seat.wants(delivery)) {
-                    if outbox.write(&merged) {
-                        delivered.iter_mut().for_each(|count| *count += 1);
-                    }
-                    continue;
-                }
-                for (delivery, count) in run.iter().zip(&mut delivered) {
-                    *count += usize::from(seat.wants(delivery) && outbox.send(&delivery.frame));
-                }
-            }
-        }
-        for (delivery, sockets) in run.iter().zip(delivered) {
-            if let Some(receipt) = &delivery.receipt {
-                receipt.add(sockets);
-            }
-        }
-    }
-
-    /// A socket that listens to several of the channels gets one write for all of them, in the order of publishing.
-    async fn fan_out_many_channels(&self, run: &[Delivery]) {
-        let mut touched: Vec<Rc<Subscriber>> = Vec::new();
-        for delivery in run {
-            let Some(seats) = self.seats(delivery.channel) else {
-                continue;
-            };
-            let mut sockets = 0;
-            for seat in seats.iter().filter(|seat| seat.wants(delivery)) {
-                let outbox = &seat.subscriber.outbox;
-                let was_waiting = outbox.is_waiting();
-                if outbox.queue(delivery.frame.bytes()) {
-                    sockets += 1;
-                    if !was_waiting {
-                        touched.push(Rc::clone(&seat.subscriber));
-                    }
-                }
-            }
-            if let Some(receipt) = &delivery.receipt {
-                receipt.add(sockets);
-            }
-        }
-        for (at, subscribers) in touched.chunks(WRITES_BEFORE_YIELD).enumerate() {
-            if at > 0 {
-                yield_now().await;
-            }
-            for subscriber in subscribers {
-                subscriber.outbox.flush();
-            }
-        }
-    }
-
     fn seats(&self, channel: ChannelId) -> Option<Rc<Vec<Seat>>> {
         let channels = self.channels.borrow();
         let local = channels.get(&channel)?;
         Some(Rc::clone(&local.seats.borrow()))
     }
 
-    /// Whether the seat is still taken as it was: a client that left and came back during a yield has a newer snapshot.
-    fn is_current(&self, channel: ChannelId, seat: &Seat) -> bool {
-        let subscriptions = seat.subscriber.subscriptions.borrow();
-        let mut theirs = subscriptions.iter();
-        theirs
-            .find(|subscription| subscription.local.channel.id == channel)
-            .is_some_and(|subscription| {
-                let seats = subscription.local.seats.borrow();
-                seats[subscription.seat].members_since == seat.members_since
-            })
-    }
-
-    fn terminate(&self, app_id: Arc<str>, user_id: Arc<str>) {
+    pub(super) fn terminate(&self, app_id: Arc<str>, user_id: Arc<str>) {
         let theirs = self
             .users
             .borrow()
@@ -418,7 +255,7 @@ impl Shard {
     }
 
     /// Tells those of other sessions that their place is taken, and closes them after their grace.
-    fn replace(&self, channel: ChannelId, session: &str, number: u64) {
+    pub(super) fn replace(&self, channel: ChannelId, session: &str, number: u64) {
         let Some(seats) = self.seats(channel) else {
             return;
         };
@@ -453,7 +290,7 @@ impl Shard {
     }
 
     /// Tells every client to come back elsewhere, evenly over the window.
-    async fn drain(self: Rc<Self>, window: Duration) {
+    pub(super) async fn drain(self: Rc<Self>, window: Duration) {
         let everyone: Vec<_> = self
             .subscribers
             .borrow()
@@ -518,20 +355,4 @@ impl Shard {
             }
         }
     }
-}
-
-/// The frames of all deliveries, one behind the other.
-fn merge(run: &[Delivery]) -> Bytes {
-    if let [delivery] = run {
-        return delivery.frame.bytes().clone();
-    }
-    let length = run
-        .iter()
-        .map(|delivery| delivery.frame.bytes().len())
-        .sum();
-    let mut merged = BytesMut::with_capacity(length);
-    for delivery in run {
-        merged.extend_from_slice(delivery.frame.bytes());
-    }
-    merged.freeze()
 }

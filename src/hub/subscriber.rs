@@ -22,6 +22,8 @@ pub struct Subscriber {
     pub(super) subscriptions: RefCell<Vec<Subscription>>,
     /// Place in the shard's slab.
     pub(super) place: Cell<usize>,
+    /// Its last visit in the fan-out that is being put together, counted from 1.
+    pub(super) last_visit: Cell<u32>,
     /// The shard's tick at which something was last received.
     last_heard: Cell<u32>,
     /// The tick of an unanswered ping, or of the close frame.
@@ -70,6 +72,7 @@ impl Subscriber {
             outbox,
             subscriptions: RefCell::default(),
             place: Cell::new(usize::MAX),
+            last_visit: Cell::new(0),
             last_heard: Cell::new(0),
             waiting_since: Cell::new(None),
             authorize_by: Cell::new(None),

@@ -104,6 +104,61 @@ fn pipelined_publishes_over_several_channels_come_in_order() {
 }
 
 #[test]
+fn a_batch_over_several_channels_comes_to_one_socket_as_it_was_given() {
+    let server = TestServer::usual();
+    let channels = ["one", "two", "three"];
+    let mut clients = subscribers(&server, 300, &channels);
+    // Some hear only one of the channels.
+    clients.extend(subscribers(&server, 5, &["two"]));
+    let event = |number: usize| json!({"name": "p", "channel": channels[number % 3], "data": number.to_string()});
+    let events: Vec<_> = (0..10).map(event).collect();
+    let body = json!({"batch": events}).to_string();
+    let mut http = Http::connect(server.public);
+    http.send(
+        server
+            .api()
+            .call("POST", "/batch_events")
+            .body(body)
+            .bytes(),
+    );
+    http.response().is_empty_object();
+    let (all, some) = clients.split_at_mut(300);
+    for client in all {
+        let numbers = (0..10).map(|_| client.next().data().to_owned());
+        assert!(numbers.eq((0..10).map(|number| number.to_string())));
+    }
+    for client in some {
+        let numbers = (0..3).map(|_| client.next().data().to_owned());
+        assert!(numbers.eq(["1", "4", "7"]));
+    }
+}
+
+#[test]
+fn small_channels_beside_a_large_one_lose_nothing_and_keep_their_order() {
+    let server = TestServer::start(Setup::new().set("server.workers", 1));
+    // A fan-out to so many is interrupted several times, and then the small ones overtake it.
+    let mut large = subscribers(&server, 600, &["large"]);
+    let mut small = subscribers(&server, 3, &["small"]);
+    let mut both = subscribers(&server, 1, &["large", "small"]);
+    publish_all(&server, |api, http, publisher| {
+        let channel = ["large", "small"][publisher % 2];
+        for number in 0..100 {
+            http.send(
+                api.call("POST", "/events")
+                    .body(event(publisher, number, &[channel]))
+                    .bytes(),
+            );
+            http.response().is_empty_object();
+        }
+    });
+    for client in large.iter_mut().chain(&mut small) {
+        expect_in_order(client, 100 * PUBLISHERS / 2);
+        client.expect_silence();
+    }
+    expect_in_order(&mut both[0], 100 * PUBLISHERS);
+}
+
+#[test]
 fn batches_under_load_come_in_order() {
     let server = TestServer::usual();
     let mut clients = subscribers(&server, 10, &["load"]);
