@@ -3,6 +3,7 @@
 //! Knows nothing of sockets or channels. An [`App`] is immutable; a change of configuration puts a new one in its place
 //! ([`AppRegistry::replace`]), and whoever holds the old one finishes with it.
 
+mod channel_rule;
 mod origin;
 mod registry;
 pub mod store;
@@ -10,6 +11,7 @@ mod webhook;
 
 use std::{fmt, time::Duration};
 
+pub use channel_rule::{ChannelRule, ChannelRules};
 pub use origin::{OriginPattern, OriginPatternError};
 pub use registry::AppRegistry;
 pub use webhook::{
@@ -38,6 +40,8 @@ pub struct App {
     pub watchlists: bool,
     /// Whether a signed-in user may have only one session; `None`: as many as he likes.
     pub single_session: Option<SingleSession>,
+    /// What is asked of channels of certain names.
+    pub channels: ChannelRules,
     /// Whether plain (not TLS) sockets are refused with 4000.
     pub tls_only: bool,
     /// Who may connect from a browser; empty means everyone.
@@ -60,14 +64,14 @@ impl App {
     }
 }
 
-/// The rule that a user has one session at a time.
+/// The rule that a user, or a channel, has one session at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SingleSession {
     /// Who gives way.
     pub newest: Newest,
-    /// The member of `user_data` (or of its `user_info`) that tells sessions apart; without it each connection is one.
+    /// The member of `user_data` or `channel_data` (or of its `user_info`) that tells sessions apart; without it each connection is one.
     pub session_key: String,
-    /// The event on the user's own channel that tells the older session.
+    /// The event on the user's own channel, or on the channel with this rule, that tells the older session.
     pub event: String,
     /// From that event to the close with 4009.
     pub grace: Duration,
@@ -78,7 +82,7 @@ pub struct SingleSession {
 pub enum Newest {
     /// It takes the place of the older one.
     Wins,
-    /// Its sign-in is refused.
+    /// Its sign-in or subscription is refused.
     IsRefused,
 }
 
@@ -183,6 +187,7 @@ impl App {
             subscription_counts: false,
             watchlists: false,
             single_session: None,
+            channels: ChannelRules::default(),
             tls_only: false,
             allowed_origins: Vec::new(),
             limits: Limits::default(),

@@ -153,7 +153,7 @@ fn is_host(host: &str) -> bool {
 }
 
 /// Whether `text` is `pattern`, whose `*` stand for any bytes. Takes at most pattern × text steps.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on if the text after the last star must start later: after the star, and from where in the text.
     let mut retry: Option<(usize, usize)> = None;

@@ -250,7 +250,7 @@ fn dotted(key: &Key) -> String {
 
 fn what_was_set(key: &Key, value: Option<&ValueKind>) -> String {
     match (key.kind, value) {
-        (Kind::Secret | Kind::Webhooks | Kind::Headers, _) => dotted(key),
+        (Kind::Secret | Kind::Tables(_) | Kind::Headers, _) => dotted(key),
         (_, None) => format!("{}: no limit", dotted(key)),
         (_, Some(ValueKind::String(text))) => format!("{} = {text:?}", dotted(key)),
         (_, Some(value)) => format!("{} = {value}", dotted(key)),

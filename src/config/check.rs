@@ -11,6 +11,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::{
     Admin, Api, Config, DEMO_KEY, DEMO_SECRET, Log, LogFormat, Redis, RedisMode, Server, WebSocket,
+    channels,
     error::ConfigError,
     raw::{Merged, RawAdmin, RawApp, RawLog, RawRedis, RawServer, RawWebSocket},
     schema::APPS,
@@ -247,26 +248,18 @@ fn apps(raw: Vec<RawApp>, merged: &Merged) -> Result<Vec<App>, ConfigError> {
     Ok(apps)
 }
 
-fn single_session(
-    raw: &RawApp,
-    index: usize,
-    merged: &Merged,
-) -> Result<Option<SingleSession>, ConfigError> {
-    let newest = match raw.single_session.as_str() {
-        "off" => return Ok(None),
-        "replace" => Newest::Wins,
-        "refuse" => Newest::IsRefused,
-        other => {
-            let reason = format!("must be \"off\", \"replace\" or \"refuse\", not {other:?}");
-            return Err(bad_app(merged, index, "single_session", reason));
-        }
-    };
-    Ok(Some(SingleSession {
-        newest,
+/// The app's words for sessions, with who gives way.
+fn session_of(raw: &RawApp) -> impl Fn(Newest) -> SingleSession + use<> {
+    let settings = SingleSession {
+        newest: Newest::Wins,
         session_key: raw.session_key.clone(),
         event: raw.session_event.clone(),
         grace: Duration::from_secs(raw.session_grace_s),
-    }))
+    };
+    move |newest| SingleSession {
+        newest,
+        ..settings.clone()
+    }
 }
 
 fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
@@ -293,7 +286,11 @@ fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
         ));
     }
     let limits = limits(&raw);
-    let single_session = single_session(&raw, index, merged)?;
+    let session = session_of(&raw);
+    let single_session = channels::newest(&raw.single_session)
+        .map_err(|reason| bad_app(merged, index, "single_session", reason))?
+        .map(&session);
+    let channels = channels::check(raw.channels, session, index, merged)?;
     let webhooks = webhooks::check(raw.webhook_batching, raw.webhooks, index, merged)?;
     let parse = |entry: &String| {
         OriginPattern::parse(entry)
@@ -314,6 +311,7 @@ fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
         subscription_counts: raw.subscription_counts,
         watchlists: raw.watchlists,
         single_session,
+        channels,
         tls_only: raw.tls_only,
         allowed_origins,
         limits,

@@ -4,6 +4,7 @@
 //! `LOUDHAILER_` variables. Reads nothing but its arguments and the named file.
 
 mod aliases;
+mod channels;
 mod check;
 mod error;
 mod raw;

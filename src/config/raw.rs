@@ -119,6 +119,20 @@ pub(super) struct RawApp {
     pub(super) webhook_batching: bool,
     #[serde(default)]
     pub(super) webhooks: Vec<RawWebhook>,
+    #[serde(default)]
+    pub(super) channels: Vec<RawChannelRule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawChannelRule {
+    pub(super) pattern: Option<String>,
+    #[serde(default = "off")]
+    pub(super) single_session: String,
+}
+
+fn off() -> String {
+    "off".to_owned()
 }
 
 #[derive(Deserialize)]

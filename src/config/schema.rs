@@ -25,8 +25,8 @@ pub(super) enum Kind {
     },
     /// A number from 1; absent is no limit.
     Limit,
-    /// A list of tables whose keys are those of the section [`WEBHOOKS`].
-    Webhooks,
+    /// A list of tables whose keys are those of this section.
+    Tables(&'static str),
     /// A table of texts that are never shown.
     Headers,
 }
@@ -66,8 +66,9 @@ const SECTIONS: [&str; 7] = [APPS, "server", "websocket", "api", "admin", "redis
 pub(super) const APPS: &str = "apps";
 /// The tables within an app's.
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
+pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 59] = [
+pub(super) const KEYS: [Key; 62] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -125,12 +126,15 @@ pub(super) const KEYS: [Key; 59] = [
     key(APPS, "session_grace_s", Kind::Number { min: 0, max: 3600 }),
     key(APPS, "cache_ttl_s", SECONDS),
     key(APPS, "webhook_batching", Kind::Switch),
-    key(APPS, "webhooks", Kind::Webhooks),
+    key(APPS, "webhooks", Kind::Tables(WEBHOOKS)),
+    key(APPS, "channels", Kind::Tables(CHANNELS)),
     key(WEBHOOKS, "url", Kind::Secret),
     key(WEBHOOKS, "event_types", Kind::List),
     key(WEBHOOKS, "channel_starts_with", Kind::Text),
     key(WEBHOOKS, "channel_ends_with", Kind::Text),
     key(WEBHOOKS, "headers", Kind::Headers),
+    key(CHANNELS, "pattern", Kind::Text),
+    key(CHANNELS, "single_session", Kind::Text),
 ];
 
 impl Key {
@@ -141,7 +145,7 @@ impl Key {
 
     /// Whether it stands in an app's table, or in one within.
     pub(super) fn is_of_an_app(&self) -> bool {
-        matches!(self.section, APPS | WEBHOOKS)
+        matches!(self.section, APPS | WEBHOOKS | CHANNELS)
     }
 
     /// `LOUDHAILER_SERVER__PORT`.
@@ -168,7 +172,7 @@ impl Kind {
     pub(super) fn read(self, text: &str) -> ValueKind {
         let as_text = || ValueKind::String(text.to_owned());
         match self {
-            Self::Text | Self::Secret | Self::Webhooks | Self::Headers => as_text(),
+            Self::Text | Self::Secret | Self::Tables(_) | Self::Headers => as_text(),
             Self::Switch => match text.trim().to_ascii_lowercase().as_str() {
                 "true" | "1" | "on" | "yes" => ValueKind::Boolean(true),
                 "false" | "0" | "off" | "no" => ValueKind::Boolean(false),
@@ -195,7 +199,7 @@ impl Kind {
             (Self::Text | Self::Secret, ValueKind::String(_))
             | (Self::Switch, ValueKind::Boolean(_)) => None,
             (Self::List, ValueKind::Array(entries)) if entries.iter().all(is_text) => None,
-            (Self::Webhooks, ValueKind::Array(_)) => None,
+            (Self::Tables(_), ValueKind::Array(_)) => None,
             (Self::Headers, ValueKind::Table(headers)) if headers.values().all(is_text) => None,
             (Self::Number { min, max }, ValueKind::I64(n)) if (min..=max).contains(n) => None,
             (Self::Limit, ValueKind::I64(n)) if (1..=COUNT_MAX).contains(n) => None,
@@ -205,7 +209,7 @@ impl Kind {
             (Self::Number { min: 1, .. }, ValueKind::I64(..1)) => {
                 Some("must be at least 1".to_owned())
             }
-            (Self::Secret | Self::Webhooks | Self::Headers, _) => {
+            (Self::Secret | Self::Tables(_) | Self::Headers, _) => {
                 Some(format!("must be {}", self.description()))
             }
             _ => Some(format!(
@@ -223,7 +227,7 @@ impl Kind {
             Self::List => "a list of texts in quotes".to_owned(),
             Self::Number { min, max } => format!("a whole number from {min} to {max}"),
             Self::Limit => format!("a whole number from 1 to {COUNT_MAX}"),
-            Self::Webhooks => "a list of tables: write [[apps.webhooks]]".to_owned(),
+            Self::Tables(section) => format!("a list of tables: write [[{section}]]"),
             Self::Headers => "a table of texts in quotes".to_owned(),
         }
     }
@@ -285,9 +289,9 @@ fn check_table(section: &str, path: &str, value: &Value) -> Result<(), ConfigErr
         if let Some(reason) = key.kind.refusal(&value.kind) {
             return Err(bad(value, &full, reason));
         }
-        if let (Kind::Webhooks, ValueKind::Array(tables)) = (key.kind, &value.kind) {
+        if let (Kind::Tables(section), ValueKind::Array(tables)) = (key.kind, &value.kind) {
             for (index, table) in tables.iter().enumerate() {
-                check_table(WEBHOOKS, &format!("{full}[{index}]"), table)?;
+                check_table(section, &format!("{full}[{index}]"), table)?;
             }
         }
     }

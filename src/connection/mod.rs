@@ -2,12 +2,16 @@
 
 mod admission;
 mod client_event;
+mod session;
 mod signin;
 mod subscribe;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use self::signin::{FirstLook, SigningIn, User};
+use self::{
+    session::Joining,
+    signin::{FirstLook, SigningIn, User},
+};
 use admission::Admission;
 pub use admission::{Opening, Refusal};
 use governor::DefaultDirectRateLimiter;
@@ -46,6 +50,10 @@ pub struct Connection {
     client_events: Option<Box<DefaultDirectRateLimiter>>,
     /// Subscriptions that wait for the engine. Empty, and without memory, on a single node.
     entrances: Vec<Entrance>,
+    /// Of those, the ones whose session has to take its place first.
+    joining: Vec<Joining>,
+    /// The client's session on each of its channels that have only one.
+    sessions: Vec<(Box<str>, Arc<str>)>,
     first_look: Option<Box<FirstLook>>,
     signing_in: Option<Box<SigningIn>>,
     _slot: ConnectionSlot,
@@ -99,6 +107,8 @@ impl Connection {
             user: None,
             client_events: None,
             entrances: Vec::new(),
+            joining: Vec::new(),
+            sessions: Vec::new(),
             first_look: None,
             signing_in: None,
             _slot: slot,
@@ -153,6 +163,7 @@ impl Connection {
             // Not a channel that clients know.
             return;
         }
+        self.leave_session(channel, now);
         let waiting = |entrance: &Entrance| entrance.channel() == channel;
         if let Some(at) = self.entrances.iter().position(waiting) {
             let entrance = self.entrances.swap_remove(at);

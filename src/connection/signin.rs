@@ -5,15 +5,14 @@ use std::{sync::Arc, time::Instant};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::Connection;
+use super::{Connection, session::session_in};
 use crate::{
-    app::Newest,
     engine::EnterError,
     hub::Farewell,
     node::{Online, Subscribing},
     protocol::{
         ErrorCode,
-        channel::USER_PREFIX,
+        channel::{USER_PREFIX, session_name},
         message::{self, Signin},
         signature,
     },
@@ -144,12 +143,8 @@ impl Connection {
     fn session_of(&self, user_data: &str) -> Option<Arc<str>> {
         let key = &self.app.single_session.as_ref()?.session_key;
         let data: Value = serde_json::from_str(user_data).unwrap_or_default();
-        let given = data.get(key).or_else(|| data.get("user_info")?.get(key));
-        Some(match given {
-            Some(Value::String(session)) if !session.is_empty() => session.as_str().into(),
-            Some(Value::Number(session)) => session.to_string().into(),
-            _ => self.subscriber.id.to_string().into(),
-        })
+        let session = session_in(&data, key);
+        Some(session.unwrap_or_else(|| self.subscriber.id.to_string().into()))
     }
 
     fn begin_session(&mut self, signing_in: SigningIn, now: Instant) -> Result<(), SigninError> {
@@ -157,12 +152,9 @@ impl Connection {
             self.finish_sign_in(signing_in, now);
             return Ok(());
         };
-        let max_sessions = match rule.newest {
-            Newest::Wins => usize::MAX,
-            Newest::IsRefused => 1,
-        };
-        let (node, client, id) = (&self.worker.node, self.client(), &signing_in.id);
-        match node.join_session(client, id, session, max_sessions, now) {
+        let (node, client) = (&self.worker.node, self.client());
+        let sessions = session_name(&signing_in.id);
+        match node.join_session(client, &sessions, session, rule.newest, now) {
             Ok(Subscribing::Seated(_)) => self.finish_sign_in(signing_in, now),
             Ok(Subscribing::Waiting(entrance)) => {
                 self.entrances.push(entrance);
@@ -205,11 +197,15 @@ impl Connection {
         if let (Some(rule), Some(session)) = (&self.app.single_session, session) {
             let channel = format!("{USER_PREFIX}{id}");
             let frame = message::session_replaced(&rule.event, &channel);
-            let grace = rule.grace;
-            self.subscriber.prepare_farewell(Farewell { frame, grace });
+            let sessions = session_name(&id);
+            self.subscriber.prepare_farewell(Farewell {
+                sessions: sessions.as_str().into(),
+                frame,
+                grace: rule.grace,
+            });
             self.worker
                 .node
-                .let_go_if_replaced(self.client(), &id, &session);
+                .let_go_if_replaced(self.client(), &sessions, &session);
         }
         self.user = Some(Box::new(User { id, info, online }));
         self.watch(watchlist, now);

@@ -1,6 +1,7 @@
 //! `pusher:subscribe`: may this client listen, and as whom.
 
 use std::{
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -17,7 +18,7 @@ use crate::{
     presence::Member,
     protocol::{
         Access, ChannelKind, ChannelName, InvalidChannelName,
-        channel::{USER_PREFIX, online_user},
+        channel::{USER_PREFIX, is_channel_session, online_user},
         code::SubscriptionStatus,
         message::{self, Subscribe},
         signature,
@@ -26,13 +27,14 @@ use crate::{
 
 /// Why a subscription is refused.
 #[derive(Debug)]
-enum SubscribeError {
+pub(super) enum SubscribeError {
     Name(InvalidChannelName),
     Signature,
     NotThatUser,
     Member(String),
     Full(usize),
     TooManyChannels(usize),
+    OtherSession,
     Unavailable,
 }
 
@@ -49,7 +51,9 @@ impl SubscribeError {
             Self::Name(_) => SubscriptionStatus::InvalidChannel,
             Self::Signature | Self::NotThatUser => SubscriptionStatus::BadSignature,
             Self::Member(_) => SubscriptionStatus::InvalidMember,
-            Self::Full(_) | Self::TooManyChannels(_) => SubscriptionStatus::Full,
+            Self::Full(_) | Self::TooManyChannels(_) | Self::OtherSession => {
+                SubscriptionStatus::Full
+            }
             Self::Unavailable => SubscriptionStatus::Unavailable,
         }
     }
@@ -66,6 +70,9 @@ impl std::fmt::Display for SubscribeError {
                 f,
                 "This connection listens to {max} channels, which is its limit"
             ),
+            Self::OtherSession => {
+                f.write_str("Another session listens to this channel, and only one may")
+            }
             Self::Unavailable => Unavailable.fmt(f),
             Self::Full(max) => write!(f, "The channel has {max} members, which is its limit"),
         }
@@ -87,7 +94,7 @@ impl Connection {
         }
     }
 
-    fn refuse_subscription(&self, channel: &str, error: &SubscribeError) {
+    pub(super) fn refuse_subscription(&self, channel: &str, error: &SubscribeError) {
         let text = error.to_string();
         self.send(&message::subscription_error(channel, error.status(), &text));
         let code = error.status().error_code();
@@ -121,9 +128,11 @@ impl Connection {
                         .node
                         .seat(self.client(), entrance, Instant::now());
                     self.welcome(&welcome, &channel, user_id.as_deref());
+                    self.hold_session(&channel);
                 }
                 Err(error) => {
                     self.worker.node.turn_away(self.client(), &entrance);
+                    self.leave_session(entrance.channel(), Instant::now());
                     let error = SubscribeError::of(error, &self.app.limits);
                     self.refuse_subscription(entrance.channel(), &error);
                 }
@@ -131,13 +140,16 @@ impl Connection {
         }
     }
 
-    /// The answer about a channel that the server uses for itself: a watched user's, or the one of the user's sessions.
+    /// The answer about a channel that the server uses for itself: a watched user's, or one of sessions.
     fn on_internal_answer(
         &mut self,
         entrance: Entrance,
         answer: Result<(), EnterError>,
         now: Instant,
     ) {
+        if is_channel_session(entrance.channel()) {
+            return self.on_channel_session(entrance, answer, now);
+        }
         let watched = online_user(entrance.channel());
         match answer {
             Ok(()) => drop(self.worker.node.seat(self.client(), entrance, now)),
@@ -184,24 +196,51 @@ impl Connection {
                 Some(self.member(request.channel_data.as_deref())?)
             }
         };
-        if self
-            .entrances
-            .iter()
-            .any(|entrance| entrance.channel() == name.as_str())
-        {
+        if self.is_on_its_way(name) {
             // The answer to the first request will serve for this one too.
             return Ok(());
         }
         self.check_room(name)?;
+        let app = Arc::clone(&self.app);
+        match app.channels.single_session(name.as_str()) {
+            Some(rule) if self.subscriber.subscription(name.as_str()).is_none() => {
+                self.join_first(name, request.channel_data.as_deref(), member, rule, now)
+            }
+            _ => self.enter(name, member, now),
+        }
+    }
+
+    fn is_on_its_way(&self, name: ChannelName<'_>) -> bool {
+        let mut waiting = self.entrances.iter().map(Entrance::channel);
+        let mut joining = self.joining.iter().map(|joining| &*joining.channel);
+        waiting.any(|channel| channel == name.as_str())
+            || joining.any(|channel| channel == name.as_str())
+    }
+
+    /// Goes into a channel that the client may listen to.
+    pub(super) fn enter(
+        &mut self,
+        name: ChannelName<'_>,
+        member: Option<Member>,
+        now: Instant,
+    ) -> Result<(), SubscribeError> {
         let user_id = member.as_ref().map(|member| member.user_id.clone());
+        let repeated = self.subscriber.subscription(name.as_str()).is_some();
         let max_members = self.app.limits.max_presence_members;
         let node = &self.worker.node;
         let begun = node.subscribe(self.client(), name, member, max_members, now);
-        match begun.map_err(|error| SubscribeError::of(error, &self.app.limits))? {
-            Subscribing::Seated(welcome) => {
+        match begun {
+            Ok(Subscribing::Seated(welcome)) => {
                 self.welcome(&welcome, name.as_str(), user_id.as_deref());
+                if !repeated {
+                    self.hold_session(name.as_str());
+                }
             }
-            Subscribing::Waiting(entrance) => self.entrances.push(entrance),
+            Ok(Subscribing::Waiting(entrance)) => self.entrances.push(entrance),
+            Err(error) => {
+                self.leave_session(name.as_str(), now);
+                return Err(SubscribeError::of(error, &self.app.limits));
+            }
         }
         Ok(())
     }
@@ -210,7 +249,9 @@ impl Connection {
         let Some(max) = self.app.limits.max_channels_per_connection else {
             return Ok(());
         };
-        let count = self.subscriber.subscription_count() + self.entrances.len();
+        let asked = |entrance: &&Entrance| !entrance.kind().is_internal();
+        let waiting = self.entrances.iter().filter(asked).count() + self.joining.len();
+        let count = self.subscriber.subscription_count() + waiting;
         if count < max || self.subscriber.subscription(name.as_str()).is_some() {
             return Ok(());
         }

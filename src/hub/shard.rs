@@ -262,21 +262,22 @@ impl Shard {
         for seat in seats.iter().filter(|seat| seat.members_since < number) {
             let subscriber = &seat.subscriber;
             let theirs = subscriber.subscriptions.borrow();
-            let is_other = theirs.iter().any(|subscription| {
+            let other = theirs.iter().find(|subscription| {
                 let member = subscription.member.as_ref();
                 subscription.local.channel.id == channel
                     && member.is_some_and(|member| *member.user_id != *session)
             });
+            let sessions = other.map(|other| Arc::clone(&other.local.channel.name));
             drop(theirs);
-            if is_other {
-                self.let_go(subscriber);
+            if let Some(sessions) = sessions {
+                self.let_go(subscriber, &sessions);
             }
         }
     }
 
-    /// Tells a client that another session took its place, and closes it after its grace.
-    pub fn let_go(&self, subscriber: &Rc<Subscriber>) {
-        let Some(farewell) = subscriber.take_farewell() else {
+    /// Tells a client that another session took its place among these, and closes it after its grace.
+    pub fn let_go(&self, subscriber: &Rc<Subscriber>, sessions: &str) {
+        let Some(farewell) = subscriber.take_farewell(sessions) else {
             return;
         };
         subscriber.outbox.send(&farewell.frame);

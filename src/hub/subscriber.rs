@@ -30,8 +30,8 @@ pub struct Subscriber {
     pub(super) waiting_since: Cell<Option<u32>>,
     /// The tick by which the client must have shown who it is.
     pub(super) authorize_by: Cell<Option<u32>>,
-    /// What the client is told, and how long it has, when another session takes its place.
-    farewell: RefCell<Option<Box<Farewell>>>,
+    /// What the client is told, and how long it has, when another session takes one of its places.
+    farewells: RefCell<Vec<Farewell>>,
     /// Whether a control pong ever came, so that control pings are enough.
     pub(super) answers_pings: Cell<bool>,
 }
@@ -39,6 +39,8 @@ pub struct Subscriber {
 /// How a client is let go whose place another session takes.
 #[derive(Clone, Debug)]
 pub struct Farewell {
+    /// The channel of the sessions among whom the place is.
+    pub sessions: Arc<str>,
     /// The event that tells it.
     pub frame: Frame,
     /// From the event to the close.
@@ -76,7 +78,7 @@ impl Subscriber {
             last_heard: Cell::new(0),
             waiting_since: Cell::new(None),
             authorize_by: Cell::new(None),
-            farewell: RefCell::default(),
+            farewells: RefCell::default(),
             answers_pings: Cell::new(false),
         }
     }
@@ -114,11 +116,19 @@ impl Subscriber {
 
     /// Notes how the client is to be let go when another session takes its place.
     pub fn prepare_farewell(&self, farewell: Farewell) {
-        *self.farewell.borrow_mut() = Some(Box::new(farewell));
+        self.farewells.borrow_mut().push(farewell);
     }
 
-    pub(super) fn take_farewell(&self) -> Option<Box<Farewell>> {
-        self.farewell.take()
+    /// Notes that the client has left the place by itself.
+    pub fn forget_farewell(&self, sessions: &str) {
+        drop(self.take_farewell(sessions));
+    }
+
+    pub(super) fn take_farewell(&self, sessions: &str) -> Option<Farewell> {
+        let mut farewells = self.farewells.borrow_mut();
+        let of = |farewell: &Farewell| *farewell.sessions == *sessions;
+        let at = farewells.iter().position(of)?;
+        Some(farewells.swap_remove(at))
     }
 
     /// Notes a control pong.

@@ -7,13 +7,11 @@ use std::{sync::Arc, time::Instant};
 
 use super::{Client, Node, Subscribing};
 use crate::{
+    app::Newest,
     engine::EnterError,
     hub::Channel,
     presence::Member,
-    protocol::{
-        ChannelName,
-        channel::{online_name, session_name},
-    },
+    protocol::{ChannelName, channel::online_name},
 };
 
 /// A connection's share in its user's being online. Ends in [`Node::go_offline`].
@@ -65,27 +63,30 @@ impl Node {
         self.subscribe(client, ChannelName::of_internal(&name), None, 1, now)
     }
 
-    /// Has the client take part in one of the user's sessions. With `max_sessions` of 1 a second session is refused; without a
-    /// limit the older ones are told and closed when a new one comes, on every node in the same order.
+    /// Has the client take part in a session, among those of this channel of sessions. Either a second session is refused, or the
+    /// older ones are told and closed when a new one comes, on every node in the same order.
     ///
     /// # Errors
-    /// [`EnterError::Full`] when the user has another session already.
+    /// [`EnterError::Full`] when there is another session already.
     pub fn join_session(
         &self,
         client: Client<'_>,
-        user_id: &str,
+        sessions: &str,
         session: &str,
-        max_sessions: usize,
+        newest: Newest,
         now: Instant,
     ) -> Result<Subscribing, EnterError> {
-        let name = session_name(user_id);
+        let max_sessions = match newest {
+            Newest::Wins => usize::MAX,
+            Newest::IsRefused => 1,
+        };
         let member = Member {
             user_id: session.into(),
             user_info: "null".into(),
         };
         self.subscribe(
             client,
-            ChannelName::of_internal(&name),
+            ChannelName::of_internal(sessions),
             Some(member),
             max_sessions,
             now,
@@ -93,10 +94,10 @@ impl Node {
     }
 
     /// Lets a client go at once whose session was replaced while it was on its way in.
-    pub fn let_go_if_replaced(&self, client: Client<'_>, user_id: &str, session: &str) {
-        let subscription = client.subscriber.subscription(&session_name(user_id));
+    pub fn let_go_if_replaced(&self, client: Client<'_>, sessions: &str, session: &str) {
+        let subscription = client.subscriber.subscription(sessions);
         if subscription.is_some_and(|s| self.engine.is_replaced(s.channel(), session)) {
-            client.shard.let_go(client.subscriber);
+            client.shard.let_go(client.subscriber, sessions);
         }
     }
 

@@ -13,7 +13,7 @@ pub enum Access {
     User,
     /// `#online-…`: whether a user is signed in, for those who watch him. Never named by clients.
     Online,
-    /// `#session-…`: a user's sessions, where he may have only one. Never named by clients.
+    /// `#session-…`, `#channel-session-…`: the sessions of a user or a channel that may have only one. Never named by clients.
     Session,
 }
 
@@ -50,7 +50,7 @@ impl ChannelKind {
             kind(Access::User, false, false)
         } else if name.starts_with(ONLINE_PREFIX) {
             kind(Access::Online, false, false)
-        } else if name.starts_with(SESSION_PREFIX) {
+        } else if name.starts_with(SESSION_PREFIX) || name.starts_with(CHANNEL_SESSION_PREFIX) {
             kind(Access::Session, false, false)
         } else {
             kind(Access::Public, false, name.starts_with("cache-"))
@@ -94,10 +94,25 @@ const ONLINE_PREFIX: &str = "#online-";
 /// What the channel of a user's sessions is called, before the user's id in hex.
 const SESSION_PREFIX: &str = "#session-";
 
+/// The same for the sessions of a channel, before its name in hex.
+const CHANNEL_SESSION_PREFIX: &str = "#channel-session-";
+
 /// The name of the channel whose members are the user's sessions.
 #[must_use]
 pub fn session_name(user_id: &str) -> String {
     format!("{SESSION_PREFIX}{}", hex::encode(user_id))
+}
+
+/// The name of the channel whose members are the sessions that listen to this channel.
+#[must_use]
+pub fn channel_session_name(channel: &str) -> String {
+    format!("{CHANNEL_SESSION_PREFIX}{}", hex::encode(channel))
+}
+
+/// Whether this is the channel of a channel's sessions.
+#[must_use]
+pub fn is_channel_session(name: &str) -> bool {
+    name.starts_with(CHANNEL_SESSION_PREFIX)
 }
 
 /// The name of the channel that tells whether the user is online.
@@ -184,7 +199,17 @@ impl<'a> ChannelName<'a> {
         })
     }
 
-    /// A name made by [`online_name`] or [`session_name`].
+    /// A name that [`ChannelName::parse`] accepted before.
+    #[must_use]
+    pub fn of_checked(name: &'a str) -> Self {
+        debug_assert!(Self::parse(name, usize::MAX).is_ok(), "checked before");
+        Self {
+            name,
+            kind: ChannelKind::of(name),
+        }
+    }
+
+    /// A name made by [`online_name`], [`session_name`] or [`channel_session_name`].
     #[must_use]
     pub fn of_internal(name: &'a str) -> Self {
         debug_assert!(ChannelKind::of(name).is_internal(), "made by this module");

@@ -46,7 +46,7 @@ fn the_sample_says_what_the_defaults_are() {
 fn the_sample_documents_every_key() {
     for key in schema::KEYS {
         let form = match key.kind {
-            schema::Kind::Webhooks => format!("[[{}.{}]]", key.section, key.name),
+            schema::Kind::Tables(section) => format!("[[{section}]]"),
             _ => format!("{} = ", key.name),
         };
         let is_there = DEFAULT_TOML
@@ -145,6 +145,9 @@ fn every_key_of_the_file_is_taken() {
         headers = { X-Token = "hidden", "X-Dotted.Name" = "hidden" }
         [[apps.webhooks]]
         url = "http://b.test"
+        [[apps.channels]]
+        pattern = "private-outman-user-*"
+        single_session = "replace"
     "#;
     let config = load(text, &[]).expect("every key is known").config;
     let shown = format!("{config:?}");
@@ -160,6 +163,7 @@ fn every_key_of_the_file_is_taken() {
         "client_events: true, subscription_counts: true, watchlists: true",
         "newest: IsRefused, session_key: \"sid\", event: \"gone\", grace: 0ns",
         "tls_only: true",
+        "ChannelRule { pattern: \"private-outman-user-*\", single_session: Some(SingleSession { newest: Wins",
         "max_connections: Some(1), max_channel_name_length: 2, max_event_name_length: 3",
         "max_event_data_bytes: 4, max_event_channels: 5, max_batch_events: 6",
         "max_presence_members: 7, max_presence_user_id_length: 8, max_presence_user_info_bytes: 9",

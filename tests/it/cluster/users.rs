@@ -5,16 +5,18 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{
-    AGREEMENT, ask_sign_in, expect_not_ready, expect_ready, expect_users, nodes, sign_in, usual,
+    AGREEMENT, expect_not_ready, expect_ready, expect_users, nodes, sign_in, usual,
     watcher::Watcher,
 };
 use crate::support::{
     client::TestClient,
+    pairs::leave_one_of_each,
     redis::RedisServer,
     server::TestServer,
     setup::Setup,
     stream::ReadError,
     websocket::{Frame, Incoming},
+    within,
 };
 
 const WATCHLIST: &str = "pusher_internal:watchlist_events";
@@ -98,34 +100,74 @@ fn is_closed(client: &mut TestClient, patience: Duration) -> bool {
 }
 
 #[test]
-fn of_two_sessions_that_begin_at_once_one_stays() {
+fn of_two_sign_ins_at_once_one_stays() {
     let (_redis, nodes) = started("single_session", "replace");
-    for round in 0..12 {
-        // On one node, and on two.
-        let at = [
-            round % 3,
-            if round % 2 == 0 {
-                round % 3
-            } else {
-                (round + 1) % 3
-            },
-        ];
-        let mut both = at.map(|at| nodes[at].client());
-        for (number, client) in both.iter_mut().enumerate() {
-            let data = json!({"id": format!("u{round}"), "session_id": format!("s{number}")});
-            ask_sign_in(client, nodes[0].app(), &data.to_string());
+    leave_one_of_each(
+        &nodes,
+        |client, pair, side| {
+            let data = json!({"id": format!("u{pair}"), "session_id": side});
+            client.ask_sign_in(&data.to_string());
+            client.ask(&format!("room-{pair}"));
+        },
+        |pair| format!("room-{pair}"),
+    );
+}
+
+fn one_session_on(rule: &str) -> serde_json::Value {
+    json!([{"pattern": "private-outman-user-*", "single_session": rule}])
+}
+
+#[test]
+fn of_two_subscriptions_at_once_one_stays() {
+    let (_redis, nodes) = started("channels", one_session_on("replace"));
+    leave_one_of_each(
+        &nodes,
+        |client, pair, _| client.ask(&format!("private-outman-user-{pair}")),
+        |pair| format!("private-outman-user-{pair}"),
+    );
+}
+
+#[test]
+fn a_second_session_on_another_node_is_refused_until_the_place_is_free() {
+    const CHANNEL: &str = "private-outman-user-1";
+    let (_redis, nodes) = started("channels", one_session_on("refuse"));
+    let mut first = nodes[0].client();
+    first.subscribe(CHANNEL);
+    let mut second = nodes[1].client();
+    second.ask(CHANNEL);
+    assert_eq!(
+        second.expect_refusal(CHANNEL),
+        ("LimitReached".to_owned(), 4100)
+    );
+    first.unsubscribe(CHANNEL);
+    within(AGREEMENT, "the place is free", || {
+        second.ask(CHANNEL);
+        let answer = second.next();
+        if answer.event() == super::SUCCEEDED {
+            return Ok(());
         }
-        let [first, second] = &mut both;
-        let closed = [
-            is_closed(first, Duration::from_secs(3)),
-            is_closed(second, Duration::from_millis(200)),
-        ];
-        assert_eq!(
-            closed.iter().filter(|is| **is).count(),
-            1,
-            "round {round}: {closed:?}"
-        );
+        second.expect("pusher:error");
+        Err(answer.text)
+    });
+}
+
+#[test]
+fn tabs_on_several_nodes_are_one_session() {
+    const CHANNEL: &str = "presence-outman-user-1";
+    let rule = json!([{"pattern": "presence-outman-user-*", "single_session": "replace"}]);
+    let (_redis, nodes) = started("channels", rule);
+    let data = |session: &str| json!({"user_id": "1", "user_info": {"session_id": session}});
+    let mut tabs: Vec<_> = nodes.iter().map(TestServer::client).collect();
+    for tab in &mut tabs {
+        tab.join_with(CHANNEL, &data("laptop").to_string());
     }
+    let mut phone = nodes[1].client();
+    phone.join_with(CHANNEL, &data("phone").to_string());
+    for tab in &mut tabs {
+        tab.expect_on(CHANNEL, "session.replaced");
+        tab.expect_closed(4009);
+    }
+    phone.expect_nothing_before_marker(&nodes[0].api(), CHANNEL);
 }
 
 #[test]

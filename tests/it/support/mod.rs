@@ -8,6 +8,7 @@ pub(crate) mod client;
 pub(crate) mod fallback;
 pub(crate) mod feed;
 pub(crate) mod http;
+pub(crate) mod pairs;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod random;

@@ -3,5 +3,6 @@
 mod presence;
 mod server_to_user;
 mod signin;
+mod single_session;
 mod terminate;
 mod watchlist;

@@ -1,0 +1,155 @@
+//! Channels that only one session at a time may listen to: a session takes its place before it subscribes.
+
+use std::{sync::Arc, time::Instant};
+
+use serde_json::Value;
+
+use super::{Connection, subscribe::SubscribeError};
+use crate::{
+    app::SingleSession,
+    engine::EnterError,
+    hub::Farewell,
+    node::{Entrance, Subscribing},
+    presence::Member,
+    protocol::{ChannelName, channel::channel_session_name, message},
+};
+
+/// A subscription that waits for its session's place.
+pub(super) struct Joining {
+    /// The channel of the sessions.
+    sessions: String,
+    session: Arc<str>,
+    pub(super) channel: String,
+    member: Option<Member>,
+}
+
+/// The id that tells sessions apart: a member of what the backend signed, or of its `user_info`.
+pub(super) fn session_in(data: &Value, key: &str) -> Option<Arc<str>> {
+    let given = data.get(key).or_else(|| data.get("user_info")?.get(key));
+    match given {
+        Some(Value::String(session)) if !session.is_empty() => Some(session.as_str().into()),
+        Some(Value::Number(session)) => Some(session.to_string().into()),
+        _ => None,
+    }
+}
+
+impl Connection {
+    /// Takes the session's place; the subscription follows when it has it.
+    pub(super) fn join_first(
+        &mut self,
+        name: ChannelName<'_>,
+        channel_data: Option<&str>,
+        member: Option<Member>,
+        rule: &SingleSession,
+        now: Instant,
+    ) -> Result<(), SubscribeError> {
+        let joining = Joining {
+            sessions: channel_session_name(name.as_str()),
+            session: self.session_on_channel(channel_data, &rule.session_key),
+            channel: name.as_str().to_owned(),
+            member,
+        };
+        let (node, client) = (&self.worker.node, self.client());
+        let newest = rule.newest;
+        match node.join_session(client, &joining.sessions, &joining.session, newest, now) {
+            Ok(Subscribing::Seated(_)) => {
+                self.sessions.push((name.as_str().into(), joining.session));
+                self.enter(name, joining.member, now)
+            }
+            Ok(Subscribing::Waiting(entrance)) => {
+                self.entrances.push(entrance);
+                self.joining.push(joining);
+                Ok(())
+            }
+            Err(EnterError::Full) => Err(SubscribeError::OtherSession),
+            Err(EnterError::Unavailable) => Err(SubscribeError::Unavailable),
+        }
+    }
+
+    /// By the signed `channel_data`, else by the sign-in; a connection that says nothing is a session of its own.
+    fn session_on_channel(&self, channel_data: Option<&str>, key: &str) -> Arc<str> {
+        let signed = match (channel_data.filter(|data| !data.is_empty()), &self.user) {
+            (Some(data), _) => data,
+            (None, Some(user)) => &*user.info,
+            (None, None) => "null",
+        };
+        let signed: Value = serde_json::from_str(signed).unwrap_or_default();
+        session_in(&signed, key).unwrap_or_else(|| self.subscriber.id.to_string().into())
+    }
+
+    /// The answer about a session's place has come.
+    pub(super) fn on_channel_session(
+        &mut self,
+        entrance: Entrance,
+        answer: Result<(), EnterError>,
+        now: Instant,
+    ) {
+        let of = |joining: &Joining| joining.sessions == entrance.channel();
+        let joining = self.joining.iter().position(of);
+        let joining = joining.map(|at| self.joining.swap_remove(at));
+        let Some(joining) = joining else {
+            return self.worker.node.give_up(self.client(), &entrance, now);
+        };
+        let channel = joining.channel;
+        let entered = match answer {
+            Ok(()) => {
+                drop(self.worker.node.seat(self.client(), entrance, now));
+                self.sessions
+                    .push((channel.as_str().into(), joining.session));
+                self.enter(ChannelName::of_checked(&channel), joining.member, now)
+            }
+            Err(error) => {
+                self.worker.node.turn_away(self.client(), &entrance);
+                Err(match error {
+                    EnterError::Full => SubscribeError::OtherSession,
+                    EnterError::Unavailable => SubscribeError::Unavailable,
+                })
+            }
+        };
+        if let Err(error) = entered {
+            self.refuse_subscription(&channel, &error);
+        }
+    }
+
+    /// The session's client listens now: from here on it can be told to go, and is if that was decided on its way.
+    pub(super) fn hold_session(&self, channel: &str) {
+        let mine = |(name, _): &&(Box<str>, Arc<str>)| **name == *channel;
+        let (Some((_, session)), Some(rule)) = (
+            self.sessions.iter().find(mine),
+            self.app.channels.single_session(channel),
+        ) else {
+            return;
+        };
+        let sessions = channel_session_name(channel);
+        self.subscriber.prepare_farewell(Farewell {
+            sessions: sessions.as_str().into(),
+            frame: message::session_replaced(&rule.event, channel),
+            grace: rule.grace,
+        });
+        let node = &self.worker.node;
+        node.let_go_if_replaced(self.client(), &sessions, session);
+    }
+
+    /// Gives the session's place back, or does not wait for it any more.
+    pub(super) fn leave_session(&mut self, channel: &str, now: Instant) {
+        let waits = |joining: &Joining| joining.channel == channel;
+        if let Some(at) = self.joining.iter().position(waits) {
+            let joining = self.joining.swap_remove(at);
+            let of = |entrance: &Entrance| entrance.channel() == joining.sessions;
+            if let Some(at) = self.entrances.iter().position(of) {
+                let entrance = self.entrances.swap_remove(at);
+                self.worker.node.give_up(self.client(), &entrance, now);
+            }
+        } else if let Some(at) = self
+            .sessions
+            .iter()
+            .position(|(name, _)| **name == *channel)
+        {
+            self.sessions.swap_remove(at);
+            let sessions = channel_session_name(channel);
+            self.subscriber.forget_farewell(&sessions);
+            let node = &self.worker.node;
+            node.unsubscribe(self.client(), &sessions, now);
+        }
+    }
+}
