@@ -106,7 +106,8 @@ check_build() {
 check_test() {
   need_linker
   need_redis
-  cargo test --locked
+  # Most tests wait most of the time, for time-outs and for children.
+  RUST_TEST_THREADS=$((2 * $(nproc))) cargo test --locked
   cargo test --locked "${example[@]}" "${example_target[@]}"
 }
 
