@@ -27,6 +27,7 @@ pub enum Line<'a> {
     Connected {
         app: &'a str,
         socket_id: String,
+        transport: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         origin: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,8 +63,11 @@ pub enum Line<'a> {
         data: &'a str,
         size: usize,
         delivered: usize,
+        request_id: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         excluded: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<&'static str>,
     },
     ClientEvent {
         app: &'a str,
@@ -75,6 +79,16 @@ pub enum Line<'a> {
         delivered: usize,
         #[serde(skip_serializing_if = "Option::is_none")]
         user_id: Option<&'a str>,
+    },
+    MemberAdded {
+        app: &'a str,
+        channel: &'a str,
+        user_id: &'a str,
+    },
+    MemberRemoved {
+        app: &'a str,
+        channel: &'a str,
+        user_id: &'a str,
     },
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,9 +112,46 @@ struct Stamped<'a> {
 }
 
 impl Line<'_> {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Connected { .. } => "connected",
+            Self::Disconnected { .. } => "disconnected",
+            Self::Subscribed { .. } => "subscribed",
+            Self::Unsubscribed { .. } => "unsubscribed",
+            Self::ApiMessage { .. } => "api_message",
+            Self::ClientEvent { .. } => "client_event",
+            Self::MemberAdded { .. } => "member_added",
+            Self::MemberRemoved { .. } => "member_removed",
+            Self::Error { .. } => "error",
+            Self::Dropped { .. } => "dropped",
+        }
+    }
+
+    fn app(&self) -> Option<&str> {
+        match self {
+            Self::Connected { app, .. }
+            | Self::Disconnected { app, .. }
+            | Self::Subscribed { app, .. }
+            | Self::Unsubscribed { app, .. }
+            | Self::ApiMessage { app, .. }
+            | Self::ClientEvent { app, .. }
+            | Self::MemberAdded { app, .. }
+            | Self::MemberRemoved { app, .. } => Some(app),
+            Self::Error { app, .. } => *app,
+            Self::Dropped { .. } => None,
+        }
+    }
+
+    fn told(self) -> Arc<Told> {
+        Arc::new(Told {
+            kind: self.kind(),
+            app: self.app().map(Into::into),
+            json: self.into_json(),
+        })
+    }
+
     /// The line as JSON, stamped with the time.
-    #[must_use]
-    pub fn to_json(self) -> String {
+    fn into_json(self) -> String {
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -113,10 +164,42 @@ impl Line<'_> {
     }
 }
 
+/// A line as watchers get it.
+pub struct Told {
+    kind: &'static str,
+    app: Option<Box<str>>,
+    json: String,
+}
+
+impl Told {
+    /// One JSON object.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+}
+
+/// Which lines a watcher wants; what is empty chooses nothing out. It always hears of lines that it lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only lines of this app.
+    pub app: Option<String>,
+    /// Only lines of these types.
+    pub types: Vec<String>,
+}
+
+impl Filter {
+    fn takes(&self, line: &Told) -> bool {
+        let app_fits = self.app.is_none() || self.app.as_deref() == line.app.as_deref();
+        let type_fits = self.types.is_empty() || self.types.iter().any(|kind| kind == line.kind);
+        app_fits && type_fits
+    }
+}
+
 /// The stream of lines, shared by the whole process.
 #[derive(Clone)]
 pub struct Feed {
-    lines: broadcast::Sender<Arc<str>>,
+    lines: broadcast::Sender<Arc<Told>>,
     watchers: Arc<AtomicUsize>,
 }
 
@@ -140,36 +223,41 @@ impl Feed {
     pub fn emit<'a>(&self, line: impl FnOnce() -> Line<'a>) {
         if self.is_watched() {
             // An error means that the last watcher has just left.
-            let _ = self.lines.send(line().to_json().into());
+            let _ = self.lines.send(line().told());
         }
     }
 
-    /// Begins to watch.
+    /// Begins to watch what the filter lets through.
     #[must_use]
-    pub fn watch(&self) -> Watcher {
+    pub fn watch(&self, filter: Filter) -> Watcher {
         self.watchers.fetch_add(1, Ordering::Relaxed);
         Watcher {
             lines: self.lines.subscribe(),
             watchers: Arc::clone(&self.watchers),
+            filter,
         }
     }
 }
 
 /// One reader of the feed; stops watching when dropped.
 pub struct Watcher {
-    lines: broadcast::Receiver<Arc<str>>,
+    lines: broadcast::Receiver<Arc<Told>>,
     watchers: Arc<AtomicUsize>,
+    filter: Filter,
 }
 
 impl Watcher {
     /// The next line, or a `dropped` line in place of those that this watcher was too slow for.
-    pub async fn next(&mut self) -> Option<Arc<str>> {
-        match self.lines.recv().await {
-            Ok(line) => Some(line),
-            Err(broadcast::error::RecvError::Lagged(count)) => {
-                Some(Line::Dropped { count }.to_json().into())
+    pub async fn next(&mut self) -> Option<Arc<Told>> {
+        loop {
+            match self.lines.recv().await {
+                Ok(line) if self.filter.takes(&line) => return Some(line),
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(count)) => {
+                    return Some(Line::Dropped { count }.told());
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
             }
-            Err(broadcast::error::RecvError::Closed) => None,
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod connection;
 pub mod engine;
 pub mod feed;
 pub mod hub;
+pub mod metrics;
 pub mod node;
 pub mod presence;
 pub mod protocol;

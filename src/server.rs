@@ -12,7 +12,7 @@ use actix_http::{HttpService, Request, h1};
 use actix_rt::time::{interval, sleep};
 use actix_server::{Server, ServerHandle};
 use actix_service::{fn_service, map_config};
-use actix_web::{App, HttpServer, dev::AppConfig, web};
+use actix_web::{App, HttpServer, dev::AppConfig, middleware::from_fn, web};
 use tokio::{
     net::{TcpSocket, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
@@ -20,7 +20,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    admin,
+    admin::{self, Access, AdminSettings},
     api::{self, ApiSettings},
     app::{
         AppRegistry,
@@ -30,8 +30,9 @@ use crate::{
     config::{Config, Loaded},
     connection::Worker,
     engine::{Engine, LocalEngine, RedisEngine},
+    feed::Feed,
     hub::{Hub, Shard, ShardSettings},
-    node::{self, Node},
+    node::{self, Node, Phase},
     transport::{
         fallback::{self, Fallback, Sessions},
         websocket::Listener,
@@ -73,19 +74,32 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let store = StaticApps::new(config.apps.clone());
     let apps = AppRegistry::new(store.load().map_err(io::Error::other)?);
     let (apps, webhooks) = (Arc::new(apps), Arc::new(Webhooks::default()));
-    let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
+    let feed = Feed::default();
+    let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks), feed.clone());
     let engine: Arc<dyn Engine> = match &config.redis {
         Some(redis) => Arc::new(RedisEngine::start(redis, Arc::clone(&hub)).await?),
         None => Arc::new(LocalEngine::new(Arc::clone(&hub), edges)),
     };
     webhooks.start(&apps.all(), None)?;
     let max_connections = config.server.max_connections;
-    let node = Arc::new(Node::new(apps, hub, engine, webhooks, max_connections));
+    let node = Arc::new(Node::new(
+        apps,
+        hub,
+        engine,
+        webhooks,
+        feed,
+        max_connections,
+    ));
 
     let door = public.try_clone()?;
     let clients = public_server(config, &node, public)?;
     let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
-    let operators = admin_server(&node, operator)?;
+    let access = Access::new(config.admin.token.clone(), admin_address.port());
+    let settings = AdminSettings {
+        public: public_address,
+        access,
+    };
+    let operators = admin_server(&node, settings, operator)?;
     let (operators_handle, operators) = (operators.handle(), actix_rt::spawn(operators));
     let ticker = actix_rt::spawn(tick_engine(Arc::clone(&node)));
 
@@ -118,7 +132,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
 
 /// Not ready; no new connections; every client told to reconnect; webhooks sent; HTTP replies finished.
 async fn drain(config: &Config, node: &Node, door: &TcpListener, clients: &ServerHandle) {
-    node.begin_drain();
+    node.enter_phase(Phase::Closing);
     clients.pause().await;
     // The accepting thread is told, and does not answer; a socket shut under it would be logged as an error.
     sleep(PAUSE_TIME).await;
@@ -211,11 +225,18 @@ fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Worker> {
     })
 }
 
-fn admin_server(node: &Arc<Node>, socket: TcpListener) -> io::Result<actix_web::dev::Server> {
+fn admin_server(
+    node: &Arc<Node>,
+    settings: AdminSettings,
+    socket: TcpListener,
+) -> io::Result<actix_web::dev::Server> {
     let node = web::Data::from(Arc::clone(node));
+    let settings = web::Data::new(settings);
     let server = HttpServer::new(move || {
         App::new()
+            .wrap(from_fn(admin::admit))
             .app_data(node.clone())
+            .app_data(settings.clone())
             .configure(admin::configure)
     });
     Ok(server
@@ -238,7 +259,7 @@ async fn tick_engine(node: Arc<Node>) {
     let mut times = interval(ENGINE_TICK);
     loop {
         times.tick().await;
-        node.engine().tick(Instant::now());
+        node.tick(Instant::now());
     }
 }
 

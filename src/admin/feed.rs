@@ -3,23 +3,38 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{Message, MessageStream, Session};
 use futures_util::StreamExt;
-use serde_json::json;
+use serde::Deserialize;
 
-use super::origin;
-use crate::{feed::Watcher, node::Node};
+use crate::{
+    feed::{Filter, Watcher},
+    node::Node,
+};
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    app: Option<String>,
+    #[serde(default)]
+    types: String,
+}
+
+impl From<Wanted> for Filter {
+    fn from(Wanted { app, types }: Wanted) -> Self {
+        let types = types.split(',').filter(|name| !name.is_empty());
+        Self {
+            app: app.filter(|app| !app.is_empty()),
+            types: types.map(str::to_owned).collect(),
+        }
+    }
+}
 
 pub(super) async fn stream(
     request: HttpRequest,
     body: web::Payload,
     node: web::Data<Node>,
+    wanted: web::Query<Wanted>,
 ) -> actix_web::Result<HttpResponse> {
-    if origin::is_foreign(&request) {
-        let reason = "the feed is for this machine only, and not for web pages of other origins";
-        let body = json!({"error": reason, "code": 403});
-        return Ok(HttpResponse::Forbidden().json(body));
-    }
     let (response, session, messages) = actix_ws::handle(&request, body)?;
-    let watcher = node.feed.watch();
+    let watcher = node.feed.watch(wanted.into_inner().into());
     actix_web::rt::spawn(forward(watcher, session, messages));
     Ok(response)
 }
@@ -29,7 +44,7 @@ async fn forward(mut watcher: Watcher, mut session: Session, mut messages: Messa
     loop {
         tokio::select! {
             line = watcher.next() => match line {
-                Some(line) => if session.text(&*line).await.is_err() { return },
+                Some(line) => if session.text(line.json()).await.is_err() { return },
                 None => break,
             },
             message = messages.next() => match message {

@@ -1,15 +1,81 @@
-//! The operator's listener: health and the live feed. Never on the public port.
+//! The operator's listener: the dashboard and what it asks, the live feed, health. Never on the public port.
+//!
+//! Costs the rest of the server nothing while nobody asks: what a request wants to know is gathered for it.
 
+mod access;
+mod apps;
+mod connections;
+mod error;
 mod feed;
 mod health;
-mod origin;
+mod page;
+mod state;
 
-use actix_web::web;
+use std::net::SocketAddr;
 
-/// Mounts the routes. Needs `web::Data<Node>`.
+use actix_web::{
+    HttpResponse,
+    web::{self, Bytes, Payload},
+};
+use serde::Serialize;
+
+pub use self::access::{Access, admit};
+use self::error::AdminError;
+
+/// Bytes of a request's body.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// Rows of a list, unless the request says otherwise.
+const LIMIT: usize = 200;
+/// Rows of any list.
+const LIMIT_MAX: usize = 10_000;
+
+/// What the operator's side must know.
+pub struct AdminSettings {
+    /// Where clients and backends connect.
+    pub public: SocketAddr,
+    /// Who may ask.
+    pub access: Access,
+}
+
+/// Mounts the routes. Needs `web::Data<Node>` and `web::Data<AdminSettings>`, and [`admit`] around it.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
         .route("/live", web::get().to(health::live))
         .route("/ready", web::get().to(health::ready))
-        .route("/feed", web::get().to(feed::stream));
+        .route("/session", web::post().to(access::begin_session))
+        .route("/session", web::delete().to(access::end_session))
+        .route("/feed", web::get().to(feed::stream))
+        .route("/api/state", web::get().to(state::show))
+        .route("/api/apps/{id}/channels", web::get().to(apps::channels))
+        .route(
+            "/api/apps/{id}/channels/{name}",
+            web::get().to(apps::channel),
+        )
+        .route("/api/apps/{id}/events", web::post().to(apps::create_event))
+        .route("/api/connections", web::get().to(connections::list))
+        .route(
+            "/api/connections/{socket_id}",
+            web::get().to(connections::show),
+        )
+        .route(
+            "/api/connections/{socket_id}",
+            web::delete().to(connections::disconnect),
+        )
+        .default_service(web::to(page::show));
+}
+
+/// 200 with this JSON.
+fn json(value: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().json(value)
+}
+
+/// A body of JSON, whole.
+async fn read(body: Payload) -> Result<Bytes, AdminError> {
+    match body.to_bytes_limited(BODY_BYTES_MAX).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(AdminError::BadRequest(
+            "the body could not be read".to_owned(),
+        )),
+        Err(_) => Err(AdminError::TooLarge),
+    }
 }

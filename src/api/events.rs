@@ -75,15 +75,15 @@ pub(super) fn publish_raw(call: &Call<'_>, channel: &str) -> Result<HttpResponse
     Ok(reply::accepted())
 }
 
-fn text_of(body: &[u8]) -> Result<&str, ApiError> {
+pub(super) fn text_of(body: &[u8]) -> Result<&str, ApiError> {
     std::str::from_utf8(body).map_err(ApiError::BodyNotUtf8)
 }
 
 fn send(call: &Call<'_>, publications: &[Publication<'_>]) -> Result<(), ApiError> {
     call.node.rates.take_events(call.app, publications.len())?;
-    let channels = call.node.hub.app(&call.app.id);
+    let request_id = call.request_id.as_str();
     call.node
-        .publish(call.app, &channels, publications, call.now)?;
+        .publish(call.app, &call.channels, publications, request_id, call.now)?;
     Ok(())
 }
 

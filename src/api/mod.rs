@@ -8,12 +8,14 @@
 mod attributes;
 mod body;
 mod channels;
+mod creator;
 mod data;
 mod error;
 mod event;
 mod events;
 mod parameters;
 mod reply;
+mod request_id;
 mod route;
 mod signed;
 #[cfg(test)]
@@ -23,23 +25,28 @@ mod users;
 use std::{
     borrow::Cow,
     rc::Rc,
+    sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
+    body::{BodySize, MessageBody},
     http::Method,
     web::{self, Payload, ServiceConfig},
 };
 use percent_encoding::percent_decode_str;
+use tracing::debug;
 
+pub use self::creator::create_event;
 use self::{
     error::ApiError,
     parameters::Parameters,
+    request_id::RequestId,
     route::{Endpoint, Target},
     signed::{Clock, SignedRequest},
 };
-use crate::{app::App, config::Config, feed::Line, node::Node};
+use crate::{app::App, config::Config, feed::Line, hub::AppChannels, node::Node};
 
 /// What the API must know of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -69,11 +76,18 @@ pub fn configure(config: &mut ServiceConfig, prefix: &str) {
     config.default_service(web::to(move |request: HttpRequest, body: Payload| {
         let prefix = Rc::clone(&prefix);
         async move {
-            let answer = answer(&request, body, &prefix).await;
-            if let Err(error) = &answer {
-                report(&request, &prefix, error);
-            }
-            answer
+            let id = RequestId::of(&request);
+            let answer = answer(&request, body, &prefix, &id).await;
+            let mut response = answer.unwrap_or_else(|error| {
+                report(&request, &prefix, &error);
+                error.error_response()
+            });
+            response
+                .headers_mut()
+                .insert(request_id::HEADER, id.to_header());
+            let (status, path) = (response.status().as_u16(), request.path());
+            debug!(request_id = id.as_str(), status, path, "answered");
+            response
         }
     }));
 }
@@ -102,6 +116,8 @@ fn report(request: &HttpRequest, prefix: &str, error: &ApiError) {
 struct Call<'a> {
     node: &'a Node,
     app: &'a App,
+    channels: Arc<AppChannels>,
+    request_id: &'a RequestId,
     parameters: &'a Parameters<'a>,
     body: &'a [u8],
     now: Instant,
@@ -111,6 +127,7 @@ async fn answer(
     request: &HttpRequest,
     body: Payload,
     prefix: &str,
+    request_id: &RequestId,
 ) -> Result<HttpResponse, ApiError> {
     let settings = data::<ApiSettings>(request)?;
     // Before any refusal, so that the connection is left where the next request begins.
@@ -143,18 +160,32 @@ async fn answer(
     if !app.enabled {
         return Err(ApiError::AppDisabled);
     }
-    let (parameters, now) = (&parameters, Instant::now());
-    serve(
-        &Call {
-            node,
-            app: &app,
-            parameters,
-            body: &body,
-            now,
-        },
-        endpoint,
-    )
-    .await
+    let channels = node.hub.app(&app.id);
+    let call = Call {
+        node,
+        app: &app,
+        channels,
+        request_id,
+        parameters: &parameters,
+        body: &body,
+        now: Instant::now(),
+    };
+    let reply = serve(&call, endpoint).await;
+    count(&call, &reply);
+    reply
+}
+
+fn count(call: &Call<'_>, reply: &Result<HttpResponse, ApiError>) {
+    let traffic = call.channels.traffic();
+    traffic.api_calls.increment();
+    traffic.api_bytes_received.add(call.body.len());
+    if let Ok(reply) = reply
+        && let BodySize::Sized(bytes) = reply.body().size()
+    {
+        traffic
+            .api_bytes_sent
+            .add(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
 }
 
 async fn serve(call: &Call<'_>, endpoint: Endpoint<'_>) -> Result<HttpResponse, ApiError> {

@@ -17,8 +17,9 @@ use super::{ApiSettings, configure, unix_now};
 use crate::{
     app::{App, AppRegistry, Limits, Secret},
     engine::{ChannelEdge, LocalEngine},
+    feed::Feed,
     hub::Hub,
-    node::Node,
+    node::{Node, Phase},
     protocol::signature,
 };
 
@@ -61,6 +62,7 @@ fn node() -> Arc<Node> {
         hub,
         engine,
         Arc::default(),
+        Feed::default(),
         None,
     ))
 }
@@ -171,7 +173,7 @@ async fn a_publish_is_answered_with_an_empty_object() {
     )
     .await
     .is(200, "{}");
-    node.begin_drain();
+    node.enter_phase(Phase::Closing);
     publish(&node, r#"{"name":"e","channel":"a","data":""}"#)
         .await
         .is(200, "{}");

@@ -19,6 +19,9 @@ use super::{
 };
 use crate::app::{App, Limits, Newest, OriginPattern, Secret, SingleSession};
 
+/// What can't be guessed through a slow door.
+const TOKEN_LENGTH_MIN: usize = 16;
+
 /// Checks the merged configuration.
 pub(super) fn check(merged: &Merged) -> Result<Config, ConfigError> {
     let raw = merged.raw()?;
@@ -28,7 +31,7 @@ pub(super) fn check(merged: &Merged) -> Result<Config, ConfigError> {
         api: Api {
             timestamp_tolerance: Duration::from_secs(raw.api.timestamp_tolerance_s),
         },
-        admin: admin(&raw.admin, merged)?,
+        admin: admin(raw.admin, merged)?,
         redis: redis(raw.redis, merged)?,
         log: log(raw.log, merged)?,
         apps: apps(raw.apps, merged)?,
@@ -89,15 +92,24 @@ fn websocket(raw: &RawWebSocket) -> WebSocket {
     }
 }
 
-fn admin(raw: &RawAdmin, merged: &Merged) -> Result<Admin, ConfigError> {
+fn admin(raw: RawAdmin, merged: &Merged) -> Result<Admin, ConfigError> {
     let host = address(&raw.host).map_err(|reason| bad(merged, "admin", "host", reason))?;
-    if !is_loopback(host) {
-        let reason = format!("must be a loopback address such as 127.0.0.1 for now, not {host}");
+    if raw.token.is_empty() && !is_loopback(host) {
+        let reason = format!(
+            "must be a loopback address such as 127.0.0.1, not {host}, unless admin.token is set"
+        );
         return Err(bad(merged, "admin", "host", reason));
+    }
+    let is_visible = raw.token.bytes().all(|byte| byte.is_ascii_graphic());
+    if !raw.token.is_empty() && (raw.token.len() < TOKEN_LENGTH_MIN || !is_visible) {
+        let reason =
+            format!("must have at least {TOKEN_LENGTH_MIN} characters, all of them visible ASCII");
+        return Err(bad(merged, "admin", "token", reason));
     }
     Ok(Admin {
         host,
         port: raw.port,
+        token: (!raw.token.is_empty()).then(|| Secret::new(raw.token)),
     })
 }
 

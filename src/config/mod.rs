@@ -178,13 +178,15 @@ pub struct Api {
     pub timestamp_tolerance: Duration,
 }
 
-/// The operator's listener; loopback only.
+/// The operator's listener; beyond loopback only with a token.
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// Address to bind.
     pub host: IpAddr,
     /// Port to bind; 0 lets the system choose.
     pub port: u16,
+    /// Who shows it may ask everything.
+    pub token: Option<Secret>,
 }
 
 /// How to reach Redis.

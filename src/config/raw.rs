@@ -66,6 +66,7 @@ pub(super) struct RawApi {
 pub(super) struct RawAdmin {
     pub(super) host: String,
     pub(super) port: u16,
+    pub(super) token: String,
 }
 
 #[derive(Deserialize)]

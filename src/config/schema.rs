@@ -68,7 +68,7 @@ pub(super) const APPS: &str = "apps";
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 62] = [
+pub(super) const KEYS: [Key; 63] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -90,6 +90,7 @@ pub(super) const KEYS: [Key; 62] = [
     key("api", "timestamp_tolerance_s", COUNT),
     key("admin", "host", Kind::Text),
     key("admin", "port", PORT),
+    key("admin", "token", Kind::Secret),
     key("redis", "url", Kind::Secret),
     key("redis", "mode", Kind::Text),
     key("redis", "sentinel_master", Kind::Text),

@@ -5,12 +5,15 @@ use std::{net::SocketAddr, sync::Arc};
 use super::Worker;
 use crate::{
     app::App,
-    hub::{AppChannels, ConnectionSlot, NoSlot},
+    hub::{AppChannels, ConnectionSlot, NoSlot, Profile, Transport},
     protocol::CloseCode,
 };
 
 /// The oldest protocol that is spoken, and the one that is assumed when a client names none.
 const PROTOCOLS: std::ops::RangeInclusive<u8> = 5..=7;
+
+/// Characters of what a client says of itself that are kept.
+const SAID_LENGTH_MAX: usize = 100;
 
 /// What a client says of itself when it connects.
 #[derive(Debug)]
@@ -23,12 +26,14 @@ pub struct Opening<'a> {
     pub origin: Option<&'a str>,
     /// Whether the client's side of the connection is encrypted.
     pub secure: bool,
-    /// The `client` parameter, for the feed.
+    /// The `client` parameter, for the feed and the inspector.
     pub client: Option<&'a str>,
-    /// The `version` parameter, for the feed.
+    /// The `version` parameter, likewise.
     pub version: Option<&'a str>,
-    /// Where the client comes from, for the feed.
+    /// Where the client comes from, likewise.
     pub address: Option<SocketAddr>,
+    /// How it comes.
+    pub transport: Transport,
 }
 
 /// A place for one client.
@@ -50,6 +55,24 @@ pub struct Refusal {
     pub reason: &'static str,
     /// Protocol 5 wants to hear it in a message too.
     pub tell_in_message: bool,
+}
+
+impl Opening<'_> {
+    /// What an operator sees of the client. What it says at length is cut: it is kept as long as the client.
+    pub(super) fn profile(&self, app_id: &Arc<str>, protocol: u8) -> Profile {
+        let cut = |text: Option<&str>| {
+            let cut = text?.chars().take(SAID_LENGTH_MAX).collect::<String>();
+            Some(cut.into_boxed_str())
+        };
+        Profile {
+            app_id: Arc::clone(app_id),
+            transport: self.transport,
+            protocol,
+            client: cut(self.client),
+            version: cut(self.version),
+            origin: cut(self.origin),
+        }
+    }
 }
 
 impl Admission {

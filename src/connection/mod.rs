@@ -90,12 +90,20 @@ impl Connection {
         worker.node.feed.emit(|| Line::Connected {
             app: &app.id,
             socket_id,
+            transport: opening.transport.name(),
             origin: opening.origin,
             address: opening.address.map(|address| address.to_string()),
             client: opening.client,
             version: opening.version,
             protocol,
         });
+        let profile = opening.profile(channels.app_id(), protocol);
+        // A WebSocket's socket tells its address whenever it is asked.
+        let address = opening
+            .address
+            .filter(|_| subscriber.outbox.stream().is_none());
+        worker.shard.describe(subscriber, profile, address);
+        channels.traffic().connections.increment();
         if let Some(timeout) = app.limits.authorization_timeout {
             worker.shard.await_authorization(subscriber, timeout);
         }
@@ -115,8 +123,20 @@ impl Connection {
         })
     }
 
+    /// The first message to the client.
+    #[must_use]
+    pub fn greeting(&self) -> Frame {
+        let timeout_s = self.worker.activity_timeout_s;
+        let greeting = message::connection_established(self.subscriber.id, timeout_s);
+        self.count_sent(&greeting);
+        greeting
+    }
+
     /// Takes one text message. A mistake of the client's becomes an answer; the connection stays open.
     pub fn on_message(&mut self, text: &str, now: Instant) {
+        let traffic = self.channels.traffic();
+        traffic.messages_received.increment();
+        traffic.bytes_received.add(text.len());
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Ping) => self.send(&message::pong()),
             Ok(ClientMessage::Pong | ClientMessage::Unknown) => {}
@@ -148,6 +168,7 @@ impl Connection {
                 node.go_offline(self.client(), online, now);
             }
         }
+        self.channels.traffic().disconnections.increment();
         let code = end.code.map(|code| code.number());
         debug!(app = self.app.id, socket_id = %self.subscriber.id, code, reason = end.reason, "disconnected");
         node.feed.emit(|| Line::Disconnected {
@@ -206,6 +227,14 @@ impl Connection {
     }
 
     fn send(&self, frame: &Frame) {
-        self.subscriber.outbox.send(frame);
+        if self.subscriber.outbox.send(frame) {
+            self.count_sent(frame);
+        }
+    }
+
+    fn count_sent(&self, frame: &Frame) {
+        let traffic = self.channels.traffic();
+        traffic.messages_sent.increment();
+        traffic.bytes_sent.add(frame.bytes().len());
     }
 }

@@ -161,6 +161,7 @@ impl ChannelStates {
                 except: None,
                 change: Change::Members(self.next_sequence()),
                 receipt: None,
+                published: None,
             };
             self.hub.deliver(&route, &delivery);
         }
@@ -469,6 +470,18 @@ impl ChannelStates {
         })
     }
 
+    /// The members of a presence channel.
+    #[must_use]
+    pub fn members(&self, key: &Key) -> Vec<Member> {
+        let member = |(id, info): (&str, &str)| Member {
+            user_id: id.into(),
+            user_info: info.into(),
+        };
+        self.channels.get(key).map_or_else(Vec::new, |state| {
+            state.roster.members().map(member).collect()
+        })
+    }
+
     /// How many distinct users a presence channel has.
     #[must_use]
     pub fn user_count(&self, key: &Key) -> usize {
@@ -531,6 +544,7 @@ impl ChannelStates {
                 except: None,
                 change: Change::Nothing,
                 receipt: None,
+                published: None,
             };
             self.hub.deliver(&route, &delivery);
         }

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    Answer, CacheableEvent, ChannelEdge, ChannelInfo, EdgeSink, Engine, EnterError, Occupied,
-    Snapshot, Unavailable, Wanted,
+    Answer, CacheableEvent, ChannelEdge, ChannelInfo, ClusterNode, EdgeSink, Engine, EnterError,
+    Occupied, Snapshot, Unavailable, Wanted,
     channels::{ChannelStates, key_of},
 };
 use crate::{
@@ -183,6 +183,18 @@ impl Engine for LocalEngine {
 
     fn connections(&self, app_id: &str) -> Answer<Result<usize, Unavailable>> {
         Answer::Now(Ok(self.states.hub().app(app_id).connections()))
+    }
+
+    fn members_here(&self, app_id: &str, name: &str) -> Vec<Member> {
+        self.states.members(&key_of(app_id, name))
+    }
+
+    fn nodes(&self) -> Answer<Result<Vec<ClusterNode>, Unavailable>> {
+        Answer::Now(Ok(vec![ClusterNode {
+            name: "local".to_owned(),
+            is_this: true,
+            connections: self.states.hub().connections(),
+        }]))
     }
 
     fn health(&self) -> Result<(), Unavailable> {

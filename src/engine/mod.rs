@@ -78,6 +78,17 @@ pub struct ChannelInfo {
     pub cache: Option<Option<Cached>>,
 }
 
+/// A process of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterNode {
+    /// Names it for as long as it keeps its lease.
+    pub name: String,
+    /// Whether it is this one.
+    pub is_this: bool,
+    /// Its clients, of all apps; another node's are as old as its last renewal.
+    pub connections: usize,
+}
+
 /// Why a client may not enter a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnterError {
@@ -201,6 +212,12 @@ pub trait Engine: Send + Sync {
 
     /// How many clients of the app are connected.
     fn connections(&self, app_id: &str) -> Answer<Result<usize, Unavailable>>;
+
+    /// The members of a presence channel as this node has them: in a cluster, of channels that it listens to.
+    fn members_here(&self, app_id: &str, name: &str) -> Vec<Member>;
+
+    /// The nodes that share the state.
+    fn nodes(&self) -> Answer<Result<Vec<ClusterNode>, Unavailable>>;
 
     /// Whether the cluster's state is within reach.
     ///

@@ -3,7 +3,7 @@
 //! A large fan-out breathes between its writes. What comes for a few sockets meanwhile overtakes it, so that a channel with
 //! thousands of subscribers does not hold up the thousands of channels with one. Within a channel nothing overtakes.
 
-use std::{cell::Cell, collections::HashSet, future::poll_fn, iter, mem, rc::Rc};
+use std::{cell::Cell, collections::HashSet, future::poll_fn, iter, mem, rc::Rc, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -13,6 +13,7 @@ use super::{
     Change, ChannelId, Delivery, Message, Outbox, Shard,
     shard::{LocalChannel, Seat},
 };
+use crate::metrics::Traffic;
 
 /// Socket writes between two yields, so that accepts, pings and API calls breathe during a large fan-out: at the floor's
 /// 8.5 µs a send (docs/adr/0002) the thread is back within 1.1 ms. What is published meanwhile is merged into the next round: with
@@ -123,6 +124,7 @@ impl Shard {
             Message::Drain { window } => {
                 tokio::task::spawn_local(Rc::clone(self).drain(window));
             }
+            Message::Ask(question) => question(self),
         }
     }
 
@@ -136,7 +138,7 @@ impl Shard {
                 [group] => self.write_group(group, events, meanwhile).await,
                 groups => self.write_groups(groups, events, meanwhile).await,
             }
-            groups.iter().for_each(Group::report);
+            self.report(run, &groups);
             rest = after;
         }
     }
@@ -255,9 +257,24 @@ impl Shard {
         }
         for group in &groups {
             group.seats.iter().for_each(|seat| group.write_to(seat));
-            group.report();
         }
+        self.report(std::slice::from_ref(delivery), &groups);
         true
+    }
+
+    /// Counts what a run brought, and tells who wants to know.
+    fn report(&self, run: &[Delivery], groups: &[Group<'_>]) {
+        for same_app in groups.chunk_by(|one, other| Arc::ptr_eq(one.traffic(), other.traffic())) {
+            let sent = same_app.iter().map(Group::report);
+            let (messages, bytes) = sent.fold((0, 0), |(m, b), (n, c)| (m + n, b + c));
+            let traffic = same_app[0].traffic();
+            traffic.messages_sent.add(messages);
+            traffic.bytes_sent.add(bytes);
+        }
+        // Of those that leave together the first has waited longest.
+        if let Some(published) = run[0].published {
+            self.hub.latency.observe(published.elapsed());
+        }
     }
 }
 
@@ -320,13 +337,22 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Tells who wants to know how many sockets were reached.
-    fn report(&self) {
+    /// Tells who wants to know how many sockets were reached. Says how many messages left, and of how many bytes.
+    fn report(&self) -> (usize, usize) {
+        let (mut messages, mut bytes) = (0, 0);
         for event in &self.events {
+            let sockets = self.reached.get() + event.reached.get();
+            messages += sockets;
+            bytes += sockets * event.delivery.frame.bytes().len();
             if let Some(receipt) = &event.delivery.receipt {
-                receipt.add(self.reached.get() + event.reached.get());
+                receipt.add(sockets);
             }
         }
+        (messages, bytes)
+    }
+
+    fn traffic(&self) -> &Arc<Traffic> {
+        &self.local.channel.traffic
     }
 }
 

@@ -7,12 +7,12 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::task::AtomicWaker;
 
-use super::ChannelId;
+use super::{ChannelId, Shard};
 use crate::protocol::{Frame, SocketId};
 
 /// Deliveries that may wait for one shard before publishers are told to try again. At the floor's 8.5 µs a send
@@ -41,12 +41,17 @@ pub enum Message {
         /// The number of the change: who was seated after it is newer still.
         number: u64,
     },
+    /// Answer an operator's question on the shard's thread.
+    Ask(Question),
     /// Tell every client to reconnect, spread over this time.
     Drain {
         /// How long the last one may wait.
         window: Duration,
     },
 }
+
+/// What an operator wants to know of a shard, or to have done there.
+pub type Question = Box<dyn FnOnce(&Shard) + Send>;
 
 /// One event for one channel's subscribers.
 #[derive(Clone)]
@@ -61,6 +66,8 @@ pub struct Delivery {
     pub change: Change,
     /// Counts whom it reached, while somebody wants to know.
     pub receipt: Option<Arc<Receipt>>,
+    /// When a backend's request brought it to this node; `None` for what comes from clients, other nodes or the server itself.
+    pub published: Option<Instant>,
 }
 
 impl Delivery {

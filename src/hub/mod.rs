@@ -5,8 +5,10 @@
 mod fan_out;
 mod inbox;
 mod outbox;
+mod profile;
 mod shard;
 mod subscriber;
+mod view;
 
 use std::{
     collections::HashMap,
@@ -19,13 +21,19 @@ use std::{
 
 use dashmap::DashMap;
 use smallvec::SmallVec;
+use tokio::sync::oneshot;
 
-pub use inbox::{Change, Delivery, Inbox, Message, Receipt};
+pub use inbox::{Change, Delivery, Inbox, Message, Question, Receipt};
 pub use outbox::{End, Outbox};
+pub use profile::{Profile, Transport};
 pub use shard::{Shard, ShardSettings};
 pub use subscriber::{Farewell, Subscriber, Subscription};
+pub use view::{ConnectionView, Search};
 
-use crate::protocol::{ChannelKind, ChannelName};
+use crate::{
+    metrics::{Latency, Traffic},
+    protocol::{ChannelKind, ChannelName},
+};
 
 /// One worker's place among the shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +56,8 @@ pub struct Channel {
     pub kind: ChannelKind,
     /// Whether its subscribers are told how many they are.
     pub tells_count: bool,
+    /// Where its app's deliveries are counted.
+    pub traffic: Arc<Traffic>,
 }
 
 /// Where a channel's subscribers are.
@@ -83,6 +93,7 @@ pub struct AppChannels {
     app_id: Arc<str>,
     channels: DashMap<Arc<str>, Entry, ahash::RandomState>,
     connections: AtomicUsize,
+    traffic: Arc<Traffic>,
     next_id: Arc<AtomicU64>,
 }
 
@@ -119,6 +130,7 @@ impl AppChannels {
                     name: key,
                     kind: name.kind(),
                     tells_count,
+                    traffic: Arc::clone(&self.traffic),
                 }),
                 shards: SmallVec::new(),
             });
@@ -177,6 +189,12 @@ impl AppChannels {
             .collect()
     }
 
+    /// What went to and fro for the app.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
     /// How many clients are connected to the app on this node.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -229,6 +247,8 @@ pub struct Hub {
     claimed: Mutex<Vec<bool>>,
     connections: AtomicUsize,
     next_id: Arc<AtomicU64>,
+    /// From the publish to the last socket of a shard.
+    pub latency: Latency,
 }
 
 impl Hub {
@@ -241,6 +261,7 @@ impl Hub {
             claimed: Mutex::new(vec![false; shards]),
             connections: AtomicUsize::new(0),
             next_id: Arc::default(),
+            latency: Latency::default(),
         }
     }
 
@@ -256,6 +277,7 @@ impl Hub {
                 app_id,
                 channels: DashMap::default(),
                 connections: AtomicUsize::new(0),
+                traffic: Arc::default(),
                 next_id: Arc::clone(&self.next_id),
             })
         });
@@ -302,6 +324,12 @@ impl Hub {
             .collect()
     }
 
+    /// Every app that was used since the start.
+    #[must_use]
+    pub fn apps(&self) -> Vec<Arc<AppChannels>> {
+        self.apps.iter().map(|app| Arc::clone(&app)).collect()
+    }
+
     /// Whether every shard has room for what a publisher brings.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -341,6 +369,30 @@ impl Hub {
         for inbox in &self.inboxes {
             inbox.push(Message::Drain { window });
         }
+    }
+
+    /// Asks every shard that works. An answer comes when what waited before it is done; none comes from a shard that ends.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        question: impl Fn(&Shard) -> T + Clone + Send + 'static,
+    ) -> Vec<oneshot::Receiver<T>> {
+        let claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let working = self
+            .inboxes
+            .iter()
+            .zip(claimed.iter())
+            .filter(|(_, claimed)| **claimed);
+        working
+            .map(|(inbox, _)| {
+                let (reply, answer) = oneshot::channel();
+                let question = question.clone();
+                inbox.push(Message::Ask(Box::new(move |shard| {
+                    // Who asked may have gone.
+                    let _ = reply.send(question(shard));
+                })));
+                answer
+            })
+            .collect()
     }
 
     /// A free place among the shards, for a worker that starts.

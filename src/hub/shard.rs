@@ -13,7 +13,7 @@ use std::{
 
 use slab::Slab;
 
-use super::{Channel, ChannelId, Hub, Inbox, ShardId, Subscriber, Subscription};
+use super::{Channel, ChannelId, Hub, Inbox, ShardId, Subscriber, Subscription, profile::Profiles};
 use crate::{
     presence::Member,
     protocol::{CloseCode, Frame, message},
@@ -59,12 +59,13 @@ type UserKey = (Arc<str>, Arc<str>);
 /// One worker's clients and channels.
 pub struct Shard {
     id: ShardId,
-    hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub>,
     pub(super) inbox: Arc<Inbox>,
     settings: ShardSettings,
     pub(super) channels: RefCell<HashMap<ChannelId, Rc<LocalChannel>, ahash::RandomState>>,
-    subscribers: RefCell<Slab<Rc<Subscriber>>>,
-    users: RefCell<HashMap<UserKey, Vec<Rc<Subscriber>>>>,
+    pub(super) subscribers: RefCell<Slab<Rc<Subscriber>>>,
+    pub(super) users: RefCell<HashMap<UserKey, Vec<Rc<Subscriber>>>>,
+    pub(super) profiles: RefCell<Profiles>,
     tick: Cell<u32>,
 }
 
@@ -87,6 +88,7 @@ impl Shard {
             channels: RefCell::default(),
             subscribers: RefCell::default(),
             users: RefCell::default(),
+            profiles: RefCell::default(),
             tick: Cell::new(0),
         }))
     }

@@ -1,13 +1,14 @@
 //! One client as its shard sees it: an id, an outbox, and the channels it listens to.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use super::{Channel, Outbox, shard::LocalChannel};
+use super::{Channel, Outbox, profile::Profile, shard::LocalChannel};
 use crate::{
     presence::Member,
     protocol::{Frame, SocketId},
@@ -32,6 +33,12 @@ pub struct Subscriber {
     pub(super) authorize_by: Cell<Option<u32>>,
     /// What the client is told, and how long it has, when another session takes one of its places.
     farewells: RefCell<Vec<Farewell>>,
+    /// What it said of itself, once it was let in; shared by all who said the same.
+    pub(super) profile: OnceCell<Arc<Profile>>,
+    /// Where it comes from, if that is not where its socket leads.
+    pub(super) address: OnceCell<Box<SocketAddr>>,
+    /// The shard's tick at which it came.
+    pub(super) since: Cell<u32>,
     /// Whether a control pong ever came, so that control pings are enough.
     pub(super) answers_pings: Cell<bool>,
 }
@@ -79,6 +86,9 @@ impl Subscriber {
             waiting_since: Cell::new(None),
             authorize_by: Cell::new(None),
             farewells: RefCell::default(),
+            profile: OnceCell::new(),
+            address: OnceCell::new(),
+            since: Cell::new(0),
             answers_pings: Cell::new(false),
         }
     }

@@ -1,5 +1,8 @@
 //! This process as a whole: the one place that knows apps, hub, engine, feed and webhooks, and what each request does to all of them.
 
+mod inspect;
+mod latency;
+mod phase;
 mod publish;
 mod query;
 mod rates;
@@ -7,12 +10,12 @@ mod subscribe;
 mod users;
 mod webhooks;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::{sync::Arc, time::Instant};
 
-pub use publish::{ClientPublication, Overloaded, Publication};
+use latency::RecentLatency;
+use phase::CurrentPhase;
+pub use phase::Phase;
+pub use publish::{ClientPublication, Overloaded, Publication, Reached};
 pub use rates::{Rates, TooFast};
 pub use subscribe::{Client, Entrance, Subscribing, Welcome};
 pub use users::Online;
@@ -40,7 +43,9 @@ pub struct Node {
     pub webhooks: Arc<Webhooks>,
     engine: Arc<dyn Engine>,
     max_connections: Option<usize>,
-    draining: AtomicBool,
+    phase: CurrentPhase,
+    latency: RecentLatency,
+    started: Instant,
 }
 
 impl Node {
@@ -51,17 +56,20 @@ impl Node {
         hub: Arc<Hub>,
         engine: Arc<dyn Engine>,
         webhooks: Arc<Webhooks>,
+        feed: Feed,
         max_connections: Option<usize>,
     ) -> Self {
         Self {
             apps,
             hub,
-            feed: Feed::default(),
+            feed,
             rates: Rates::default(),
             webhooks,
             engine,
             max_connections,
-            draining: AtomicBool::new(false),
+            phase: CurrentPhase::default(),
+            latency: RecentLatency::default(),
+            started: Instant::now(),
         }
     }
 
@@ -89,14 +97,32 @@ impl Node {
             .take_slot(channels, app.limits.max_connections, self.max_connections)
     }
 
-    /// Begins to stop: new clients are sent elsewhere from now on.
-    pub fn begin_drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// Where in its life the node is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
     }
 
-    /// Whether the node is stopping.
+    /// Says where in its life the node is from now on.
+    pub fn enter_phase(&self, phase: Phase) {
+        self.phase.set(phase);
+    }
+
+    /// Whether new clients are sent elsewhere.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.phase() >= Phase::Closing
+    }
+
+    /// When the node began.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Does what is due; called once a second.
+    pub fn tick(&self, now: Instant) {
+        self.engine.tick(now);
+        self.latency.note(now, self.hub.latency.counts());
     }
 }

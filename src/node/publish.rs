@@ -2,10 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
+use tokio::sync::oneshot;
+
 use super::Node;
 use crate::{
     app::App,
-    engine::CacheableEvent,
+    engine::{CacheableEvent, Wanted},
     feed::Line,
     hub::{AppChannels, Change, Delivery, Receipt},
     protocol::{ChannelName, Frame, SocketId, message},
@@ -39,6 +41,15 @@ pub struct ClientPublication<'a> {
     pub user_id: Option<&'a str>,
 }
 
+/// Whom an event reached in one channel, on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Sockets that got it.
+    pub delivered: usize,
+    /// Why nobody did.
+    pub why: Option<&'static str>,
+}
+
 /// Too much waits for a shard; nothing was published, and a later try may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overloaded;
@@ -53,15 +64,89 @@ impl Node {
         app: &App,
         channels: &Arc<AppChannels>,
         publications: &[Publication<'_>],
+        request_id: &str,
         now: Instant,
     ) -> Result<(), Overloaded> {
         if !self.has_room() {
             return Err(Overloaded);
         }
+        channels.traffic().api_messages.add(publications.len());
         for publication in publications {
-            self.publish_one(app, channels, publication, now);
+            let receipt = self.receipt(app, channels, publication, request_id);
+            self.publish_one(app, channels, publication, now, |_| receipt.clone());
         }
         Ok(())
+    }
+
+    /// As [`Node::publish`] with one event; says of each channel whom it reached.
+    ///
+    /// # Errors
+    /// As [`Node::publish`].
+    pub async fn publish_and_count(
+        &self,
+        app: &App,
+        channels: &Arc<AppChannels>,
+        publication: &Publication<'_>,
+        request_id: &str,
+        now: Instant,
+    ) -> Result<Vec<Reached>, Overloaded> {
+        if !self.has_room() {
+            return Err(Overloaded);
+        }
+        channels.traffic().api_messages.increment();
+        let whole = self.receipt(app, channels, publication, request_id);
+        let subscriptions: Vec<usize> = subscriptions(channels, publication).collect();
+        let mut counts = Vec::with_capacity(subscriptions.len());
+        self.publish_one(app, channels, publication, now, |_| {
+            let (count, counted) = oneshot::channel();
+            counts.push(counted);
+            let whole = whole.clone();
+            Some(Receipt::new(move |delivered| {
+                if let Some(whole) = whole {
+                    whole.add(delivered);
+                }
+                // Who asked may have gone.
+                let _ = count.send(delivered);
+            }))
+        });
+        drop(whole);
+        let mut reached = Vec::with_capacity(counts.len());
+        for ((name, counted), subscriptions) in
+            publication.channels.iter().zip(counts).zip(subscriptions)
+        {
+            // A shard that ends counts nothing any more.
+            let delivered = counted.await.unwrap_or_default();
+            let why = match delivered {
+                0 => Some(self.why(app, *name, subscriptions, publication, now).await),
+                _ => None,
+            };
+            reached.push(Reached { delivered, why });
+        }
+        Ok(reached)
+    }
+
+    /// Why an event reached nobody in a channel of so many subscriptions here.
+    async fn why(
+        &self,
+        app: &App,
+        name: ChannelName<'_>,
+        subscriptions: usize,
+        publication: &Publication<'_>,
+        now: Instant,
+    ) -> &'static str {
+        let wanted = Wanted {
+            subscription_count: true,
+            ..Wanted::default()
+        };
+        if self.engine.spans_nodes()
+            && let Ok(info) = self.channel(&app.id, name, wanted, now).await
+            && info
+                .subscription_count
+                .is_some_and(|all| all > subscriptions)
+        {
+            return "its subscribers are on other nodes, which do not report back";
+        }
+        why(subscriptions, 1, publication)
     }
 
     fn publish_one(
@@ -70,24 +155,23 @@ impl Node {
         channels: &Arc<AppChannels>,
         publication: &Publication<'_>,
         now: Instant,
+        mut receipt_for: impl FnMut(&ChannelName<'_>) -> Option<Arc<Receipt>>,
     ) {
         let event = message::json_string(publication.event);
         let except = publication.except;
-        let receipt = self
-            .feed
-            .is_watched()
-            .then(|| self.api_receipt(app, publication));
         for name in publication.channels {
+            let receipt = receipt_for(name);
             let encode = || Frame::event(&event, name.as_str(), publication.data);
             if name.kind().cache {
                 let frame = encode();
-                let (kept, receipt) = (frame.clone(), receipt.clone());
+                let kept = frame.clone();
                 let delivery = Box::new(move |channel, change| Delivery {
                     channel,
                     frame,
                     except,
                     change,
                     receipt,
+                    published: Some(now),
                 });
                 let event = CacheableEvent {
                     frame: kept,
@@ -109,7 +193,8 @@ impl Node {
                     frame: frame.clone(),
                     except,
                     change: Change::Nothing,
-                    receipt: receipt.clone(),
+                    receipt,
+                    published: Some(now),
                 };
                 self.hub.deliver(&route, &delivery);
             }
@@ -137,6 +222,7 @@ impl Node {
             data,
             user_id,
         } = *publication;
+        channels.traffic().client_events.increment();
         let frame = message::client_event(event, channel, data, user_id);
         if let Some(route) = channels.route(channel) {
             let delivery = Delivery {
@@ -148,6 +234,7 @@ impl Node {
                     .feed
                     .is_watched()
                     .then(|| self.client_receipt(channels.app_id(), publication)),
+                published: None,
             };
             self.hub.deliver(&route, &delivery);
         }
@@ -156,18 +243,28 @@ impl Node {
         Ok(())
     }
 
-    fn api_receipt(&self, app: &App, publication: &Publication<'_>) -> Arc<Receipt> {
+    /// What counts the deliveries of a backend's event, while somebody watches.
+    fn receipt(
+        &self,
+        app: &App,
+        channels: &AppChannels,
+        publication: &Publication<'_>,
+        request_id: &str,
+    ) -> Option<Arc<Receipt>> {
+        if !self.feed.is_watched() {
+            return None;
+        }
+        let subscriptions = subscriptions(channels, publication).sum();
+        let why = why(subscriptions, publication.channels.len(), publication);
         let feed = self.feed.clone();
         let app = app.id.clone();
         let event = publication.event.to_owned();
-        let channels: Vec<String> = publication
-            .channels
-            .iter()
-            .map(|name| name.as_str().to_owned())
-            .collect();
+        let names = publication.channels.iter();
+        let channels: Vec<String> = names.map(|name| name.as_str().to_owned()).collect();
         let data = text_of(publication.data);
         let excluded = publication.except.map(|id| id.to_string());
-        Receipt::new(move |delivered| {
+        let request_id = request_id.to_owned();
+        Some(Receipt::new(move |delivered| {
             feed.emit(|| Line::ApiMessage {
                 app: &app,
                 event: &event,
@@ -175,9 +272,11 @@ impl Node {
                 data: &data,
                 size: data.len(),
                 delivered,
+                request_id: &request_id,
                 excluded,
+                why: (delivered == 0).then_some(why),
             });
-        })
+        }))
     }
 
     fn client_receipt(&self, app: &Arc<str>, publication: &ClientPublication<'_>) -> Arc<Receipt> {
@@ -199,6 +298,25 @@ impl Node {
                 user_id: user_id.as_deref(),
             });
         })
+    }
+}
+
+fn subscriptions(
+    channels: &AppChannels,
+    publication: &Publication<'_>,
+) -> impl Iterator<Item = usize> {
+    let names = publication.channels.iter();
+    names.map(|name| channels.subscriptions(name.as_str()))
+}
+
+/// Why an event reached nobody on this node.
+fn why(subscriptions: usize, channels: usize, publication: &Publication<'_>) -> &'static str {
+    if subscriptions == 0 {
+        "nobody is subscribed"
+    } else if publication.except.is_some() && subscriptions <= channels {
+        "only the excluded socket is subscribed"
+    } else {
+        "its subscribers are closing: they left, or were too slow"
     }
 }
 

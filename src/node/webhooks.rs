@@ -6,13 +6,16 @@ use super::ClientPublication;
 use crate::{
     app::AppRegistry,
     engine::{ChannelEdge, EdgeSink},
+    feed::{Feed, Line},
+    protocol::ChannelKind,
     webhook::{WebhookEvent, Webhooks},
 };
 
-/// Takes an engine's edges and makes webhooks of them.
+/// Takes an engine's edges, shows those of members to whoever watches, and makes webhooks of them all.
 #[must_use]
-pub fn edges(apps: Arc<AppRegistry>, webhooks: Arc<Webhooks>) -> EdgeSink {
+pub fn edges(apps: Arc<AppRegistry>, webhooks: Arc<Webhooks>, feed: Feed) -> EdgeSink {
     Box::new(move |app_id, channel, edge| {
+        show(&feed, app_id, channel, edge);
         let Some(app) = apps.by_id(app_id) else {
             return;
         };
@@ -20,6 +23,25 @@ pub fn edges(apps: Arc<AppRegistry>, webhooks: Arc<Webhooks>) -> EdgeSink {
             webhooks.emit(&app, &event_of(channel, edge), Instant::now());
         }
     })
+}
+
+fn show(feed: &Feed, app: &str, channel: &str, edge: ChannelEdge<'_>) {
+    if !feed.is_watched() || !ChannelKind::of(channel).is_presence() {
+        return;
+    }
+    match edge {
+        ChannelEdge::MemberAdded(user_id) => feed.emit(|| Line::MemberAdded {
+            app,
+            channel,
+            user_id,
+        }),
+        ChannelEdge::MemberRemoved(user_id) => feed.emit(|| Line::MemberRemoved {
+            app,
+            channel,
+            user_id,
+        }),
+        _ => {}
+    }
 }
 
 fn event_of<'a>(channel: &'a str, edge: ChannelEdge<'a>) -> WebhookEvent<'a> {

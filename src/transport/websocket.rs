@@ -29,7 +29,7 @@ use tokio_util::codec::Encoder;
 use super::input::{Input, Received, Violation};
 use crate::{
     connection::{Connection, Opening, Refusal, Worker},
-    hub::{End, Outbox, Subscriber},
+    hub::{End, Outbox, Subscriber, Transport},
     protocol::{CloseCode, Frame, SocketId, message},
 };
 
@@ -120,12 +120,11 @@ impl Listener {
             client: parameters.client.as_deref(),
             version: parameters.version.as_deref(),
             address,
+            transport: Transport::WebSocket,
         };
         let connection = match Connection::open(&self.worker, &subscriber, &opening) {
             Ok(connection) => {
-                let timeout_s = self.worker.activity_timeout_s;
-                let established = message::connection_established(subscriber.id, timeout_s);
-                let first = [head, &established.bytes()[..]].concat();
+                let first = [head, &connection.greeting().bytes()[..]].concat();
                 subscriber.outbox.write(&first.into());
                 Some(connection)
             }

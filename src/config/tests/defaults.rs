@@ -28,6 +28,7 @@ fn the_sample_says_what_the_defaults_are() {
     assert!(!websocket.require_protocol);
     assert_eq!(config.api.timestamp_tolerance, seconds(600));
     assert_eq!((config.admin.host, config.admin.port), (server.host, 9601));
+    assert_eq!(config.admin.token, None);
     assert_eq!(
         (config.log.level.as_str(), config.log.format),
         ("info", LogFormat::Text)
@@ -103,6 +104,7 @@ fn every_key_of_the_file_is_taken() {
         [admin]
         host = "localhost"
         port = 0
+        token = "hidden-hidden-hidden"
         [log]
         level = "warn,loudhailer=trace"
         format = "json"
@@ -157,7 +159,7 @@ fn every_key_of_the_file_is_taken() {
         "activity_timeout: 13s, pong_timeout: 14s, max_message_bytes: 2000, max_outbox_bytes: 3000",
         "require_protocol: true",
         "timestamp_tolerance: 15s",
-        "Admin { host: 127.0.0.1, port: 0 }",
+        "Admin { host: 127.0.0.1, port: 0, token: Some(Secret(…)) }",
         "level: \"warn,loudhailer=trace\", format: Json",
         "id: \"a\", key: \"b\", secret: Secret(…), name: \"Shop\", enabled: false",
         "client_events: true, subscription_counts: true, watchlists: true",

@@ -117,7 +117,7 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
         ),
         (
             "[admin]\nhost = \"0.0.0.0\"".into(),
-            "FILE: admin.host must be a loopback address such as 127.0.0.1 for now, not 0.0.0.0",
+            "FILE: admin.host must be a loopback address such as 127.0.0.1, not 0.0.0.0, unless admin.token is set",
         ),
         (
             "[admin]\nport = 6001".into(),

@@ -46,7 +46,7 @@ fn a_bad_variable_of_ours_is_refused_by_its_name() {
         (
             "LOUDHAILER_ADMIN__HOST",
             "10.0.0.1",
-            "LOUDHAILER_ADMIN__HOST: admin.host must be a loopback address such as 127.0.0.1 for now, not 10.0.0.1",
+            "LOUDHAILER_ADMIN__HOST: admin.host must be a loopback address such as 127.0.0.1, not 10.0.0.1, unless admin.token is set",
         ),
         (
             "LOUDHAILER_SERVER__PROT",

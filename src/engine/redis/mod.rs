@@ -33,8 +33,8 @@ use self::{
     task::{Intent, Task},
 };
 use super::{
-    Answer, CacheableEvent, ChannelInfo, Engine, EnterError, Occupied, Snapshot, Unavailable,
-    Wanted,
+    Answer, CacheableEvent, ChannelInfo, ClusterNode, Engine, EnterError, Occupied, Snapshot,
+    Unavailable, Wanted,
     channels::{ChannelStates, Key},
 };
 use crate::{
@@ -312,6 +312,14 @@ impl Engine for RedisEngine {
     fn connections(&self, app_id: &str) -> Answer<Result<usize, Unavailable>> {
         let app_id = app_id.into();
         self.ask(|reply| Intent::Connections { app_id, reply })
+    }
+
+    fn members_here(&self, app_id: &str, name: &str) -> Vec<Member> {
+        self.states.members(&(app_id.into(), name.into()))
+    }
+
+    fn nodes(&self) -> Answer<Result<Vec<ClusterNode>, Unavailable>> {
+        self.ask(|reply| Intent::Nodes { reply })
     }
 
     fn health(&self) -> Result<(), Unavailable> {

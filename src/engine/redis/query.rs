@@ -7,7 +7,7 @@ use redis::{AsyncCommands, RedisResult};
 
 use super::{keys::Keys, link::Link, scripts::Scripts, write::kept};
 use crate::{
-    engine::{Cached, ChannelInfo, Occupied, Wanted, channels::Key},
+    engine::{Cached, ChannelInfo, ClusterNode, Occupied, Wanted, channels::Key},
     protocol::ChannelKind,
 };
 
@@ -107,4 +107,31 @@ pub(super) async fn connections(
             counts.get(&*app_id).copied().unwrap_or_default()
         });
     Ok(here + others.sum::<usize>())
+}
+
+/// Every node with its clients of all apps; the counts of [`connections`].
+pub(super) async fn nodes(
+    mut link: Link,
+    parts: Parts,
+    (epoch, here): (String, usize),
+) -> RedisResult<Vec<ClusterNode>> {
+    let nodes: HashMap<String, String> = link.hgetall(parts.keys.connections()).await?;
+    let others = nodes.into_iter().filter(|(name, _)| *name != epoch);
+    let others = others.map(|(name, counts)| {
+        let counts: HashMap<&str, usize> = serde_json::from_str(&counts).unwrap_or_default();
+        let connections = counts.values().sum();
+        ClusterNode {
+            name,
+            is_this: false,
+            connections,
+        }
+    });
+    let mut nodes: Vec<ClusterNode> = others.collect();
+    nodes.push(ClusterNode {
+        name: epoch.clone(),
+        is_this: true,
+        connections: here,
+    });
+    nodes.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(nodes)
 }

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     config::Redis,
     engine::{
-        ChannelInfo, EnterError, Occupied, Unavailable, Wanted,
+        ChannelInfo, ClusterNode, EnterError, Occupied, Unavailable, Wanted,
         channels::{ChannelStates, Key},
     },
     hub::Channel,
@@ -112,6 +112,9 @@ pub(super) enum Intent {
     Connections {
         app_id: Arc<str>,
         reply: oneshot::Sender<Result<usize, Unavailable>>,
+    },
+    Nodes {
+        reply: oneshot::Sender<Result<Vec<ClusterNode>, Unavailable>>,
     },
     Close {
         reply: oneshot::Sender<()>,

@@ -30,7 +30,7 @@ use self::{
     route::{Kind, Target},
     session::{Opened, Session, ToSession},
 };
-use crate::connection::Worker;
+use crate::{connection::Worker, hub::Transport};
 
 /// The body of a sending request may be so many times as long as one message: escaped quotes are two bytes.
 const BODY_FACTOR: usize = 4;
@@ -112,6 +112,11 @@ impl Fallback {
             version: parameters.version,
             origin: header(ORIGIN).map(str::to_owned),
             address: request.peer_addr(),
+            transport: if streaming {
+                Transport::XhrStreaming
+            } else {
+                Transport::XhrPolling
+            },
             secure: forwarded.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")),
         };
         let (sender, inbox) = mpsc::channel(SESSION_BACKLOG);

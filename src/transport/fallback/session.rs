@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     connection::{Connection, Opening, Refusal, Worker},
-    hub::{End, Outbox, Subscriber},
-    protocol::{SocketId, message},
+    hub::{End, Outbox, Subscriber, Transport},
+    protocol::SocketId,
 };
 
 /// A streaming client that has read this much, in UTF-16 units, drops the response and asks for a new one.
@@ -54,6 +54,7 @@ pub(super) struct Opened {
     pub(super) origin: Option<String>,
     pub(super) address: Option<SocketAddr>,
     pub(super) secure: bool,
+    pub(super) transport: Transport,
 }
 
 /// A response that waits for frames.
@@ -111,12 +112,11 @@ impl Session {
             client: opened.client.as_deref(),
             version: opened.version.as_deref(),
             address: opened.address,
+            transport: opened.transport,
         };
         let connection = match Connection::open(&worker, &subscriber, &opening) {
             Ok(connection) => {
-                let timeout_s = worker.activity_timeout_s;
-                let established = message::connection_established(subscriber.id, timeout_s);
-                subscriber.outbox.send(&established);
+                subscriber.outbox.send(&connection.greeting());
                 Some(connection)
             }
             Err(Refusal { code, reason, .. }) => {

@@ -3,8 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::TestClient, feed::Feed, http::Http, server::TestServer, setup::Setup,
-    websocket::Upgrade,
+    app::App,
+    client::TestClient,
+    feed::Feed,
+    http::Http,
+    server::TestServer,
+    setup::Setup,
+    websocket::{Socket, Upgrade},
 };
 
 fn watched() -> (TestServer, Feed) {
@@ -45,7 +50,7 @@ fn a_connection_is_told_with_where_it_came_from() {
         "{line}"
     );
     let expected = json!({
-        "type": "connected", "socket_id": client.socket_id, "origin": "https://example.com",
+        "type": "connected", "socket_id": client.socket_id, "transport": "websocket", "origin": "https://example.com",
         "address": line["address"], "client": "js", "version": "8.6.0", "protocol": 6,
     });
     assert_eq!(line, expected);
@@ -75,9 +80,21 @@ fn subscriptions_are_told() {
         json!({"type": "subscribed", "socket_id": socket_id, "channel": "news"})
     );
     client.join("presence-room", "7");
+    let line = rest(feed.expect("member_added"));
+    assert_eq!(
+        line,
+        json!({"type": "member_added", "channel": "presence-room", "user_id": "7"})
+    );
     let line = rest(feed.expect("subscribed"));
     let expected = json!({"type": "subscribed", "socket_id": socket_id, "channel": "presence-room", "user_id": "7"});
     assert_eq!(line, expected);
+    client.unsubscribe("presence-room");
+    let line = rest(feed.expect("member_removed"));
+    assert_eq!(
+        line,
+        json!({"type": "member_removed", "channel": "presence-room", "user_id": "7"})
+    );
+    feed.expect("unsubscribed");
     client.unsubscribe("news");
     let line = rest(feed.expect("unsubscribed"));
     assert_eq!(
@@ -98,6 +115,7 @@ fn an_api_message_is_told_with_whom_it_reached() {
     let line = rest(feed.expect("api_message"));
     let expected = json!({
         "type": "api_message", "event": "order", "channels": ["news"], "data": "{\"id\":42}", "size": 9, "delivered": 3,
+        "request_id": line["request_id"],
     });
     assert_eq!(line, expected);
     let socket_id = &clients[0].socket_id;
@@ -110,6 +128,70 @@ fn an_api_message_is_told_with_whom_it_reached() {
         (&line["delivered"], &line["size"], &line["excluded"]),
         (&json!(2), &json!(0), &json!(socket_id))
     );
+}
+
+#[test]
+fn an_event_that_reaches_nobody_says_why() {
+    let (server, mut feed) = watched();
+    server.api().publish("news", "order", "");
+    let line = feed.expect("api_message");
+    assert_eq!(line["why"], json!("nobody is subscribed"), "{line}");
+    let mut client = client(&server, &mut feed);
+    client.subscribe("news");
+    feed.expect("subscribed");
+    let body =
+        json!({"name": "order", "channel": "news", "data": "", "socket_id": client.socket_id});
+    server.api().events(&body).is_empty_object();
+    let line = feed.expect("api_message");
+    let why = json!("only the excluded socket is subscribed");
+    assert_eq!(line["why"], why, "{line}");
+    server.api().publish("news", "order", "");
+    assert_eq!(feed.expect("api_message").get("why"), None);
+}
+
+#[test]
+fn a_request_is_named_by_its_caller_or_at_random() {
+    let (server, mut feed) = watched();
+    let body = json!({"name": "order", "channel": "news", "data": ""}).to_string();
+    let mut call = |id: Option<&str>| {
+        let mut request = server.api().call("POST", "/events").body(&body);
+        if let Some(id) = id {
+            request = request.header("X-Request-Id", id);
+        }
+        let response = request.send();
+        let told = feed.expect("api_message")["request_id"].clone();
+        assert_eq!(json!(response.header("x-request-id")), told);
+        told.as_str().expect("a string").to_owned()
+    };
+    assert_eq!(call(Some("order-42")), "order-42");
+    assert_eq!(call(Some("two words")).len(), 16);
+    assert_ne!(call(None), call(None));
+}
+
+#[test]
+fn a_reader_may_choose_lines_by_app_and_type() {
+    let setup = Setup::new()
+        .app(App::usual())
+        .app(App::new("1002", "key-of-1002"));
+    let server = TestServer::start(setup);
+    let read = |query: &str| Upgrade::new(&format!("/feed{query}")).connect(server.admin);
+    let mut by_type = read("?types=subscribed,api_message");
+    let mut by_app = read("?app=1002");
+    let mut client = server.client();
+    client.subscribe("news");
+    let _other = server.client_of(&server.apps[1]);
+    server.api().publish("news", "order", "");
+    let expect = |socket: &mut Socket, kind: &str, app: &str| {
+        let line: Value = serde_json::from_str(&socket.expect_text()).expect("JSON");
+        assert_eq!(
+            (&line["type"], &line["app"]),
+            (&json!(kind), &json!(app)),
+            "{line}"
+        );
+    };
+    expect(&mut by_type, "subscribed", "1001");
+    expect(&mut by_type, "api_message", "1001");
+    expect(&mut by_app, "connected", "1002");
 }
 
 #[test]
@@ -130,9 +212,11 @@ fn a_client_event_is_told() {
     let (server, mut feed) = watched();
     let mut sender = client(&server, &mut feed);
     sender.join("presence-room", "7");
+    feed.expect("member_added");
     feed.expect("subscribed");
     let mut other = client(&server, &mut feed);
     other.join("presence-room", "8");
+    feed.expect("member_added");
     feed.expect("subscribed");
     sender.trigger("presence-room", "client-typing", &json!("x"));
     let line = rest(feed.expect("client_event"));

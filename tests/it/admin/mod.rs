@@ -1,5 +1,8 @@
-//! The operator's listener: health, the live feed, and what never leaves the process.
+//! The operator's listener: who may ask, what it answers, the live feed, and what never leaves the process.
 
+mod access;
+mod api;
 mod feed;
 mod health;
+mod page;
 mod secrets;

@@ -2,6 +2,8 @@
 
 use std::{fs, net::SocketAddr, thread, time::Duration};
 
+use serde_json::Value;
+
 use super::{
     api::Api,
     app::App,
@@ -117,6 +119,29 @@ impl TestServer {
     /// GET on the admin listener.
     pub(crate) fn admin_get(&self, target: &str) -> Response {
         Http::connect(self.admin).get(target)
+    }
+
+    /// Any request to the admin listener; `headers` are whole lines.
+    #[track_caller]
+    pub(crate) fn admin_call(&self, request_line: &str, headers: &[&str], body: &str) -> Response {
+        let mut request = format!(
+            "{request_line} HTTP/1.1\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        for header in headers {
+            request += &format!("{header}\r\n");
+        }
+        let mut http = Http::connect(self.admin);
+        http.send(format!("{request}\r\n{body}"));
+        http.response()
+    }
+
+    /// What the admin listener answers to a GET, which must be JSON.
+    #[track_caller]
+    pub(crate) fn admin_json(&self, target: &str) -> Value {
+        let response = self.admin_get(target);
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json()
     }
 
     /// Resident memory in KiB.

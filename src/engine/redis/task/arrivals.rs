@@ -122,6 +122,7 @@ impl Task {
                 except,
                 change,
                 receipt: None,
+                published: None,
             }
         };
         if cached {

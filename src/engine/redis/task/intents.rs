@@ -95,6 +95,10 @@ impl Task {
                     query::connections(link, parts, app_id, here)
                 });
             }
+            Intent::Nodes { reply } => {
+                let here = (self.epoch.clone(), self.states.hub().connections());
+                self.ask(reply, |link, parts| query::nodes(link, parts, here));
+            }
             Intent::Close { reply } => {
                 self.closing = Some(Closing {
                     since: Instant::now(),

@@ -1,0 +1,80 @@
+//! Why an operator's request is refused, and with which status.
+
+use std::fmt;
+
+use actix_web::{HttpResponse, ResponseError, http::StatusCode};
+use serde_json::json;
+
+use super::BODY_BYTES_MAX;
+use crate::{engine::Unavailable, protocol::InvalidChannelName};
+
+/// Why a request is refused.
+#[derive(Debug)]
+pub(super) enum AdminError {
+    /// By a page of another origin, or by a name that only pretends to be this machine's.
+    Foreign,
+    /// The token is missing or wrong.
+    NoToken,
+    /// A change must come as JSON, which no page can send elsewhere unasked.
+    NotJson,
+    /// The body is too large.
+    TooLarge,
+    /// What is asked makes no sense.
+    BadRequest(String),
+    /// There is no such thing, or no more.
+    NotFound(&'static str),
+    /// The path takes another method.
+    MethodNotAllowed,
+    /// The cluster's state is out of reach.
+    Unavailable,
+}
+
+impl fmt::Display for AdminError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign => f.write_str(
+                "this listener is for its own page only, not for other origins, and without a token only by a loopback name",
+            ),
+            Self::NoToken => f.write_str("admin.token is needed, as a bearer token or by POST /session"),
+            Self::NotJson => f.write_str("Content-Type must be application/json"),
+            Self::TooLarge => write!(f, "the body has more than {BODY_BYTES_MAX} bytes"),
+            Self::BadRequest(reason) => f.write_str(reason),
+            Self::NotFound(what) => write!(f, "no such {what}"),
+            Self::MethodNotAllowed => f.write_str("the path does not take this method"),
+            Self::Unavailable => Unavailable.fmt(f),
+        }
+    }
+}
+
+impl ResponseError for AdminError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Foreign => StatusCode::FORBIDDEN,
+            Self::NoToken => StatusCode::UNAUTHORIZED,
+            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let status = self.status_code();
+        HttpResponse::build(status)
+            .json(json!({"error": self.to_string(), "code": status.as_u16()}))
+    }
+}
+
+impl From<Unavailable> for AdminError {
+    fn from(_: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl From<InvalidChannelName> for AdminError {
+    fn from(reason: InvalidChannelName) -> Self {
+        Self::BadRequest(reason.to_string())
+    }
+}

@@ -1,0 +1,137 @@
+//! Counts of what has happened since the start. Who counts adds what one step of work brought, and not each delivery by itself;
+//! what is true at a moment is nobody's count: it is read from the state when somebody asks.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// A count that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts so many more.
+    pub fn add(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// Counts one more.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What went to and fro for one app on this node.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Clients that were let in.
+    pub connections: Counter,
+    /// Clients of those that have gone.
+    pub disconnections: Counter,
+    /// Messages from clients.
+    pub messages_received: Counter,
+    /// Their bytes.
+    pub bytes_received: Counter,
+    /// Messages to clients: deliveries and answers.
+    pub messages_sent: Counter,
+    /// Their bytes, with the frames' headers.
+    pub bytes_sent: Counter,
+    /// Signed requests of the app's backend.
+    pub api_calls: Counter,
+    /// Bytes of their bodies.
+    pub api_bytes_received: Counter,
+    /// Bytes of the answers' bodies.
+    pub api_bytes_sent: Counter,
+    /// Events that the backend published; one for several channels is one.
+    pub api_messages: Counter,
+    /// Events of clients that were relayed.
+    pub client_events: Counter,
+}
+
+/// Upper bounds of the buckets of [`Latency`], in microseconds.
+pub const LATENCY_BOUNDS_US: [u64; 18] = [
+    50, 100, 200, 350, 500, 750, 1_000, 2_000, 3_500, 5_000, 7_500, 10_000, 25_000, 50_000,
+    100_000, 250_000, 1_000_000, 5_000_000,
+];
+
+/// Counts per bucket; the last is of what took longer than any bound.
+pub type LatencyCounts = [u64; LATENCY_BOUNDS_US.len() + 1];
+
+/// How long events took.
+#[derive(Debug, Default)]
+pub struct Latency {
+    buckets: [Counter; LATENCY_BOUNDS_US.len() + 1],
+    sum_us: Counter,
+}
+
+impl Latency {
+    /// Counts one event that took so long.
+    pub fn observe(&self, took: Duration) {
+        let us = usize::try_from(took.as_micros()).unwrap_or(usize::MAX);
+        let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us as u64);
+        self.buckets[bucket].increment();
+        self.sum_us.add(us);
+    }
+
+    /// The counts so far, not cumulated.
+    #[must_use]
+    pub fn counts(&self) -> LatencyCounts {
+        self.buckets.each_ref().map(Counter::get)
+    }
+
+    /// All times together.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        Duration::from_micros(self.sum_us.get())
+    }
+}
+
+/// The time within which this share of the counted events was done: the upper bound of its bucket, in milliseconds. `None` without
+/// events.
+#[must_use]
+pub fn quantile_ms(counts: &LatencyCounts, share: f64) -> Option<f64> {
+    let total: u64 = counts.iter().sum();
+    if total == 0 {
+        return None;
+    }
+    let mut below = 0;
+    let found = counts.iter().position(|count| {
+        below += count;
+        below as f64 >= total as f64 * share
+    });
+    let last = LATENCY_BOUNDS_US.len() - 1;
+    Some(LATENCY_BOUNDS_US[found.unwrap_or(last).min(last)] as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_counts_in_the_bucket_whose_bound_it_does_not_exceed() {
+        let latency = Latency::default();
+        for us in [1, 50, 51, 5_000_000, 5_000_001] {
+            latency.observe(Duration::from_micros(us));
+        }
+        let counts = latency.counts();
+        assert_eq!((counts[0], counts[1]), (2, 1));
+        assert_eq!((counts[17], counts[18]), (1, 1));
+        assert_eq!(latency.sum(), Duration::from_micros(10_000_103));
+    }
+
+    #[test]
+    fn quantiles_are_upper_bounds() {
+        let mut counts = LatencyCounts::default();
+        assert_eq!(quantile_ms(&counts, 0.5), None);
+        (counts[1], counts[11]) = (98, 2);
+        assert_eq!(quantile_ms(&counts, 0.5), Some(0.1));
+        assert_eq!(quantile_ms(&counts, 0.99), Some(10.0));
+    }
+}

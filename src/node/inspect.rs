@@ -1,0 +1,48 @@
+//! What an operator asks of this node, and has done to its clients. Nothing is gathered until he asks.
+
+use super::Node;
+use crate::{
+    engine::{ClusterNode, Unavailable},
+    hub::{ConnectionView, Search},
+    presence::Member,
+    protocol::SocketId,
+};
+
+impl Node {
+    /// This node's clients that fit, as many as may be shown, and how many they are.
+    pub async fn find_connections(&self, search: Search) -> (Vec<ConnectionView>, usize) {
+        let limit = search.limit;
+        let (mut found, mut total) = (Vec::new(), 0);
+        for answer in self.hub.ask(move |shard| shard.find(&search)) {
+            // A shard that ends has no clients any more.
+            let (theirs, count) = answer.await.unwrap_or_default();
+            found.extend(theirs);
+            total += count;
+        }
+        found.truncate(limit);
+        (found, total)
+    }
+
+    /// Ends the connection of this id; whether there is one on this node.
+    pub async fn disconnect(&self, id: SocketId) -> bool {
+        let mut was_here = false;
+        for answer in self.hub.ask(move |shard| shard.disconnect(id)) {
+            was_here |= answer.await.unwrap_or_default();
+        }
+        was_here
+    }
+
+    /// The nodes that share the state, this one among them.
+    ///
+    /// # Errors
+    /// As [`Node::channel`].
+    pub async fn nodes(&self) -> Result<Vec<ClusterNode>, Unavailable> {
+        self.engine.nodes().get().await
+    }
+
+    /// The members of a presence channel with what this node knows of each; those that only others know are left out.
+    #[must_use]
+    pub fn members_here(&self, app_id: &str, name: &str) -> Vec<Member> {
+        self.engine.members_here(app_id, name)
+    }
+}
