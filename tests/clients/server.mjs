@@ -29,6 +29,12 @@ export const apps = {
   forgetful: { id: "1007", key: "forgetful-key", secret: "forgetful-secret", cache_ttl_s: 1 },
   cosy: { id: "1008", key: "cosy-key", secret: "cosy-secret", max_presence_members: 2 },
   counting: { id: "1009", key: "counting-key", secret: "counting-secret", subscription_counts: true },
+  ruled: {
+    id: "1010",
+    key: "ruled-key",
+    secret: "ruled-secret",
+    channels: [{ pattern: "private-outman-user-*", single_session: "replace" }],
+  },
 };
 
 const builtBinary = fileURLToPath(new URL("../../target/release/loudhailer", import.meta.url));
@@ -42,9 +48,15 @@ async function binary() {
   return file;
 }
 
-/** A JSON value is also a TOML value as long as it is a string, number, boolean or flat array. */
+/** JSON's strings, numbers and booleans are TOML's too. */
+function tomlValue(value) {
+  if (Array.isArray(value)) return `[${value.map(tomlValue).join(", ")}]`;
+  if (typeof value !== "object") return JSON.stringify(value);
+  return `{ ${Object.entries(value).map(([key, inner]) => `${key} = ${tomlValue(inner)}`).join(", ")} }`;
+}
+
 function tomlTable(heading, table) {
-  const lines = Object.entries(table).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  const lines = Object.entries(table).map(([key, value]) => `${key} = ${tomlValue(value)}`);
   return [heading, ...lines, ""].join("\n");
 }
 

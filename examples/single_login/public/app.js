@@ -16,21 +16,42 @@ window.Echo = new Echo({
   enabledTransports: ["ws", "wss"],
 });
 
-// The scene itself. Echo makes "App\Events\UserAuthenticatedEvent" of the short name.
-window.Echo.channel(`outman-user-${page.userId}`)
-  .listen("UserAuthenticatedEvent", async ({ user }) => {
-    if (await sessionIsOver()) {
-      heard(`${user.name} logged in elsewhere. This session has ended.`);
+// The scene itself, in two ways.
+if (page.mode === "server") beToldByServer();
+else beToldByApplication();
+
+// Mode 1: the application broadcasts each login. Echo makes "App\Events\UserAuthenticatedEvent" of the short name.
+function beToldByApplication() {
+  window.Echo.channel(`outman-user-${page.userId}`)
+    .listen("UserAuthenticatedEvent", async ({ user }) => {
+      if (await sessionIsOver()) {
+        heard(`${user.name} logged in elsewhere. This session has ended.`);
+        window.Echo.disconnect();
+        leave();
+      } else {
+        heard(`${user.name} logged in. This session is still valid.`);
+      }
+    })
+    .subscribed(async () => {
+      showState("listening");
+      // Events are not kept: what was announced before this moment has to be asked for.
+      if (await sessionIsOver()) location.replace("/login?reason=ended");
+    });
+}
+
+// Mode 2: the server lets one session listen to this channel. It tells the older one, and soon closes its connection.
+function beToldByServer() {
+  window.Echo.private(`outman-user-${page.userId}`)
+    .listen(".session.replaced", () => {
+      heard("The server says: another session took this one's place.");
       leave();
-    } else {
-      heard(`${user.name} logged in. This session is still valid.`);
-    }
-  })
-  .subscribed(async () => {
-    showState("listening");
-    // Events are not kept: what was announced before this moment has to be asked for.
-    if (await sessionIsOver()) location.replace("/login?reason=ended");
+    })
+    .subscribed(() => showState("listening"))
+    .error(() => location.replace("/login?reason=ended"));
+  window.Echo.connector.pusher.connection.bind("error", ({ data }) => {
+    if (data?.code === 4009) heard("The server closed this connection (4009).");
   });
+}
 
 // The event says that somebody logged in; only the application knows whose session ended by it.
 // So a page that logged in itself, or shares its session with the tab that did, stays.
@@ -45,7 +66,6 @@ async function sessionIsOver() {
 }
 
 function leave() {
-  window.Echo.disconnect();
   const dialog = element("elsewhere");
   const go = () => location.replace("/login?reason=elsewhere");
   dialog.addEventListener("close", go);

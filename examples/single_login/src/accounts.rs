@@ -81,8 +81,8 @@ impl SessionToken {
         &self.0
     }
 
-    /// What the database knows of the token: a stolen copy of it opens no session.
-    fn hash(&self) -> String {
+    /// What the database and the broadcast server know of the token: a stolen copy of it opens no session.
+    pub(crate) fn hash(&self) -> String {
         hex::encode(Sha256::digest(&self.0))
     }
 }

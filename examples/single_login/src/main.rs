@@ -1,10 +1,11 @@
 //! A login for one place at a time: when an account logs in, its other sessions end, and the
 //! pages of those sessions hear so at once, over any Pusher-compatible server.
 //!
-//! `accounts` owns users and sessions, `broadcast` talks to the server, `pages` to browsers.
+//! `accounts` owns users and sessions, `broadcast` talks to the server, `pages` to browsers; `mode` says who tells the older page.
 
 mod accounts;
 mod broadcast;
+mod mode;
 mod pages;
 
 use std::env::{self, VarError};
@@ -18,6 +19,7 @@ use actix_web::{App, HttpServer, web};
 
 use accounts::{AccountError, Accounts};
 use broadcast::PusherApp;
+use mode::Mode;
 use pages::Example;
 
 /// Where npm installs the browser's scripts.
@@ -66,11 +68,13 @@ async fn serve() -> Result<(), StartError> {
         key: variable("PUSHER_APP_KEY", "app-key")?,
         secret: variable("PUSHER_APP_SECRET", "app-secret")?,
     };
+    let mode = variable("LOGIN_MODE", Mode::Application.name())?;
     let policy = content_security_policy(&pusher);
     let example = web::Data::new(Example {
         accounts: Accounts::open(&database)
             .map_err(|error| StartError::Accounts(database, error))?,
         pusher,
+        mode,
         pusher_js: script("pusher-js/dist/web/pusher.min.js")?,
         echo_js: script("laravel-echo/dist/echo.js")?,
     });

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::accounts::{AccountError, Accounts, Login, SESSION_S, SessionToken, User};
 use crate::broadcast::{Publish, PusherApp, SocketId, json_text};
+use crate::mode::Mode;
 
 const SESSION_COOKIE: &str = "single_login_session";
 
@@ -23,6 +24,7 @@ const LOBBY: &str = "presence-lobby";
 pub(crate) struct Example {
     pub(crate) accounts: Accounts,
     pub(crate) pusher: PusherApp,
+    pub(crate) mode: Mode,
     /// pusher-js and Laravel Echo, as npm delivers them.
     pub(crate) pusher_js: String,
     pub(crate) echo_js: String,
@@ -99,6 +101,7 @@ struct LoginPage<'a> {
 struct HomePage<'a> {
     user: &'a User,
     pusher: &'a PusherApp,
+    mode: Mode,
 }
 
 async fn home(request: HttpRequest, example: Shared) -> Answer {
@@ -108,6 +111,7 @@ async fn home(request: HttpRequest, example: Shared) -> Answer {
             &HomePage {
                 user: &user,
                 pusher: &example.pusher,
+                mode: example.mode,
             },
         ),
         None => Ok(see_other("/login")),
@@ -171,7 +175,9 @@ async fn log_in(
 
     // Only now, when the other sessions are gone: a page that hears this asks about its own. And
     // before the answer: the new page subscribes after it, so it does not hear its own login.
-    announce(&login, socket_id(&request), &example.pusher, &client).await;
+    if example.mode == Mode::Application {
+        announce(&login, socket_id(&request), &example.pusher, &client).await;
+    }
 
     let mut answer = see_other("/");
     set_session_cookie(&mut answer, login.token.reveal(), SESSION_S);
@@ -243,7 +249,14 @@ async fn authorise_channel(
             .sign_subscription(&socket, &channel_name, member)
     };
     if channel_name == format!("private-outman-user-{}", user.id) {
-        return Ok(HttpResponse::Ok().json(json!({ "auth": sign(None) })));
+        // In the second mode the server must know which session this is: tabs of one browser share it.
+        let session = session_token(&request).filter(|_| example.mode == Mode::Server);
+        let Some(session) = session else {
+            return Ok(HttpResponse::Ok().json(json!({ "auth": sign(None) })));
+        };
+        let data = json!({ "session_id": session.hash() }).to_string();
+        let auth = sign(Some(&data));
+        return Ok(HttpResponse::Ok().json(json!({ "auth": auth, "channel_data": data })));
     }
     if channel_name == LOBBY {
         let member = json!({ "user_id": user.id.to_string(), "user_info": { "name": user.name } });

@@ -1,95 +1,11 @@
-// The example app with real browsers: the older page hears of a login and leaves, the newer one stays.
-//
-// EXAMPLE_URL names a running examples/single_login (default http://127.0.0.1:8000).
-// With SCREENSHOTS=DIR the two pages of the scene are saved there.
+// The example app with real browsers, in its first mode: the older page hears of a login and leaves, the newer one stays.
 
 import assert from "node:assert/strict";
-import path from "node:path";
-import { after, before, beforeEach, describe, test } from "node:test";
-import { chromium } from "playwright-core";
+import { describe, test } from "node:test";
+import { forEachTest, grace, listens, logIn, openBrowser, openLoggedIn, outman, save } from "./pages.mjs";
 
-const EXAMPLE_URL = process.env.EXAMPLE_URL ?? "http://127.0.0.1:8000";
-const PATIENCE_MS = 15_000;
-const outman = { email: "outman@example.com", password: "outman-password" };
-const grace = { email: "grace@example.com", password: "grace-password" };
-
-let browser;
-let contexts = [];
-
-before(async () => {
-  await fetch(new URL("/login", EXAMPLE_URL)).catch((cause) => {
-    throw new Error(`no example at ${EXAMPLE_URL}: start examples/single_login or set EXAMPLE_URL`, { cause });
-  });
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: true,
-    chromiumSandbox: false,
-    args: [
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
-  });
-});
-
-after(() => browser?.close());
-
-beforeEach(async () => {
-  await Promise.all(contexts.map((context) => context.close()));
-  contexts = [];
-});
-
-/** A page of a browser that knows nothing of the others: a context has its own cookies. */
-async function openBrowser() {
-  const context = await browser.newContext({ viewport: { width: 960, height: 640 } });
-  context.setDefaultTimeout(PATIENCE_MS);
-  await context.addInitScript(noteWhenShown);
-  contexts.push(context);
-  return context.newPage();
-}
-
-/** Runs in the page: notes the time of the first frame that shows the message. */
-function noteWhenShown() {
-  new MutationObserver(() => {
-    if (window.shownAt === undefined && document.querySelector("dialog[open]")) {
-      window.shownAt = null;
-      requestAnimationFrame(() => (window.shownAt = Date.now()));
-    }
-  }).observe(document, { subtree: true, attributeFilter: ["open"] });
-}
-
-/** Logs in through the form; gives the times of the click and of the login's answer, in Unix ms. */
-async function logIn(page, { email, password }) {
-  await page.goto(new URL("/login", EXAMPLE_URL).href);
-  await page.getByLabel("Email").fill(email);
-  await page.getByLabel("Password").fill(password);
-  const isLogin = (request) => request.method() === "POST" && new URL(request.url()).pathname === "/login";
-  const answered = page.waitForResponse((response) => isLogin(response.request()));
-  await page.getByRole("button", { name: "Log in" }).click();
-  const response = await answered;
-  assert.equal(response.status(), 303);
-  const { startTime, responseStart } = response.request().timing();
-  return { clickedAt: startTime, answeredAt: startTime + responseStart };
-}
-
-/** Waits until the page is subscribed to its user's channel. */
-async function listens(page) {
-  await page.locator('#state[data-state="listening"]').waitFor();
-}
-
-async function openLoggedIn(user) {
-  const page = await openBrowser();
-  await logIn(page, user);
-  await listens(page);
-  return page;
-}
-
-async function save(page, name) {
-  if (process.env.SCREENSHOTS) await page.screenshot({ path: path.join(process.env.SCREENSHOTS, name) });
-}
+const { EXAMPLE_URL = "http://127.0.0.1:8000" } = process.env;
+forEachTest(EXAMPLE_URL);
 
 /** Logs outman in by `fetch` from the page itself, with the header that Echo gives to axios or without. */
 function logInByFetch(page, withSocketId) {

@@ -10,6 +10,7 @@ use actix_web::{App, HttpResponse, web};
 use super::{Example, refuse_foreign_posts, routes};
 use crate::accounts::Accounts;
 use crate::broadcast::PusherApp;
+use crate::mode::Mode;
 
 /// A request's answer, errors of the middleware included.
 async fn ask(example: &web::Data<Example>, request: TestRequest) -> HttpResponse {
@@ -39,6 +40,7 @@ fn example() -> web::Data<Example> {
     web::Data::new(Example {
         accounts,
         pusher,
+        mode: Mode::Application,
         pusher_js: String::new(),
         echo_js: String::new(),
     })
