@@ -31,10 +31,11 @@ use crate::{
     connection::Worker,
     engine::{Engine, LocalEngine, RedisEngine},
     feed::Feed,
-    hub::{Hub, Shard, ShardSettings},
+    hub::{Capacity, Hub, Shard, ShardSettings},
     node::{self, Node, Phase},
     transport::{
         fallback::{self, Fallback, Sessions},
+        proxies::Proxies,
         websocket::Listener,
     },
     webhook::Webhooks,
@@ -81,15 +82,11 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
         None => Arc::new(LocalEngine::new(Arc::clone(&hub), edges)),
     };
     webhooks.start(&apps.all(), None)?;
-    let max_connections = config.server.max_connections;
-    let node = Arc::new(Node::new(
-        apps,
-        hub,
-        engine,
-        webhooks,
-        feed,
-        max_connections,
-    ));
+    let capacity = Capacity {
+        connections: config.server.max_connections,
+        per_address: config.server.max_connections_per_ip,
+    };
+    let node = Arc::new(Node::new(apps, hub, engine, webhooks, feed, capacity));
 
     let door = public.try_clone()?;
     let clients = public_server(config, &node, public)?;
@@ -160,17 +157,20 @@ fn public_server(config: &Config, node: &Arc<Node>, socket: TcpListener) -> io::
         .shutdown_timeout(HTTP_GRACE_S);
     let stopping = builder.graceful_shutdown_signal();
     let sessions = Sessions::default();
+    let proxies = Proxies::new(config.server.trusted_proxies.clone());
     let server = builder.listen("public", socket, move || {
         let worker = start_worker(&config, &node);
         let listener = Rc::new(Listener::new(
             Rc::clone(&worker),
             config.server.path_prefix.clone(),
+            proxies.clone(),
             config.websocket.max_message_bytes,
             config.websocket.max_outbox_bytes,
         ));
         let fallback = Rc::new(Fallback::new(
             worker,
             sessions.clone(),
+            proxies.clone(),
             config.websocket.max_message_bytes,
             config.websocket.max_outbox_bytes,
         ));

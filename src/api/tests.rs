@@ -18,7 +18,7 @@ use crate::{
     app::{App, AppRegistry, Limits, Secret},
     engine::{ChannelEdge, LocalEngine},
     feed::Feed,
-    hub::Hub,
+    hub::{Capacity, Hub},
     node::{Node, Phase},
     protocol::signature,
 };
@@ -63,7 +63,7 @@ fn node() -> Arc<Node> {
         engine,
         Arc::default(),
         Feed::default(),
-        None,
+        Capacity::default(),
     ))
 }
 

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::{
@@ -65,6 +66,10 @@ fn server(raw: RawServer, merged: &Merged) -> Result<Server, ConfigError> {
     let host = address(&raw.host).map_err(|reason| bad(merged, "server", "host", reason))?;
     let path_prefix = path_prefix(&raw.path_prefix)
         .map_err(|reason| bad(merged, "server", "path_prefix", reason))?;
+    let trusted_proxies = raw.trusted_proxies.iter().map(|entry| network(entry));
+    let trusted_proxies = trusted_proxies
+        .collect::<Result<_, _>>()
+        .map_err(|reason| bad(merged, "server", "trusted_proxies", reason))?;
     let workers = match raw.workers {
         0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
         workers => workers,
@@ -75,6 +80,8 @@ fn server(raw: RawServer, merged: &Merged) -> Result<Server, ConfigError> {
         path_prefix,
         workers,
         max_connections: raw.max_connections,
+        max_connections_per_ip: raw.max_connections_per_ip,
+        trusted_proxies,
         max_request_bytes: raw.max_request_bytes,
         request_timeout: Duration::from_secs(raw.request_timeout_s),
         keep_alive: Duration::from_secs(raw.keep_alive_s),
@@ -205,6 +212,14 @@ fn address(host: &str) -> Result<IpAddr, String> {
     let hint = "an IP address to listen on, such as 127.0.0.1 or 0.0.0.0";
     bare.parse()
         .map_err(|_| format!("must be {hint}, not {host:?}"))
+}
+
+/// A network, or one address.
+fn network(entry: &str) -> Result<IpNet, String> {
+    let address = || entry.parse::<IpAddr>().map(IpNet::from);
+    entry.parse().or_else(|_| address()).map_err(|_| {
+        format!("must hold addresses or networks such as \"10.0.0.0/8\", not {entry:?}")
+    })
 }
 
 fn is_loopback(host: IpAddr) -> bool {

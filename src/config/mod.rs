@@ -22,6 +22,7 @@ use std::{
 };
 
 pub use error::ConfigError;
+use ipnet::IpNet;
 use raw::{Layer, Merged};
 
 use crate::app::{App, Secret};
@@ -146,6 +147,10 @@ pub struct Server {
     pub workers: usize,
     /// Simultaneous client connections of this node; `None` is no limit.
     pub max_connections: Option<usize>,
+    /// Of those, from one address or, with IPv6, one /64; `None` is no limit.
+    pub max_connections_per_ip: Option<usize>,
+    /// Who is believed when he says for whom he speaks.
+    pub trusted_proxies: Vec<IpNet>,
     /// Bytes of an HTTP request body.
     pub max_request_bytes: usize,
     /// Time to receive a request head.

@@ -39,6 +39,8 @@ pub(super) struct RawServer {
     pub(super) path_prefix: String,
     pub(super) workers: usize,
     pub(super) max_connections: Option<usize>,
+    pub(super) max_connections_per_ip: Option<usize>,
+    pub(super) trusted_proxies: Vec<String>,
     pub(super) max_request_bytes: usize,
     pub(super) request_timeout_s: u64,
     pub(super) keep_alive_s: u64,

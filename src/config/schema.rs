@@ -68,12 +68,14 @@ pub(super) const APPS: &str = "apps";
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 63] = [
+pub(super) const KEYS: [Key; 65] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
     key("server", "workers", Kind::Number { min: 0, max: 512 }),
     key("server", "max_connections", Kind::Limit),
+    key("server", "max_connections_per_ip", Kind::Limit),
+    key("server", "trusted_proxies", Kind::List),
     key("server", "max_request_bytes", COUNT),
     key("server", "request_timeout_s", SECONDS),
     key("server", "keep_alive_s", SECONDS),

@@ -1,11 +1,11 @@
 //! Who is let in. The order of the checks decides which reason a client with several faults hears.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use super::Worker;
 use crate::{
     app::App,
-    hub::{AppChannels, ConnectionSlot, NoSlot, Profile, Transport},
+    hub::{AppChannels, ClientAddress, ConnectionSlot, NoSlot, Profile, Transport},
     protocol::CloseCode,
 };
 
@@ -31,7 +31,7 @@ pub struct Opening<'a> {
     /// The `version` parameter, likewise.
     pub version: Option<&'a str>,
     /// Where the client comes from, likewise.
-    pub address: Option<SocketAddr>,
+    pub address: Option<ClientAddress>,
     /// How it comes.
     pub transport: Transport,
 }
@@ -136,13 +136,17 @@ impl Admission {
         let channels = worker.node.hub.app(&app.id);
         let slot = worker
             .node
-            .take_slot(&app, &channels)
+            .take_slot(&app, &channels, opening.address.map(|address| address.ip))
             .map_err(|limit| match limit {
                 NoSlot::App => refuse(
                     CloseCode::AppOverQuota,
                     "The app is over its connection limit.",
                 ),
                 NoSlot::Node => refuse(CloseCode::OverCapacity, "This server is at capacity."),
+                NoSlot::Address => refuse(
+                    CloseCode::OverCapacity,
+                    "Too many connections from this address.",
+                ),
             })?;
         if worker.node.is_draining() {
             return Err(refuse(

@@ -15,12 +15,13 @@ use self::{
 use admission::Admission;
 pub use admission::{Opening, Refusal};
 use governor::DefaultDirectRateLimiter;
+use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::{
     app::App,
     feed::Line,
-    hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber},
+    hub::{AppChannels, ClientAddress, ConnectionSlot, End, Shard, Subscriber},
     node::{Client, Entrance, Node},
     protocol::{
         ChannelKind, ErrorCode, Frame,
@@ -98,10 +99,10 @@ impl Connection {
             protocol,
         });
         let profile = opening.profile(channels.app_id(), protocol);
-        // A WebSocket's socket tells its address whenever it is asked.
-        let address = opening
-            .address
-            .filter(|_| subscriber.outbox.stream().is_none());
+        // A socket tells its address whenever it is asked.
+        let by_socket = subscriber.outbox.stream().map(TcpStream::peer_addr);
+        let by_socket = by_socket.and_then(Result::ok).map(ClientAddress::from);
+        let address = opening.address.filter(|told| by_socket != Some(*told));
         worker.shard.describe(subscriber, profile, address);
         channels.traffic().connections.increment();
         if let Some(timeout) = app.limits.authorization_timeout {

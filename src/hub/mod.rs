@@ -2,6 +2,7 @@
 //!
 //! The [`Hub`] is shared by all threads; a [`Shard`] belongs to one. No guard of a map leaves this module.
 
+mod address;
 mod fan_out;
 mod inbox;
 mod outbox;
@@ -12,6 +13,7 @@ mod view;
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -19,10 +21,12 @@ use std::{
     time::Duration,
 };
 
+use address::{Place, Places};
 use dashmap::DashMap;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
+pub use address::ClientAddress;
 pub use inbox::{Change, Delivery, Inbox, Message, Question, Receipt};
 pub use outbox::{End, Outbox};
 pub use profile::{Profile, Transport};
@@ -222,13 +226,26 @@ fn count_down(shards: &mut SmallVec<[(ShardId, u32); 2]>, shard: ShardId) {
 pub struct ConnectionSlot {
     app: Arc<AppChannels>,
     hub: Arc<Hub>,
+    place: Option<Place>,
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.app.connections.fetch_sub(1, Ordering::Relaxed);
         self.hub.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(place) = self.place {
+            self.hub.places.give_back(place);
+        }
     }
+}
+
+/// How many clients a node takes; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Capacity {
+    /// In all.
+    pub connections: Option<usize>,
+    /// From one address or, with IPv6, one /64.
+    pub per_address: Option<usize>,
 }
 
 /// Which limit leaves no room for one more connection.
@@ -238,6 +255,8 @@ pub enum NoSlot {
     App,
     /// The node's.
     Node,
+    /// The one of the client's address.
+    Address,
 }
 
 /// All channels of this node and the ways into its shards.
@@ -246,6 +265,7 @@ pub struct Hub {
     inboxes: Box<[Arc<Inbox>]>,
     claimed: Mutex<Vec<bool>>,
     connections: AtomicUsize,
+    places: Places,
     next_id: Arc<AtomicU64>,
     /// From the publish to the last socket of a shard.
     pub latency: Latency,
@@ -260,6 +280,7 @@ impl Hub {
             inboxes: (0..shards).map(|_| Arc::default()).collect(),
             claimed: Mutex::new(vec![false; shards]),
             connections: AtomicUsize::new(0),
+            places: Places::default(),
             next_id: Arc::default(),
             latency: Latency::default(),
         }
@@ -292,7 +313,8 @@ impl Hub {
         self: &Arc<Self>,
         app: &Arc<AppChannels>,
         app_max: Option<usize>,
-        node_max: Option<usize>,
+        capacity: Capacity,
+        ip: Option<IpAddr>,
     ) -> Result<ConnectionSlot, NoSlot> {
         let take = |counter: &AtomicUsize, max: Option<usize>| {
             counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
@@ -300,14 +322,24 @@ impl Hub {
             })
         };
         take(&app.connections, app_max).map_err(|_| NoSlot::App)?;
-        if take(&self.connections, node_max).is_err() {
+        if take(&self.connections, capacity.connections).is_err() {
             app.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(NoSlot::Node);
         }
-        Ok(ConnectionSlot {
+        // From here on, what was counted is given back with the slot.
+        let mut slot = ConnectionSlot {
             app: Arc::clone(app),
             hub: Arc::clone(self),
-        })
+            place: None,
+        };
+        if let (Some(max), Some(ip)) = (capacity.per_address, ip) {
+            let place = Place::of(ip);
+            if !self.places.take(place, max) {
+                return Err(NoSlot::Address);
+            }
+            slot.place = Some(place);
+        }
+        Ok(slot)
     }
 
     /// How many clients are connected to this node.

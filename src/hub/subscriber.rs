@@ -2,13 +2,12 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use super::{Channel, Outbox, profile::Profile, shard::LocalChannel};
+use super::{Channel, ClientAddress, Outbox, profile::Profile, shard::LocalChannel};
 use crate::{
     presence::Member,
     protocol::{Frame, SocketId},
@@ -36,7 +35,7 @@ pub struct Subscriber {
     /// What it said of itself, once it was let in; shared by all who said the same.
     pub(super) profile: OnceCell<Arc<Profile>>,
     /// Where it comes from, if that is not where its socket leads.
-    pub(super) address: OnceCell<Box<SocketAddr>>,
+    pub(super) address: OnceCell<Box<ClientAddress>>,
     /// The shard's tick at which it came.
     pub(super) since: Cell<u32>,
     /// Whether a control pong ever came, so that control pings are enough.

@@ -1,8 +1,8 @@
 //! What an operator sees of a shard's clients, gathered only when he asks.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use super::{Profile, Shard, Subscriber, Subscription};
+use super::{ClientAddress, Profile, Shard, Subscriber, Subscription};
 use crate::protocol::{CloseCode, SocketId};
 
 /// One client as an operator sees it.
@@ -17,7 +17,7 @@ pub struct ConnectionView {
     /// The channels that it listens to; only their number counts in a list.
     pub channels: Vec<Arc<str>>,
     /// Where it comes from.
-    pub address: Option<SocketAddr>,
+    pub address: Option<ClientAddress>,
     /// Since when, in seconds.
     pub age_s: u32,
     /// Bytes that wait for it.
@@ -84,9 +84,9 @@ impl<'a> Candidate<'a> {
         })
     }
 
-    fn address(&self) -> Option<SocketAddr> {
+    fn address(&self) -> Option<ClientAddress> {
         let told = self.subscriber.address.get().map(|address| **address);
-        told.or_else(|| self.subscriber.outbox.stream()?.peer_addr().ok())
+        told.or_else(|| Some(self.subscriber.outbox.stream()?.peer_addr().ok()?.into()))
     }
 
     fn mentions(&self, text: &str) -> bool {
@@ -120,7 +120,12 @@ impl<'a> Candidate<'a> {
 
 impl Shard {
     /// Notes what a client said of itself when it was let in. `address` only where its socket does not tell.
-    pub fn describe(&self, subscriber: &Subscriber, profile: Profile, address: Option<SocketAddr>) {
+    pub fn describe(
+        &self,
+        subscriber: &Subscriber,
+        profile: Profile,
+        address: Option<ClientAddress>,
+    ) {
         let profile = self.profiles.borrow_mut().share(profile);
         // A client is let in once.
         let _ = subscriber.profile.set(profile);

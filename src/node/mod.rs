@@ -10,7 +10,7 @@ mod subscribe;
 mod users;
 mod webhooks;
 
-use std::{sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use latency::RecentLatency;
 use phase::CurrentPhase;
@@ -25,7 +25,7 @@ use crate::{
     app::{App, AppRegistry},
     engine::Engine,
     feed::Feed,
-    hub::{AppChannels, ConnectionSlot, Hub, NoSlot},
+    hub::{AppChannels, Capacity, ConnectionSlot, Hub, NoSlot},
     webhook::Webhooks,
 };
 
@@ -42,14 +42,14 @@ pub struct Node {
     /// What happens, for the apps' backends.
     pub webhooks: Arc<Webhooks>,
     engine: Arc<dyn Engine>,
-    max_connections: Option<usize>,
+    capacity: Capacity,
     phase: CurrentPhase,
     latency: RecentLatency,
     started: Instant,
 }
 
 impl Node {
-    /// Puts the parts together. `max_connections` is the node's own limit.
+    /// Puts the parts together. `capacity` is the node's own.
     #[must_use]
     pub fn new(
         apps: Arc<AppRegistry>,
@@ -57,7 +57,7 @@ impl Node {
         engine: Arc<dyn Engine>,
         webhooks: Arc<Webhooks>,
         feed: Feed,
-        max_connections: Option<usize>,
+        capacity: Capacity,
     ) -> Self {
         Self {
             apps,
@@ -66,7 +66,7 @@ impl Node {
             rates: Rates::default(),
             webhooks,
             engine,
-            max_connections,
+            capacity,
             phase: CurrentPhase::default(),
             latency: RecentLatency::default(),
             started: Instant::now(),
@@ -92,9 +92,10 @@ impl Node {
         &self,
         app: &App,
         channels: &Arc<AppChannels>,
+        ip: Option<IpAddr>,
     ) -> Result<ConnectionSlot, NoSlot> {
         self.hub
-            .take_slot(channels, app.limits.max_connections, self.max_connections)
+            .take_slot(channels, app.limits.max_connections, self.capacity, ip)
     }
 
     /// Where in its life the node is.

@@ -2,4 +2,5 @@
 
 pub mod fallback;
 mod input;
+pub mod proxies;
 pub mod websocket;

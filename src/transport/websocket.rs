@@ -26,7 +26,10 @@ use serde::Deserialize;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_util::codec::Encoder;
 
-use super::input::{Input, Received, Violation};
+use super::{
+    input::{Input, Received, Violation},
+    proxies::Proxies,
+};
 use crate::{
     connection::{Connection, Opening, Refusal, Worker},
     hub::{End, Outbox, Subscriber, Transport},
@@ -40,6 +43,7 @@ const READ_BYTES: usize = 64 << 10;
 pub struct Listener {
     worker: Rc<Worker>,
     path_prefix: String,
+    proxies: Proxies,
     max_message_bytes: usize,
     max_outbox_bytes: usize,
     /// Shared by all of the worker's clients: each uses it within one turn.
@@ -59,12 +63,14 @@ impl Listener {
     pub fn new(
         worker: Rc<Worker>,
         path_prefix: String,
+        proxies: Proxies,
         max_message_bytes: usize,
         max_outbox_bytes: usize,
     ) -> Self {
         Self {
             worker,
             path_prefix,
+            proxies,
             max_message_bytes,
             max_outbox_bytes,
             buffer: RefCell::default(),
@@ -100,7 +106,8 @@ impl Listener {
         head: &Bytes,
         received: BytesMut,
     ) -> Session {
-        let address = stream.peer_addr().ok();
+        let peer = stream.peer_addr().ok();
+        let address = peer.map(|peer| self.proxies.client_of(peer, request.headers()));
         let outbox = Outbox::bounded(stream, self.max_outbox_bytes);
         let subscriber = Rc::new(Subscriber::new(SocketId::random(), outbox));
         self.worker.shard.admit(&subscriber);

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on stops where it stands"
 )]
 
+mod addresses;
 mod admin;
 mod api;
 mod authorization;

@@ -10,7 +10,11 @@ fn the_sample_says_what_the_defaults_are() {
     assert_eq!(server.host, IpAddr::from([127, 0, 0, 1]));
     assert_eq!((server.port, server.path_prefix.as_str()), (6001, ""));
     assert!(server.workers >= 1);
-    assert_eq!(server.max_connections, None);
+    assert_eq!(
+        (server.max_connections, server.max_connections_per_ip),
+        (None, None)
+    );
+    assert!(server.trusted_proxies.is_empty());
     assert_eq!(server.max_request_bytes, 1_048_576);
     let seconds = Duration::from_secs;
     assert_eq!(
@@ -89,6 +93,8 @@ fn every_key_of_the_file_is_taken() {
         path_prefix = "/ws/"
         workers = 3
         max_connections = 5000
+        max_connections_per_ip = 9
+        trusted_proxies = ["10.0.0.0/8", "::1"]
         max_request_bytes = 1000
         request_timeout_s = 11
         keep_alive_s = 12
@@ -155,6 +161,7 @@ fn every_key_of_the_file_is_taken() {
     let shown = format!("{config:?}");
     for part in [
         "host: ::1, port: 7001, path_prefix: \"/ws\", workers: 3, max_connections: Some(5000)",
+        "max_connections_per_ip: Some(9), trusted_proxies: [10.0.0.0/8, ::1/128]",
         "max_request_bytes: 1000, request_timeout: 11s, keep_alive: 12s, drain_window: 0ns",
         "activity_timeout: 13s, pong_timeout: 14s, max_message_bytes: 2000, max_outbox_bytes: 3000",
         "require_protocol: true",

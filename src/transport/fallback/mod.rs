@@ -30,7 +30,7 @@ use self::{
     route::{Kind, Target},
     session::{Opened, Session, ToSession},
 };
-use crate::{connection::Worker, hub::Transport};
+use crate::{connection::Worker, hub::Transport, transport::proxies::Proxies};
 
 /// The body of a sending request may be so many times as long as one message: escaped quotes are two bytes.
 const BODY_FACTOR: usize = 4;
@@ -47,6 +47,7 @@ pub struct Sessions(Arc<DashMap<String, mpsc::Sender<ToSession>, ahash::RandomSt
 pub struct Fallback {
     worker: Rc<Worker>,
     sessions: Sessions,
+    proxies: Proxies,
     max_message_bytes: usize,
     max_outbox_bytes: usize,
 }
@@ -66,12 +67,14 @@ impl Fallback {
     pub fn new(
         worker: Rc<Worker>,
         sessions: Sessions,
+        proxies: Proxies,
         max_message_bytes: usize,
         max_outbox_bytes: usize,
     ) -> Self {
         Self {
             worker,
             sessions,
+            proxies,
             max_message_bytes,
             max_outbox_bytes,
         }
@@ -111,7 +114,9 @@ impl Fallback {
             client: parameters.client,
             version: parameters.version,
             origin: header(ORIGIN).map(str::to_owned),
-            address: request.peer_addr(),
+            address: request
+                .peer_addr()
+                .map(|peer| self.proxies.client_of(peer, request.headers())),
             transport: if streaming {
                 Transport::XhrStreaming
             } else {

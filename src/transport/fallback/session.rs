@@ -3,7 +3,6 @@
 use std::{
     future::poll_fn,
     mem,
-    net::SocketAddr,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -21,7 +20,7 @@ use super::{
 };
 use crate::{
     connection::{Connection, Opening, Refusal, Worker},
-    hub::{End, Outbox, Subscriber, Transport},
+    hub::{ClientAddress, End, Outbox, Subscriber, Transport},
     protocol::SocketId,
 };
 
@@ -52,7 +51,7 @@ pub(super) struct Opened {
     pub(super) client: Option<String>,
     pub(super) version: Option<String>,
     pub(super) origin: Option<String>,
-    pub(super) address: Option<SocketAddr>,
+    pub(super) address: Option<ClientAddress>,
     pub(super) secure: bool,
     pub(super) transport: Transport,
 }

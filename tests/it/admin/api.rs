@@ -70,7 +70,7 @@ fn channels_are_listed_with_their_counts() {
         client.join("presence-cache-room", &number.to_string());
         client.expect_on("presence-cache-room", "pusher:cache_miss");
     }
-    clients[0].subscribe("private-encrypted-x");
+    clients[1].subscribe("private-encrypted-x");
     let row = |name, kind, cache, subscriptions| json!({"name": name, "kind": kind, "cache": cache, "subscriptions": subscriptions});
     let mut room = row("presence-cache-room", "presence", true, 2);
     room["users"] = json!(2);
