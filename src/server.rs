@@ -38,7 +38,7 @@ use crate::{
         proxies::Proxies,
         websocket::Listener,
     },
-    webhook::Webhooks,
+    webhook::{Departures, Webhooks},
 };
 
 /// Connections that the kernel may hold for us while a storm of them arrives.
@@ -76,12 +76,17 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let apps = AppRegistry::new(store.load().map_err(io::Error::other)?);
     let (apps, webhooks) = (Arc::new(apps), Arc::new(Webhooks::default()));
     let feed = Feed::default();
-    let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks), feed.clone());
+    let feed_of_edges = config.redis.is_none().then(|| feed.clone());
+    let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks), feed_of_edges);
     let engine: Arc<dyn Engine> = match &config.redis {
-        Some(redis) => Arc::new(RedisEngine::start(redis, Arc::clone(&hub)).await?),
+        Some(redis) => Arc::new(RedisEngine::start(redis, Arc::clone(&hub), edges).await?),
         None => Arc::new(LocalEngine::new(Arc::clone(&hub), edges)),
     };
-    webhooks.start(&apps.all(), None)?;
+    let departures = match &config.redis {
+        Some(_) => Departures::Settled,
+        None => Departures::Fresh,
+    };
+    webhooks.start(&apps.all(), departures)?;
     let capacity = Capacity {
         connections: config.server.max_connections,
         per_address: config.server.max_connections_per_ip,

@@ -16,10 +16,10 @@ use md5::{Digest, Md5};
 use super::{ApiSettings, configure, unix_now};
 use crate::{
     app::{App, AppRegistry, Limits, Secret},
-    engine::{ChannelEdge, LocalEngine},
+    engine::LocalEngine,
     feed::Feed,
     hub::{Capacity, Hub},
-    node::{Node, Phase},
+    node::{self, Node, Phase},
     protocol::signature,
 };
 
@@ -55,13 +55,15 @@ fn node() -> Arc<Node> {
         }
     };
     let hub = Arc::new(Hub::new(1));
-    let no_edges = Box::new(|_: &str, _: &str, _: ChannelEdge<'_>| {});
-    let engine = Arc::new(LocalEngine::new(Arc::clone(&hub), no_edges));
+    let apps = Arc::new(AppRegistry::new(vec![enabled, disabled]));
+    let webhooks = Arc::default();
+    let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks), None);
+    let engine = Arc::new(LocalEngine::new(Arc::clone(&hub), edges));
     Arc::new(Node::new(
-        AppRegistry::new(vec![enabled, disabled]).into(),
+        apps,
         hub,
         engine,
-        Arc::default(),
+        webhooks,
         Feed::default(),
         Capacity::default(),
     ))

@@ -201,6 +201,14 @@ impl WebhookKind {
         Self::SubscriptionCount,
     ];
 
+    /// Those of who comes and goes.
+    pub const EDGES: [Self; 4] = [
+        Self::ChannelOccupied,
+        Self::ChannelVacated,
+        Self::MemberAdded,
+        Self::MemberRemoved,
+    ];
+
     /// The event's name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -139,7 +139,7 @@ impl ChannelStates {
     /// Tells of an edge, if this node makes any.
     pub fn tell(&self, app_id: &str, channel: &str, edge: ChannelEdge<'_>) {
         if let Some(edges) = &self.edges {
-            edges(app_id, channel, edge);
+            edges.tell(app_id, channel, edge);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Changes that an app's backend may want to hear of. Who hears of them is not an engine's business.
 
+use std::sync::Arc;
+
 /// A change of a channel that happened once, in the node that tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelEdge<'a> {
@@ -17,6 +19,25 @@ pub enum ChannelEdge<'a> {
     Count(usize),
 }
 
-/// Who is told of an app's (by id) and channel's edges, in the order in which they happen within the channel. Called with a
-/// lock held, so it must not wait and must not call hub or engine.
-pub type EdgeSink = Box<dyn Fn(&str, &str, ChannelEdge<'_>) + Send + Sync>;
+/// What of a channel anybody wants to hear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Who comes and goes.
+    pub edges: bool,
+    /// How many they are.
+    pub counts: bool,
+    /// That nothing is cached.
+    pub misses: bool,
+}
+
+/// Who is told of edges. Called with a lock held, so it must not wait and must not call hub or engine.
+pub trait Edges: Send + Sync {
+    /// What is worth telling of an app's (by id) channel.
+    fn heard(&self, app_id: &str, channel: &str) -> Heard;
+
+    /// Tells of an edge, in the order in which they happen within the channel on this node.
+    fn tell(&self, app_id: &str, channel: &str, edge: ChannelEdge<'_>);
+}
+
+/// Shared by those who make edges.
+pub type EdgeSink = Arc<dyn Edges>;

@@ -112,7 +112,7 @@ impl Engine for LocalEngine {
             .tell(&channel.app_id, &channel.name, ChannelEdge::Vacated);
     }
 
-    fn missed(&self, channel: &Channel) {
+    fn missed(&self, channel: &Arc<Channel>) {
         self.states.miss(&key_of(&channel.app_id, &channel.name));
     }
 

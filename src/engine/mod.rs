@@ -12,7 +12,7 @@ use futures_util::future::LocalBoxFuture;
 
 pub use self::{
     channels::ChannelStates,
-    edge::{ChannelEdge, EdgeSink},
+    edge::{ChannelEdge, EdgeSink, Edges, Heard},
     local::LocalEngine,
     redis::RedisEngine,
 };
@@ -170,7 +170,7 @@ pub trait Engine: Send + Sync {
     fn last_left(&self, _channel: &Channel) {}
 
     /// A client was told on subscribing that a cache channel has no event.
-    fn missed(&self, _channel: &Channel) {}
+    fn missed(&self, channel: &Arc<Channel>);
 
     /// Whether there may be other nodes, so that an event without a subscriber here must be carried on.
     fn spans_nodes(&self) -> bool;

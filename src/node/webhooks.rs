@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Instant};
 
 use super::ClientPublication;
 use crate::{
-    app::AppRegistry,
-    engine::{ChannelEdge, EdgeSink},
+    app::{AppRegistry, WebhookKind},
+    engine::{ChannelEdge, EdgeSink, Edges, Heard},
     feed::{Feed, Line},
     protocol::ChannelKind,
     webhook::{WebhookEvent, Webhooks},
@@ -13,16 +13,53 @@ use crate::{
 
 /// Takes an engine's edges, shows those of members to whoever watches, and makes webhooks of them all.
 #[must_use]
-pub fn edges(apps: Arc<AppRegistry>, webhooks: Arc<Webhooks>, feed: Feed) -> EdgeSink {
-    Box::new(move |app_id, channel, edge| {
-        show(&feed, app_id, channel, edge);
-        let Some(app) = apps.by_id(app_id) else {
+pub fn edges(apps: Arc<AppRegistry>, webhooks: Arc<Webhooks>, feed: Option<Feed>) -> EdgeSink {
+    Arc::new(Listener {
+        apps,
+        webhooks,
+        feed,
+    })
+}
+
+struct Listener {
+    apps: Arc<AppRegistry>,
+    webhooks: Arc<Webhooks>,
+    /// None in a cluster, where edges are told when and where webhooks need them.
+    feed: Option<Feed>,
+}
+
+impl Edges for Listener {
+    fn heard(&self, app_id: &str, channel: &str) -> Heard {
+        // A user's own channel is nobody's business.
+        let Some(app) = self
+            .apps
+            .by_id(app_id)
+            .filter(|_| !channel.starts_with('#'))
+        else {
+            return Heard::default();
+        };
+        let takes = |kind| app.webhooks.concern(kind, channel);
+        let kind = ChannelKind::of(channel);
+        let counts = app.subscription_counts && !kind.has_members();
+        Heard {
+            edges: WebhookKind::EDGES.into_iter().any(takes),
+            counts: counts && takes(WebhookKind::SubscriptionCount),
+            misses: kind.cache && takes(WebhookKind::CacheMiss),
+        }
+    }
+
+    fn tell(&self, app_id: &str, channel: &str, edge: ChannelEdge<'_>) {
+        if let Some(feed) = &self.feed {
+            show(feed, app_id, channel, edge);
+        }
+        let Some(app) = self.apps.by_id(app_id) else {
             return;
         };
         if !app.webhooks.endpoints.is_empty() {
-            webhooks.emit(&app, &event_of(channel, edge), Instant::now());
+            let event = event_of(channel, edge);
+            self.webhooks.emit(&app, &event, Instant::now());
         }
-    })
+    }
 }
 
 fn show(feed: &Feed, app: &str, channel: &str, edge: ChannelEdge<'_>) {

@@ -13,13 +13,11 @@ const WAITING_MAX: usize = 100_000;
 
 /// Who has gone: all subscribers of a channel, or one user of a presence channel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Gone {
-    /// The app.
-    pub app_id: Arc<str>,
-    /// The channel.
-    pub channel: Arc<str>,
+pub(super) struct Gone {
+    pub(super) app_id: Arc<str>,
+    pub(super) channel: Arc<str>,
     /// The user; `None`: everybody.
-    pub user_id: Option<Arc<str>>,
+    pub(super) user_id: Option<Arc<str>>,
 }
 
 /// Departures and what to tell of them, in the order in which they are due.
@@ -75,7 +73,7 @@ impl<T> Debounce<T> {
     }
 
     /// Takes a departure that is due.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<(Gone, T)> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<T> {
         while self.next_due().is_some_and(|due| due <= now) {
             if let Some(departure) = self.take_first() {
                 return Some(departure);
@@ -85,7 +83,7 @@ impl<T> Debounce<T> {
     }
 
     /// Takes all departures, due or not.
-    pub(super) fn take_all(&mut self) -> Vec<(Gone, T)> {
+    pub(super) fn take_all(&mut self) -> Vec<T> {
         let mut departures = Vec::with_capacity(self.waiting.len());
         while !self.timers.is_empty() {
             departures.extend(self.take_first());
@@ -93,14 +91,14 @@ impl<T> Debounce<T> {
         departures
     }
 
-    fn take_first(&mut self) -> Option<(Gone, T)> {
+    fn take_first(&mut self) -> Option<T> {
         let (_, number, gone) = self.timers.pop_front()?;
         let is_waiting = self
             .waiting
             .get(&gone)
             .is_some_and(|(latest, _)| *latest == number);
         let (_, news) = is_waiting.then(|| self.waiting.remove(&gone)).flatten()?;
-        Some((gone, news))
+        Some(news)
     }
 
     fn set_timer(&mut self, gone: Gone, now: Instant) -> u64 {
@@ -123,9 +121,7 @@ mod tests {
     }
 
     fn due(debounce: &mut Debounce<&'static str>, now: Instant) -> Vec<&'static str> {
-        std::iter::from_fn(|| debounce.take_due(now))
-            .map(|(_, news)| news)
-            .collect()
+        std::iter::from_fn(|| debounce.take_due(now)).collect()
     }
 
     const MS: Duration = Duration::from_millis(1);
@@ -175,9 +171,7 @@ mod tests {
         assert_eq!(told, ["other", "removed", "vacated"]);
         debounce.depart(gone("a", None), "vacated", start);
         debounce.depart(gone("a", Some("7")), "removed", start);
-        let told = debounce.take_all();
-        let told: Vec<_> = told.into_iter().map(|(_, news)| news).collect();
-        assert_eq!(told, ["removed", "vacated"]);
+        assert_eq!(debounce.take_all(), ["removed", "vacated"]);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesOrdered};
 use tokio::{
     select,
     sync::{mpsc::UnboundedReceiver, oneshot},
@@ -17,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Counters, StillGone,
+    Counters, Departures,
     client::HttpClient,
     debounce::{Debounce, Gone},
     parcel::Event,
@@ -67,10 +66,8 @@ pub(super) struct Dispatch {
     mailbox: UnboundedReceiver<Letter>,
     counters: Arc<Counters>,
     client: HttpClient,
-    still_gone: Option<StillGone>,
+    departures: Departures,
     debounce: Debounce<News>,
-    /// Departures whose time has come, while it is asked whether they still hold; in order.
-    checks: FuturesOrdered<LocalBoxFuture<'static, Option<News>>>,
     tenants: HashMap<String, Tenant>,
     running: JoinSet<()>,
 }
@@ -80,15 +77,14 @@ impl Dispatch {
         mailbox: UnboundedReceiver<Letter>,
         counters: Arc<Counters>,
         client: HttpClient,
-        still_gone: Option<StillGone>,
+        departures: Departures,
     ) -> Self {
         Self {
             mailbox,
             counters,
             client,
-            still_gone,
+            departures,
             debounce: Debounce::default(),
-            checks: FuturesOrdered::new(),
             tenants: HashMap::new(),
             running: JoinSet::new(),
         }
@@ -109,16 +105,11 @@ impl Dispatch {
                     }
                     None => return,
                 },
-                Some(checked) = self.checks.next() => {
-                    if let Some(news) = checked {
-                        self.hand_out(&news, Instant::now());
-                    }
-                }
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
             }
             let now = Instant::now();
-            while let Some((gone, news)) = self.debounce.take_due(now) {
-                self.depart(gone, news, now);
+            while let Some(news) = self.debounce.take_due(now) {
+                self.hand_out(&news, now);
             }
             while self.running.try_join_next().is_some() {}
         }
@@ -127,6 +118,9 @@ impl Dispatch {
     fn take(&mut self, news: News) {
         self.counters.leave_mailbox(news.json.len());
         let now = news.at;
+        if self.departures == Departures::Settled {
+            return self.hand_out(&news, now);
+        }
         match news.kind {
             WebhookKind::ChannelVacated | WebhookKind::MemberRemoved => {
                 if let Some(news) = self.debounce.depart(news.gone(), news, now) {
@@ -140,18 +134,6 @@ impl Dispatch {
             }
             WebhookKind::ClientEvent | WebhookKind::CacheMiss | WebhookKind::SubscriptionCount => {
                 self.hand_out(&news, now)
-            }
-        }
-    }
-
-    /// Tells of a departure, unless somebody knows that it no longer holds.
-    fn depart(&mut self, gone: Gone, news: News, now: Instant) {
-        match &self.still_gone {
-            None => self.hand_out(&news, now),
-            Some(still_gone) => {
-                let answer = still_gone(gone);
-                self.checks
-                    .push_back(Box::pin(async move { answer.await.then_some(news) }));
             }
         }
     }
@@ -212,19 +194,13 @@ impl Dispatch {
             }
         }
         let now = Instant::now();
-        for (gone, news) in self.debounce.take_all() {
-            self.depart(gone, news, now);
-        }
-        let deadline_of_tokio = deadline.into();
-        while let Ok(Some(checked)) = timeout_at(deadline_of_tokio, self.checks.next()).await {
-            if let Some(news) = checked {
-                self.hand_out(&news, now);
-            }
+        for news in self.debounce.take_all() {
+            self.hand_out(&news, now);
         }
         let senders = || self.tenants.values().flat_map(|tenant| &tenant.senders);
         senders().for_each(|sender| sender.close());
         let all_ended = async { while self.running.join_next().await.is_some() {} };
-        if timeout_at(deadline_of_tokio, all_ended).await.is_err() {
+        if timeout_at(deadline.into(), all_ended).await.is_err() {
             senders().for_each(|sender| sender.give_up());
         }
     }

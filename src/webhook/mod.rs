@@ -23,18 +23,17 @@ use std::{
     time::Instant,
 };
 
-use futures_util::future::LocalBoxFuture;
 use tokio::{
     sync::{mpsc, oneshot},
     task::LocalSet,
 };
 
+pub use self::event::WebhookEvent;
 use self::{
     client::HttpClient,
     dispatch::{Dispatch, Letter, News},
     queue::Lost,
 };
-pub use self::{debounce::Gone, event::WebhookEvent};
 use crate::app::App;
 
 /// Events on their way to the thread. Over it the newest is dropped; only a thread that gets no time lets it come to that.
@@ -42,11 +41,14 @@ const MAILBOX_EVENTS_MAX: usize = 65_536;
 /// Bytes of those.
 const MAILBOX_BYTES_MAX: usize = 16 << 20;
 
-/// Asked when a departure has waited long enough: whether nobody has come back meanwhile. Where members and subscribers are
-/// counted across nodes, the one that came may not be on this node, so that only the shared count can tell; the answer should
-/// settle the matter in one step there, so that a return that comes later is told and one that came before is not. Absent on a
-/// single node, where each return was heard of. Called in the webhooks' thread.
-pub type StillGone = Box<dyn Fn(Gone) -> LocalBoxFuture<'static, bool> + Send>;
+/// How departures come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departures {
+    /// As they happen: they are told after 3 s, unless whoever left is back by then.
+    Fresh,
+    /// After that time. Where members and subscribers are counted across nodes, only the shared count can tell.
+    Settled,
+}
 
 /// The way of events to endpoints.
 #[derive(Default)]
@@ -82,7 +84,7 @@ impl Webhooks {
     ///
     /// # Errors
     /// When the thread can't be started, or TLS is needed and the system has no certificates.
-    pub fn start(&self, apps: &[Arc<App>], still_gone: Option<StillGone>) -> io::Result<()> {
+    pub fn start(&self, apps: &[Arc<App>], departures: Departures) -> io::Result<()> {
         let endpoints = || apps.iter().flat_map(|app| &app.webhooks.endpoints);
         if self.mailbox.get().is_some() || endpoints().next().is_none() {
             return Ok(());
@@ -96,7 +98,7 @@ impl Webhooks {
         thread::Builder::new()
             .name("webhooks".to_owned())
             .spawn(move || {
-                let dispatch = Dispatch::new(mailbox, counters, client, still_gone);
+                let dispatch = Dispatch::new(mailbox, counters, client, departures);
                 LocalSet::new().block_on(&runtime, dispatch.run());
             })?;
         // Only a second start at the same moment could have been first, and then this thread ends.

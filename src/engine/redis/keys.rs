@@ -31,7 +31,7 @@ impl Keys {
     }
 
     /// The keys of a channel, as the scripts take them.
-    pub(super) fn of_channel(&self, key: &Key) -> [String; 8] {
+    pub(super) fn of_channel(&self, key: &Key) -> [String; 10] {
         let topic = self.topic(key);
         let of = |part: &str| format!("{topic}:{part}");
         [
@@ -43,13 +43,15 @@ impl Keys {
             topic.clone(),
             of("cache"),
             of("evicted"),
+            of("gone"),
+            of("missed"),
         ]
     }
 
-    /// Of a cache channel: the frame, and the senders' last numbers.
-    pub(super) fn cache(&self, key: &Key) -> [String; 2] {
+    /// Of a cache channel: the frame, the senders' last numbers, and whether a subscriber missed it.
+    pub(super) fn cache(&self, key: &Key) -> [String; 3] {
         let topic = self.topic(key);
-        [format!("{topic}:cache"), format!("{topic}:senders")]
+        ["cache", "senders", "missed"].map(|part| format!("{topic}:{part}"))
     }
 
     /// What every node listens to.

@@ -4,7 +4,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use redis::{AsyncCommands, ExistenceCheck, RedisResult, SetExpiry, SetOptions};
 
-use super::{keys::Keys, link::Link, scripts::Scripts, write::take_off_index};
+use super::{
+    keys::Keys,
+    link::Link,
+    scripts::Scripts,
+    write::{hooks, take_off_index},
+};
+use crate::engine::{EdgeSink, Edges, Heard, channels::Key};
 
 /// How long one node may work on a dead node's rows before another takes over.
 const REAPER_S: u64 = 10;
@@ -51,47 +57,92 @@ pub(super) async fn renew(mut link: Link, parts: Parts, lasts: Duration) -> Redi
     Ok(Lease { was_held, expired })
 }
 
-/// Gives the lease back. The node has no rows left.
-pub(super) async fn resign(mut link: Link, parts: Parts) -> RedisResult<()> {
-    let () = link.hdel(parts.keys.connections(), &parts.epoch).await?;
-    let () = link.del(parts.keys.rows(&parts.epoch)).await?;
-    link.zrem(parts.keys.leases(), &parts.epoch).await
+/// Gives the lease back, with no rows left but those of departures that are to be told. Another node takes those over; `true` means
+/// that there is none, and the lease goes on.
+pub(super) async fn resign(mut link: Link, parts: Parts, hands_over: bool) -> RedisResult<bool> {
+    let mut script = parts.scripts.resign.key(parts.keys.leases());
+    script
+        .key(parts.keys.connections())
+        .arg(&parts.epoch)
+        .arg(if hands_over { "1" } else { "0" });
+    let others: usize = script.invoke_async(&mut link).await?;
+    if !hands_over {
+        let () = link.del(parts.keys.rows(&parts.epoch)).await?;
+    }
+    Ok(hands_over && others == 0)
 }
 
-/// Removes the rows of a node that is gone, and says of how many channels. Another node may be at it already.
-pub(super) async fn reap(mut link: Link, parts: Parts) -> RedisResult<usize> {
-    let Parts {
-        keys,
-        scripts,
-        epoch,
-        ..
-    } = parts;
+/// What a dead node leaves of one channel: what the backend is told now, and later.
+pub(super) struct Reaped {
+    pub(super) key: Key,
+    pub(super) told: Vec<String>,
+    pub(super) pending: Vec<(String, String, u64)>,
+}
+
+/// Removes the rows of a node that is gone, and gives what that leads to. Another node may be at it already.
+pub(super) async fn reap(
+    mut link: Link,
+    parts: Parts,
+    heir: String,
+    edges: EdgeSink,
+) -> (Vec<Reaped>, RedisResult<()>) {
+    let mut reaped = Vec::new();
+    let result = reap_into(&mut reaped, &mut link, &parts, &heir, &*edges).await;
+    (reaped, result)
+}
+
+async fn reap_into(
+    reaped: &mut Vec<Reaped>,
+    link: &mut Link,
+    parts: &Parts,
+    heir: &str,
+    edges: &dyn Edges,
+) -> RedisResult<()> {
+    let Parts { keys, epoch, .. } = parts;
     let options = SetOptions::default()
         .conditional_set(ExistenceCheck::NX)
         .with_expiration(SetExpiry::EX(REAPER_S));
-    let is_mine: bool = link.set_options(keys.reaper(&epoch), 1, options).await?;
+    let is_mine: bool = link.set_options(keys.reaper(epoch), 1, options).await?;
     if !is_mine {
-        return Ok(0);
+        return Ok(());
     }
-    let rows: Vec<String> = link.smembers(keys.rows(&epoch)).await?;
+    let rows: Vec<String> = link.smembers(keys.rows(epoch)).await?;
     for row in &rows {
-        let Some((app_id, name)) = row.split_once(':') else {
-            continue;
-        };
-        let key = (app_id.into(), name.into());
-        let mut script = scripts.evict.prepare_invoke();
-        for name in keys.of_channel(&key) {
-            script.key(name);
-        }
-        script.arg(link.publish_command()).arg(&epoch);
-        let left: usize = script.invoke_async(&mut link).await?;
-        if left == 0 {
-            take_off_index(&mut link, &keys, &scripts, &key).await?;
+        if let Some((app_id, name)) = row.split_once(':') {
+            let key = (app_id.into(), name.into());
+            let heard = edges.heard(app_id, name);
+            if heard != Heard::default() {
+                // Before there is anything to inherit, so that it is never without an heir.
+                let () = link.sadd(keys.rows(heir), row).await?;
+            }
+            reaped.push(evict(link, parts, key, heir, heard).await?);
         }
     }
-    let () = link.del(keys.rows(&epoch)).await?;
-    let () = link.hdel(keys.connections(), &epoch).await?;
-    let () = link.zrem(keys.leases(), &epoch).await?;
-    let () = link.del(keys.reaper(&epoch)).await?;
-    Ok(rows.len())
+    let () = link.del(keys.rows(epoch)).await?;
+    let () = link.hdel(keys.connections(), epoch).await?;
+    let () = link.zrem(keys.leases(), epoch).await?;
+    link.del(keys.reaper(epoch)).await
+}
+
+async fn evict(
+    link: &mut Link,
+    parts: &Parts,
+    key: Key,
+    heir: &str,
+    heard: Heard,
+) -> RedisResult<Reaped> {
+    let mut script = parts.scripts.evict.prepare_invoke();
+    for name in parts.keys.of_channel(&key) {
+        script.key(name);
+    }
+    script
+        .arg(link.publish_command())
+        .arg(&parts.epoch)
+        .arg(hooks(heard))
+        .arg(heir);
+    let (left, told, pending): (usize, _, _) = script.invoke_async(link).await?;
+    if left == 0 {
+        take_off_index(link, &parts.keys, &parts.scripts, &key).await?;
+    }
+    Ok(Reaped { key, told, pending })
 }

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Keeps the frame of an event and publishes the event. A sender repeats what it is not sure of, and an old connection may deliver
 /// it late; neither may replace a newer event, so a repetition is published, for those who missed it, as one that is not kept.
-/// KEYS: where to keep it, the pub/sub channel, the last numbers of the senders. ARGV: publish command, the envelope, where in it
+/// KEYS: where to keep it, the pub/sub channel, the last numbers of the senders, whether it was missed. ARGV: publish command, the envelope, where in it
 /// the frame begins, for how many seconds, sender, number.
 /// A script and not a transaction: before 7.2, Redis writes what a connection publishes to itself into the middle of `EXEC`'s reply.
 const KEEP: &str = r"
@@ -30,6 +30,7 @@ if tonumber(redis.call('HGET', KEYS[3], ARGV[5]) or '0') >= tonumber(ARGV[6]) th
 end
 redis.call('HSET', KEYS[3], ARGV[5], ARGV[6])
 redis.call('EXPIRE', KEYS[3], 3600)
+redis.call('DEL', KEYS[4])
 redis.call('SET', KEYS[1], string.sub(ARGV[2], ARGV[3]), 'EX', ARGV[4])
 return redis.call(ARGV[1], KEYS[2], ARGV[2])
 ";
@@ -187,8 +188,8 @@ pub(super) struct Message {
 /// How a cache channel's event is kept.
 #[derive(Clone)]
 pub(super) struct Keep {
-    /// The keys of the frame and of the senders' numbers.
-    pub(super) keys: [String; 2],
+    /// The keys of the frame, of the senders' numbers, and of whether it was missed.
+    pub(super) keys: [String; 3],
     pub(super) ttl_s: u32,
     pub(super) sender: u64,
     pub(super) number: u64,
@@ -213,10 +214,11 @@ fn pipeline(publish: &str, messages: &[Message]) -> Pipeline {
             Some(keep) => pipeline
                 .cmd("EVAL")
                 .arg(KEEP)
-                .arg(3)
+                .arg(4)
                 .arg(&keep.keys[0])
                 .arg(topic)
                 .arg(&keep.keys[1])
+                .arg(&keep.keys[2])
                 .arg(publish)
                 .arg(envelope)
                 .arg(EVENT_HEADER + 1)

@@ -33,8 +33,8 @@ use self::{
     task::{Intent, Task},
 };
 use super::{
-    Answer, CacheableEvent, ChannelInfo, ClusterNode, Engine, EnterError, Occupied, Snapshot,
-    Unavailable, Wanted,
+    Answer, CacheableEvent, ChannelInfo, ClusterNode, EdgeSink, Engine, EnterError, Occupied,
+    Snapshot, Unavailable, Wanted,
     channels::{ChannelStates, Key},
 };
 use crate::{
@@ -82,7 +82,7 @@ impl RedisEngine {
     ///
     /// # Errors
     /// When Redis can't be reached: a node that was told to be one of many must not come up alone.
-    pub async fn start(settings: &Redis, hub: Arc<Hub>) -> io::Result<Self> {
+    pub async fn start(settings: &Redis, hub: Arc<Hub>, edges: EdgeSink) -> io::Result<Self> {
         let states = Arc::new(ChannelStates::new(hub));
         let shared = Arc::new(Shared::default());
         let (intents, mailbox) = mpsc::unbounded_channel();
@@ -98,7 +98,7 @@ impl RedisEngine {
             .name("redis".to_owned())
             .spawn(move || {
                 runtime.block_on(async move {
-                    match Task::connect(settings, task_states, mailbox, task_shared).await {
+                    match Task::connect(settings, task_states, mailbox, task_shared, edges).await {
                         Ok(task) => {
                             let _ = ready.send(Ok(()));
                             task.run().await;
@@ -236,6 +236,12 @@ impl Engine for RedisEngine {
             channel: Arc::clone(channel),
             socket,
             user_id: member.map(|member| Arc::clone(&member.user_id)),
+        });
+    }
+
+    fn missed(&self, channel: &Arc<Channel>) {
+        self.intend(Intent::Missed {
+            channel: Arc::clone(channel),
         });
     }
 

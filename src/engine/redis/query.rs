@@ -24,7 +24,7 @@ pub(super) struct Parts {
 type Shown = (usize, usize, Option<Vec<u8>>, i64);
 
 async fn show(link: &mut Link, parts: &Parts, key: &Key) -> RedisResult<Shown> {
-    let [_, subs, _, users, _, _, cache, _] = parts.keys.of_channel(key);
+    let [_, subs, _, users, _, _, cache, ..] = parts.keys.of_channel(key);
     parts
         .scripts
         .show

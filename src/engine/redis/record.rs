@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use super::envelope::Edge;
 use crate::{
     engine::EnterError,
-    hub::Channel,
     protocol::{Access, ChannelKind, SocketId},
 };
 
@@ -73,6 +72,11 @@ pub(super) struct Record {
     pub(super) bears_name: bool,
     /// Names under which the node wrote here before; those rows go with the next write.
     pub(super) former: Vec<String>,
+    /// Departures that this node is to tell the app's backend, unless whoever left comes back.
+    pub(super) marks: usize,
+    /// Arrivals in a write that is under way, as the scripts call them, and those of writes whose answers never came.
+    pub(super) sent: Vec<String>,
+    pub(super) unsure: HashSet<String>,
     /// Whether Redis may hold seats of this node that `written` does not know of.
     pub(super) doubtful: bool,
     pub(super) generation: u64,
@@ -95,10 +99,10 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(channel: &Channel) -> Self {
+    pub(super) fn new(kind: ChannelKind) -> Self {
         Self {
-            kind: channel.kind,
-            tells_count: channel.tells_count,
+            kind,
+            tells_count: false,
             untold_count: None,
             listening: false,
             registered: false,
@@ -112,6 +116,9 @@ impl Record {
             leaving: Vec::new(),
             bears_name: false,
             former: Vec::new(),
+            marks: 0,
+            sent: Vec::new(),
+            unsure: HashSet::new(),
             doubtful: false,
             generation: 0,
             sequence: 0,
@@ -171,7 +178,9 @@ impl Record {
                 .keys()
                 .any(|user_id| !self.written.users.contains(user_id));
         let listener = subscriptions > 0 || !self.waiting.is_empty();
+        let is_empty = subscriptions == 0 && self.users.is_empty();
         changed
+            || (self.registered && is_empty && self.marks == 0)
             || self.doubtful
             || (listener && !self.synced)
             || self
@@ -184,6 +193,7 @@ impl Record {
     pub(super) fn is_idle(&self, subscriptions: usize) -> bool {
         !self.in_flight
             && self.waiting.is_empty()
+            && self.marks == 0
             && !self.is_out_of_date(subscriptions)
             && subscriptions == 0
     }
@@ -194,11 +204,24 @@ impl Record {
         self.registered = false;
         self.synced = false;
         self.heard_cached = false;
+        // Its marks go to whoever takes the rows under the old name away.
+        self.marks = 0;
+        self.unsure.extend(self.sent.drain(..));
         if std::mem::take(&mut self.bears_name) {
             self.former.push(former.to_owned());
         }
         for waiter in &mut self.waiting {
             waiter.stage = Stage::Queued;
+        }
+    }
+
+    /// Notes which arrivals are being written.
+    pub(super) fn note_sent(&mut self, subscriptions: usize) {
+        let users = self.users.keys();
+        let arriving = users.filter(|user_id| !self.written.users.contains(*user_id));
+        self.sent = arriving.map(|user_id| format!("u{user_id}")).collect();
+        if subscriptions > 0 && self.written.subscriptions == 0 {
+            self.sent.push("c".to_owned());
         }
     }
 

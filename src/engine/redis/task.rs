@@ -1,6 +1,7 @@
 //! The engine's thread: intents and Redis' messages come in, one at a time; commands go out, at most one per channel.
 
 mod arrivals;
+mod departures;
 mod intents;
 mod membership;
 mod rows;
@@ -15,10 +16,11 @@ use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use redis::{PushInfo, RedisResult};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep_until},
 };
-use tracing::{debug, error, info};
+use tracing::{debug, error};
 
+use self::departures::Departures;
 use super::{
     Shared,
     keys::Keys,
@@ -31,7 +33,7 @@ use super::{
 use crate::{
     config::Redis,
     engine::{
-        ChannelInfo, ClusterNode, EnterError, Occupied, Unavailable, Wanted,
+        ChannelEdge, ChannelInfo, ClusterNode, EdgeSink, EnterError, Occupied, Unavailable, Wanted,
         channels::{ChannelStates, Key},
     },
     hub::Channel,
@@ -78,6 +80,10 @@ pub(super) enum Intent {
         channel: Arc<Channel>,
         socket: SocketId,
         user_id: Option<Arc<str>>,
+    },
+    /// A client was told that a cache channel has no event.
+    Missed {
+        channel: Arc<Channel>,
     },
     /// The channel's subscribers on this node are fewer, without anyone having left.
     Recount {
@@ -144,14 +150,29 @@ enum Done {
     },
     Reaped {
         epoch: String,
-        result: RedisResult<usize>,
+        heir: String,
+        reaped: Vec<lease::Reaped>,
+        result: RedisResult<()>,
+    },
+    Claimed {
+        key: Key,
+        epoch: String,
+        marks: Vec<(String, String)>,
+        result: RedisResult<Vec<i64>>,
+    },
+    Missed {
+        key: Key,
+        result: RedisResult<bool>,
     },
     Silenced {
         result: RedisResult<()>,
     },
     /// The time in which nobody is removed after a loss is over.
     GraceOver(Key),
-    Resigned,
+    /// Whether nobody else is there to take over what is yet to be told.
+    Resigned {
+        alone: bool,
+    },
     /// Nothing but a reason to look again.
     Awake,
 }
@@ -181,6 +202,8 @@ pub(super) struct Task {
     scripts: Arc<Scripts>,
     states: Arc<ChannelStates>,
     shared: Arc<Shared>,
+    edges: EdgeSink,
+    departures: Departures,
     mailbox: mpsc::UnboundedReceiver<Intent>,
     link: Option<Link>,
     /// Counts links, to tell results of an earlier one.
@@ -215,9 +238,17 @@ pub(super) struct Task {
 struct Closing {
     since: Instant,
     reply: oneshot::Sender<()>,
-    /// Whether the lease is being given back.
-    resigns: bool,
-    has_resigned: bool,
+    resignation: Resignation,
+}
+
+/// How far a closing node has come with giving its lease back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Resignation {
+    NotYet,
+    UnderWay,
+    /// There is no other node: this one tells of all departures itself.
+    Alone,
+    Done,
 }
 
 fn new_epoch() -> String {
@@ -230,6 +261,7 @@ impl Task {
         states: Arc<ChannelStates>,
         mailbox: mpsc::UnboundedReceiver<Intent>,
         shared: Arc<Shared>,
+        edges: EdgeSink,
     ) -> RedisResult<Self> {
         let (sender, pushes) = mpsc::unbounded_channel();
         let link = Link::connect(&settings, sender).await?;
@@ -239,6 +271,8 @@ impl Task {
             scripts: Arc::new(Scripts::new()),
             states,
             shared,
+            edges,
+            departures: Departures::default(),
             mailbox,
             link: None,
             link_number: 0,
@@ -274,7 +308,9 @@ impl Task {
         let mut renewals = interval(LEASE_RENEWAL);
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let due = self.departures.next_due();
             tokio::select! {
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
                 intent = self.mailbox.recv() => match intent {
                     Some(intent) => self.take_intents(intent),
                     None => return,
@@ -337,6 +373,7 @@ impl Task {
             return;
         };
         self.send_outgoing(&link);
+        self.claim_due();
         if !self.holds_lease {
             // Rows without a lease would never be removed.
             return;
@@ -388,19 +425,25 @@ impl Task {
             return self.on_connected(result);
         }
         if number != self.link_number {
-            if let Done::Reaped { epoch, .. } = done {
-                self.reaping.remove(&epoch);
+            match done {
+                Done::Reaped { epoch, .. } => drop(self.reaping.remove(&epoch)),
+                // What was settled is told whatever has become of the link.
+                Done::Claimed {
+                    key,
+                    epoch,
+                    marks,
+                    result: result @ Ok(_),
+                } => {
+                    self.on_claimed(&key, &epoch, &marks, result);
+                }
+                _ => {}
             }
             return;
         }
         match done {
             Done::Connected(_) | Done::Awake => {}
             Done::GraceOver(key) => self.on_grace_over(key),
-            Done::Resigned => {
-                if let Some(closing) = &mut self.closing {
-                    closing.has_resigned = true;
-                }
-            }
+            Done::Resigned { alone } => self.on_resigned(alone),
             Done::Listened { key, result } => self.on_listened(key, result),
             Done::Wrote {
                 key,
@@ -410,18 +453,23 @@ impl Task {
             } => self.on_written(key, &epoch, sent, result),
             Done::Published { count, result } => self.on_published(count, result),
             Done::Renewed { epoch, result } => self.on_renewed(&epoch, result),
-            Done::Reaped { epoch, result } => {
-                self.reaping.remove(&epoch);
-                match result {
-                    Ok(channels) => info!(
-                        node = epoch,
-                        channels, "cleared up after a lease that ran out"
-                    ),
-                    Err(error) => {
-                        debug!(node = epoch, %error, "could not remove a node's rows; tried again later")
-                    }
-                }
-            }
+            Done::Reaped {
+                epoch,
+                heir,
+                reaped,
+                result,
+            } => self.on_reaped(&epoch, &heir, reaped, result),
+            Done::Claimed {
+                key,
+                epoch,
+                marks,
+                result,
+            } => self.on_claimed(&key, &epoch, &marks, result),
+            Done::Missed { key, result } => match result {
+                Ok(true) => self.edges.tell(&key.0, &key.1, ChannelEdge::CacheMissed),
+                Ok(false) => {}
+                Err(error) => self.lose_link(&error),
+            },
             Done::Silenced { result } => {
                 if let Err(error) = result {
                     self.lose_link(&error);
@@ -466,9 +514,15 @@ impl Task {
         let Some(closing) = &self.closing else {
             return false;
         };
-        let (resigns, has_resigned) = (closing.resigns, closing.has_resigned);
-        if self.link.is_some() && !has_resigned && closing.since.elapsed() < CLOSE_PATIENCE {
-            if !resigns && self.has_said_everything() {
+        let resignation = closing.resignation;
+        let is_patient = closing.since.elapsed() < CLOSE_PATIENCE;
+        if self.link.is_some() && resignation != Resignation::Done && is_patient {
+            let may_resign = match resignation {
+                Resignation::NotYet => true,
+                Resignation::Alone => self.departures.is_empty(),
+                _ => false,
+            };
+            if may_resign && self.has_said_everything() {
                 self.resign();
             }
             return false;

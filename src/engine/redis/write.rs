@@ -17,7 +17,7 @@ use super::{
     scripts::Scripts,
 };
 use crate::{
-    engine::channels::Key,
+    engine::{Heard, channels::Key},
     protocol::{Frame, SocketId},
 };
 
@@ -26,6 +26,7 @@ pub(super) struct Parts {
     pub(super) keys: Keys,
     pub(super) scripts: Arc<Scripts>,
     pub(super) epoch: String,
+    pub(super) heard: Heard,
 }
 
 /// What Redis is to be told of one channel.
@@ -44,14 +45,19 @@ pub(super) struct Request {
     departing: Vec<Arc<str>>,
     /// Names under which the node may still have rows.
     former: Vec<String>,
-    /// The generation that the differences are against; 0: none.
+    /// The generation that was known last; 0: none.
     generation: u64,
+    /// Whether Redis knew of subscribers here.
+    was_occupied: bool,
+    /// Whether departures wait for which the node must stay on its list of rows.
+    keeps_row: bool,
+    unsure: Vec<String>,
     users: HashSet<Arc<str>>,
 }
 
 /// What came of it.
 pub(super) enum Written {
-    Rows(Rows),
+    Rows(Box<Rows>),
     /// The node's rows were removed, or its lease is gone: it counts as dead under this name.
     Fenced,
 }
@@ -61,6 +67,10 @@ pub(super) struct Rows {
     pub(super) sequence: u64,
     pub(super) refused: HashSet<String>,
     pub(super) snapshot: Option<Whole>,
+    /// Whether the node's list of rows does not name the channel any more.
+    pub(super) is_off_list: bool,
+    pub(super) told: Vec<String>,
+    pub(super) pending: Vec<(String, String, u64)>,
 }
 
 /// The channel's state as Redis has it.
@@ -100,6 +110,7 @@ impl Request {
             .collect();
         record.leaving.clone_from(&departing);
         record.bears_name = true;
+        record.note_sent(subscriptions);
         for waiter in &mut record.waiting {
             if waiter.stage == Stage::Queued {
                 waiter.stage = Stage::Sent;
@@ -116,7 +127,10 @@ impl Request {
             seated,
             departing,
             former: record.former.clone(),
-            generation: if whole { 0 } else { record.generation },
+            generation: record.generation,
+            was_occupied: record.written.subscriptions > 0,
+            keeps_row: record.marks > 0,
+            unsure: record.unsure.iter().cloned().collect(),
             users: record.users.keys().cloned().collect(),
         }
     }
@@ -151,6 +165,7 @@ pub(super) async fn write(
         keys,
         scripts,
         epoch,
+        heard,
     } = parts;
     if request.registers && !register(&link, &keys, &epoch, key).await? {
         return Ok(Written::Fenced);
@@ -175,27 +190,45 @@ pub(super) async fn write(
         .arg(request.arriving.len())
         .arg(request.seated)
         .arg(request.departing.len())
-        .arg(request.generation);
+        .arg(request.generation)
+        .arg(hooks(heard))
+        .arg(flag(request.was_occupied))
+        .arg(request.unsure.len());
     for (user_id, info) in &request.arriving {
         script.arg(&**user_id).arg(&**info);
     }
     for user_id in &request.departing {
         script.arg(&**user_id);
     }
+    for field in &request.unsure {
+        script.arg(field);
+    }
     for epoch in &request.former {
         script.arg(epoch);
     }
     let reply: Vec<Value> = script.invoke_async(&mut link).await?;
-    let written = read(reply)?;
-    if let Written::Rows(_) = &written {
+    let mut written = read(reply)?;
+    if let Written::Rows(rows) = &mut written {
         if request.is_last() {
-            let () = link.srem(keys.rows(&epoch), row_name(key)).await?;
+            if !request.keeps_row && rows.pending.is_empty() {
+                let () = link.srem(keys.rows(&epoch), row_name(key)).await?;
+                rows.is_off_list = true;
+            }
             take_off_index(&mut link, &keys, &scripts, key).await?;
         } else if request.registers {
             let () = link.sadd(keys.index(&key.0), &*key.1).await?;
         }
     }
     Ok(written)
+}
+
+/// What the scripts are told of what the backend hears.
+pub(super) fn hooks(heard: Heard) -> &'static str {
+    match heard {
+        Heard { counts: true, .. } => "2",
+        Heard { edges: true, .. } => "1",
+        _ => "0",
+    }
 }
 
 /// Notes the channel in the node's list of rows; `false` when the node has no lease, so that nobody would ever read the list.
@@ -233,7 +266,7 @@ async fn subscriptions(
     scripts: &Scripts,
     key: &Key,
 ) -> RedisResult<usize> {
-    let [_, subs, _, users, _, _, cache, _] = keys.of_channel(key);
+    let [_, subs, _, users, _, _, cache, ..] = keys.of_channel(key);
     let shown: (usize, usize, Value, i64) = scripts
         .show
         .key(subs)
@@ -265,6 +298,8 @@ fn read(reply: Vec<Value>) -> RedisResult<Written> {
     let cached: Option<Vec<u8>> = from_redis_value(absent_if_false(next()?))?;
     let ttl_ms: i64 = from_redis_value(next()?)?;
     let newest: Option<String> = from_redis_value(absent_if_false(next()?))?;
+    let told = from_redis_value(next()?)?;
+    let pending = from_redis_value(next()?)?;
     let snapshot = match absent_if_false(members) {
         Value::Nil => None,
         members => Some(Whole {
@@ -276,12 +311,15 @@ fn read(reply: Vec<Value>) -> RedisResult<Written> {
             cached: kept(cached, ttl_ms),
         }),
     };
-    Ok(Written::Rows(Rows {
+    Ok(Written::Rows(Box::new(Rows {
         generation,
         sequence,
         refused,
         snapshot,
-    }))
+        is_off_list: false,
+        told,
+        pending,
+    })))
 }
 
 /// Lua's `false` arrives as nil or, in RESP3, as a boolean.

@@ -16,6 +16,7 @@ mod sentinel;
 mod start;
 mod users;
 mod watcher;
+mod webhooks;
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -12,13 +12,13 @@ mod returns;
 mod stop;
 mod tls;
 
-use receiver::Receiver;
+pub(crate) use receiver::Receiver;
 use serde_json::{Value, json};
 
 use crate::support::{app::App, server::TestServer, setup::Setup};
 
 /// The usual app, whose clients may trigger events, with these endpoints.
-fn app_with(endpoints: &Value) -> App {
+pub(crate) fn app_with(endpoints: &Value) -> App {
     App::usual()
         .set("client_events", true)
         .set("webhooks", endpoints.clone())

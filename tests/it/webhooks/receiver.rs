@@ -19,7 +19,7 @@ use crate::support::{app::App, signing::hmac_hex, stream::PATIENCE};
 
 /// How a request is answered.
 #[derive(Debug, Clone)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// With this status.
     Status(u16),
     /// With a redirect to there.
@@ -30,18 +30,18 @@ pub(super) enum Reply {
 
 /// One request.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
-    pub(super) line: String,
+pub(crate) struct Request {
+    pub(crate) line: String,
     /// As they came, in their order and letter case.
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: String,
-    pub(super) at: Instant,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+    pub(crate) at: Instant,
 }
 
 impl Request {
     /// A header's only value.
     #[track_caller]
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let mut values = self
             .headers
             .iter()
@@ -53,17 +53,17 @@ impl Request {
         value
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    pub(super) fn time_ms(&self) -> u64 {
+    pub(crate) fn time_ms(&self) -> u64 {
         self.json()["time_ms"].as_u64().expect("a time")
     }
 
     /// The events, after everything that Pusher's libraries check and a little more.
     #[track_caller]
-    pub(super) fn events(&self, app: &App) -> Vec<Value> {
+    pub(crate) fn events(&self, app: &App) -> Vec<Value> {
         assert!(self.line.starts_with("POST /"), "{self:?}");
         assert_eq!(self.header("content-type"), "application/json");
         assert_eq!(self.header("x-pusher-key"), app.key);
@@ -103,8 +103,8 @@ trait Connection: Read + Write + Send {}
 impl<T: Read + Write + Send> Connection for T {}
 
 /// The server; ends with the test.
-pub(super) struct Receiver {
-    pub(super) address: SocketAddr,
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
     requests: Channel<Request>,
     connections: Arc<AtomicUsize>,
     stopped: Arc<AtomicBool>,
@@ -112,17 +112,17 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// One that takes everything.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::answering(|_| Reply::Status(200))
     }
 
-    pub(super) fn answering(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn answering(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let open = Box::new(|tcp| -> Box<dyn Connection> { Box::new(tcp) });
         Self::on(any_port(), open, Box::new(answer))
     }
 
     /// One that takes everything, over TLS.
-    pub(super) fn secure(config: Arc<ServerConfig>) -> Self {
+    pub(crate) fn secure(config: Arc<ServerConfig>) -> Self {
         let open = move |tcp| -> Box<dyn Connection> {
             let tls = ServerConnection::new(Arc::clone(&config)).expect("a configuration");
             Box::new(StreamOwned::new(tls, tcp))
@@ -131,7 +131,7 @@ impl Receiver {
     }
 
     /// One that takes everything, on a port that was [`free`](free_address).
-    pub(super) fn at(address: SocketAddr) -> Self {
+    pub(crate) fn at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("the port is still free");
         let open = Box::new(|tcp| -> Box<dyn Connection> { Box::new(tcp) });
         Self::on(listener, open, Box::new(|_| Reply::Status(200)))
@@ -166,13 +166,13 @@ impl Receiver {
         }
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// The next request.
     #[track_caller]
-    pub(super) fn next(&self) -> Request {
+    pub(crate) fn next(&self) -> Request {
         match self.requests.recv_timeout(PATIENCE) {
             Ok(request) => request,
             Err(error) => panic!("no webhook came: {error}"),
@@ -181,7 +181,7 @@ impl Receiver {
 
     /// The only event of the next request.
     #[track_caller]
-    pub(super) fn event(&self, app: &App) -> Value {
+    pub(crate) fn event(&self, app: &App) -> Value {
         let events = self.next().events(app);
         assert_eq!(events.len(), 1, "one event a request: {events:?}");
         events[0].clone()
@@ -189,7 +189,7 @@ impl Receiver {
 
     /// So many events, however they come.
     #[track_caller]
-    pub(super) fn events(&self, app: &App, count: usize) -> Vec<Value> {
+    pub(crate) fn events(&self, app: &App, count: usize) -> Vec<Value> {
         let mut events = Vec::new();
         while events.len() < count {
             events.extend(self.next().events(app));
@@ -200,7 +200,7 @@ impl Receiver {
 
     /// Waits that long, in which nothing may come. For tests whose subject is time itself.
     #[track_caller]
-    pub(super) fn expect_quiet_for(&self, time: Duration) {
+    pub(crate) fn expect_quiet_for(&self, time: Duration) {
         match self.requests.recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => {}
             other => panic!("expected quiet, got {other:?}"),
@@ -208,12 +208,12 @@ impl Receiver {
     }
 
     /// How many connections there have been.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// What has come and was not asked for yet.
-    pub(super) fn rest(&self) -> Vec<Request> {
+    pub(crate) fn rest(&self) -> Vec<Request> {
         self.requests.try_iter().collect()
     }
 }
@@ -227,7 +227,7 @@ impl Drop for Receiver {
 }
 
 /// An address on which nobody listens.
-pub(super) fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     any_port().local_addr().expect("an address")
 }
 

@@ -13,7 +13,7 @@ use super::{
         query,
         record::{Record, Stage, Waiter},
     },
-    Closing, Done, Intent, Outgoing, Task,
+    Closing, Done, Intent, Outgoing, Resignation, Task,
 };
 use crate::{
     engine::{EnterError, Unavailable, channels::Key},
@@ -45,6 +45,7 @@ impl Task {
                     self.enqueue(key);
                 }
             }
+            Intent::Missed { channel } => self.miss(&channel),
             Intent::Recount { channel } => {
                 self.enqueue((Arc::clone(&channel.app_id), Arc::clone(&channel.name)));
             }
@@ -103,8 +104,7 @@ impl Task {
                 self.closing = Some(Closing {
                     since: Instant::now(),
                     reply,
-                    resigns: false,
-                    has_resigned: false,
+                    resignation: Resignation::NotYet,
                 });
             }
         }
@@ -123,7 +123,8 @@ impl Task {
         let record = self
             .records
             .entry(key.clone())
-            .or_insert_with(|| Record::new(channel));
+            .or_insert_with(|| Record::new(channel.kind));
+        record.tells_count = channel.tells_count;
         record.max_members = max_members;
         let user_id = member.as_ref().map(|member| Arc::clone(&member.user_id));
         record.enter(

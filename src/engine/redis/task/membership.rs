@@ -11,11 +11,11 @@ use tracing::{debug, info, warn};
 
 use super::{
     super::{
-        lease::{self, Lease},
+        lease::{self, Lease, Reaped},
         link::Link,
     },
-    Connected, Done, HOLD, HOLD_MORE, LEASE_RENEWAL, REAP_GRACE, RETRY, SHORT_LIFE, Task,
-    new_epoch,
+    Connected, Departures, Done, HOLD, HOLD_MORE, LEASE_RENEWAL, REAP_GRACE, RETRY, Resignation,
+    SHORT_LIFE, Task, new_epoch,
 };
 use crate::{config::RedisMode, engine::channels::Key};
 
@@ -57,6 +57,7 @@ impl Task {
     /// Nothing under the old name counts from now on. Its rows are replaced by those under the new one, channel by channel.
     fn take_new_name(&mut self) {
         let former = std::mem::replace(&mut self.epoch, new_epoch());
+        self.departures = Departures::default();
         for record in self.records.values_mut() {
             record.doubt(&former);
         }
@@ -180,19 +181,34 @@ impl Task {
         }
     }
 
-    /// Says that this node is no more. Its rows are gone.
+    /// Says that this node is no more. Its rows are gone, but for what another node is to tell.
     pub(super) fn resign(&mut self) {
         let (Some(link), Some(closing)) = (self.link.clone(), &mut self.closing) else {
             return;
         };
-        closing.resigns = true;
+        closing.resignation = Resignation::UnderWay;
         let parts = self.lease_parts();
+        let hands_over = !self.departures.is_empty();
         self.begin(async move {
-            if let Err(error) = lease::resign(link, parts).await {
+            let alone = lease::resign(link, parts, hands_over).await;
+            let alone = alone.unwrap_or_else(|error| {
                 debug!(%error, "could not give the lease back; it runs out");
-            }
-            Done::Resigned
+                false
+            });
+            Done::Resigned { alone }
         });
+    }
+
+    pub(super) fn on_resigned(&mut self, alone: bool) {
+        let Some(closing) = &mut self.closing else {
+            return;
+        };
+        if alone {
+            closing.resignation = Resignation::Alone;
+            self.departures.hurry(Instant::now());
+        } else {
+            closing.resignation = Resignation::Done;
+        }
     }
 
     pub(super) fn reap(&mut self, epoch: String) {
@@ -206,11 +222,38 @@ impl Task {
             epoch: epoch.clone(),
             ..self.lease_parts()
         };
+        let (heir, edges) = (self.epoch.clone(), Arc::clone(&self.edges));
         self.begin(async move {
+            let (reaped, result) = lease::reap(link, parts, heir.clone(), edges).await;
             Done::Reaped {
                 epoch,
-                result: lease::reap(link, parts).await,
+                heir,
+                reaped,
+                result,
             }
         });
+    }
+
+    pub(super) fn on_reaped(
+        &mut self,
+        epoch: &str,
+        heir: &str,
+        reaped: Vec<Reaped>,
+        result: RedisResult<()>,
+    ) {
+        self.reaping.remove(epoch);
+        match result {
+            Ok(()) => info!(
+                node = epoch,
+                channels = reaped.len(),
+                "cleared up after a lease that ran out"
+            ),
+            Err(error) => {
+                debug!(node = epoch, %error, "could not remove a node's rows; tried again later");
+            }
+        }
+        if heir == self.epoch {
+            self.inherit(reaped);
+        }
     }
 }

@@ -54,6 +54,7 @@ impl Task {
             keys: self.keys.clone(),
             scripts: Arc::clone(&self.scripts),
             epoch: self.epoch.clone(),
+            heard: self.edges.heard(&key.0, &key.1),
         };
         let epoch = self.epoch.clone();
         self.begin(async move {
@@ -107,7 +108,9 @@ impl Task {
         };
         record.former.clear();
         record.doubtful &= !sent.whole;
-        record.registered = sent.subscriptions > 0 || !sent.users.is_empty();
+        record.registered = !written.is_off_list;
+        record.sent.clear();
+        record.unsure.clear();
         record.written = sent;
         record
             .written
@@ -155,6 +158,8 @@ impl Task {
             record.answer_written();
         }
         self.tell_count(&key);
+        self.tell_backend(&key, &written.told);
+        self.await_departures(&key, written.pending);
         self.enqueue(key);
     }
 
