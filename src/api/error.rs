@@ -66,7 +66,7 @@ pub(super) enum ApiError {
     NoUserId,
     /// A shard's inbox is full.
     Overloaded,
-    /// The app asks more often than it may.
+    /// The app asks more often than it may, or for more at once than it ever may.
     TooFast(TooFast),
     /// The cluster's state is out of reach.
     Unavailable,
@@ -173,7 +173,7 @@ impl ResponseError for ApiError {
                 error: EventError::DataTooLarge { .. },
                 ..
             } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooFast(TooFast::Later { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
@@ -193,7 +193,7 @@ impl ResponseError for ApiError {
         let mut response = reply::builder(status);
         match self {
             Self::MethodNotAllowed(methods) => response.insert_header((ALLOW, methods.allow())),
-            Self::TooFast(TooFast { retry_after, .. }) => {
+            Self::TooFast(TooFast::Later { retry_after, .. }) => {
                 let seconds = retry_after.as_millis().div_ceil(1000).max(1);
                 response.insert_header((RETRY_AFTER, seconds.to_string()))
             }
@@ -246,9 +246,13 @@ impl fmt::Display for ApiError {
                 "user_count needs a filter_by_prefix that begins with presence-: other channels have no users",
             ),
             Self::NoUserId => f.write_str("the user id is empty"),
-            Self::TooFast(TooFast { per_second, .. }) => {
+            Self::TooFast(TooFast::Later { per_second, .. }) => {
                 write!(f, "the app's limit is {per_second} per second")
             }
+            Self::TooFast(TooFast::Never { per_second, count }) => write!(
+                f,
+                "batch has {count} events, but the app's limit is {per_second} per second: send at most {per_second} at once"
+            ),
             Self::Unavailable => Unavailable.fmt(f),
             Self::Overloaded => f.write_str("too many events are waiting; try again in a second"),
             Self::Misconfigured => f.write_str("the server was put together wrongly"),

@@ -10,13 +10,23 @@ use governor::{
 
 use crate::app::App;
 
-/// Too fast: when to try again.
+/// Why a budget does not let something through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooFast {
-    /// What the budget is, per second.
-    pub per_second: u32,
-    /// Until there is room again.
-    pub retry_after: Duration,
+pub enum TooFast {
+    /// Not now.
+    Later {
+        /// What the budget is, per second.
+        per_second: u32,
+        /// Until there is room again.
+        retry_after: Duration,
+    },
+    /// Never: so many at once are more than the budget of a second.
+    Never {
+        /// What the budget is, per second.
+        per_second: u32,
+        /// How many were to come.
+        count: u32,
+    },
 }
 
 /// A budget of so many per second; as many may come at once.
@@ -35,20 +45,20 @@ impl Budget {
     }
 
     fn take(&self, count: u32) -> Result<(), TooFast> {
-        let too_fast = |retry_after| TooFast {
-            per_second: self.per_second,
-            retry_after,
-        };
+        let per_second = self.per_second;
         let Some(count) = NonZeroU32::new(count) else {
             return Ok(());
         };
         match self.limiter.check_n(count) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(not_until)) => Err(too_fast(
-                not_until.wait_time_from(DefaultClock::default().now()),
-            )),
-            // A batch larger than the budget of a second never fits.
-            Err(_) => Err(too_fast(Duration::from_secs(1))),
+            Ok(Err(not_until)) => Err(TooFast::Later {
+                per_second,
+                retry_after: not_until.wait_time_from(DefaultClock::default().now()),
+            }),
+            Err(_) => Err(TooFast::Never {
+                per_second,
+                count: count.get(),
+            }),
         }
     }
 }
