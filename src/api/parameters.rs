@@ -145,6 +145,10 @@ impl Parameter<'_> {
 }
 
 fn decode(text: &str, plus: Plus) -> Cow<'_, [u8]> {
+    if !text.as_bytes().contains(&b'%') && (plus == Plus::Literal || !text.contains('+')) {
+        // What needs no decoding is most of it.
+        return Cow::Borrowed(text.as_bytes());
+    }
     if plus == Plus::Space && text.contains('+') {
         return Cow::Owned(percent_decode_str(&text.replace('+', " ")).collect());
     }

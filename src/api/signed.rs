@@ -18,7 +18,7 @@ use super::{
     error::{ApiError, Unauthorized},
     parameters::{Parameter, Parameters, Plus},
 };
-use crate::{app::App, protocol::signature};
+use crate::{app::App, protocol::signature::Key};
 
 const SIGNATURE: &str = "auth_signature";
 
@@ -60,7 +60,7 @@ impl<'a> SignedRequest<'a> {
             .ok_or(Unauthorized::Missing(SIGNATURE))?;
         let check = Check {
             method: self.method,
-            secret: app.secret.expose(),
+            secret: app.secret.key(),
             signature: std::str::from_utf8(signature).unwrap_or_default(),
         };
         let path = self.path;
@@ -126,7 +126,7 @@ fn check_body(parameters: &Parameters<'_>, body: &[u8]) -> Result<(), Unauthoriz
 /// The fixed half of a check; the path and the form of the parameters may be tried one after another.
 struct Check<'a> {
     method: &'a str,
-    secret: &'a [u8],
+    secret: &'a Key,
     signature: &'a str,
 }
 
@@ -136,11 +136,8 @@ type Pieces<'a> = SmallVec<[&'a [u8]; 24]>;
 impl Check<'_> {
     /// Whether the signature is that of this path and these parameters. Compares in constant time.
     fn passes(&self, prefix: &str, path: &[u8], parameters: &Parameters<'_>) -> bool {
-        signature::verify(
-            self.secret,
-            &self.text(prefix, path, parameters),
-            self.signature,
-        )
+        let text = self.text(prefix, path, parameters);
+        self.secret.verify(&text, self.signature)
     }
 
     fn passes_equivalent(&self, prefix: &str, path: &str, parameters: &Parameters<'_>) -> bool {

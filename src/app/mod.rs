@@ -19,6 +19,8 @@ pub use webhook::{
     is_reserved_header,
 };
 
+use crate::protocol::signature;
+
 /// One tenant: its credentials, switches and limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct App {
@@ -36,6 +38,8 @@ pub struct App {
     pub client_events: bool,
     /// Whether a channel's subscribers are told how many they are.
     pub subscription_counts: bool,
+    /// Bytes of a message from which on it is compressed for clients that ask for that; `None`: never.
+    pub compression_from_bytes: Option<usize>,
     /// Whether clients are told of the users on their watchlist.
     pub watchlists: bool,
     /// Whether a signed-in user may have only one session; `None`: as many as he likes.
@@ -144,26 +148,43 @@ impl Default for Limits {
 }
 
 /// A string that never shows itself: `Debug` prints dots, there is no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+#[derive(Clone)]
+pub struct Secret {
+    text: String,
+    key: signature::Key,
+}
 
 impl Secret {
     /// Wraps a secret.
     #[must_use]
     pub fn new(secret: impl Into<String>) -> Self {
-        Self(secret.into())
+        let text = secret.into();
+        let key = signature::Key::new(text.as_bytes());
+        Self { text, key }
     }
 
     /// The bytes to sign with.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.text.as_bytes()
+    }
+
+    /// The secret made ready to check signatures with.
+    #[must_use]
+    pub fn key(&self) -> &signature::Key {
+        &self.key
     }
 
     /// The text, for the one library call that needs it.
     #[must_use]
     pub fn expose_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
     }
 }
 
@@ -185,6 +206,7 @@ impl App {
             enabled: true,
             client_events: false,
             subscription_counts: false,
+            compression_from_bytes: None,
             watchlists: false,
             single_session: None,
             channels: ChannelRules::default(),

@@ -336,6 +336,7 @@ fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
         enabled: raw.enabled,
         client_events: raw.client_events,
         subscription_counts: raw.subscription_counts,
+        compression_from_bytes: raw.compression.then_some(raw.compression_min_bytes),
         watchlists: raw.watchlists,
         single_session,
         channels,

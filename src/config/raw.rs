@@ -113,6 +113,8 @@ pub(super) struct RawApp {
     pub(super) max_channels_per_connection: Option<usize>,
     pub(super) authorization_timeout_s: Option<u64>,
     pub(super) subscription_counts: bool,
+    pub(super) compression: bool,
+    pub(super) compression_min_bytes: usize,
     pub(super) watchlists: bool,
     pub(super) single_session: String,
     pub(super) session_key: String,

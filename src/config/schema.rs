@@ -68,7 +68,7 @@ pub(super) const APPS: &str = "apps";
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 65] = [
+pub(super) const KEYS: [Key; 67] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -122,6 +122,8 @@ pub(super) const KEYS: [Key; 65] = [
     key(APPS, "max_channels_per_connection", Kind::Limit),
     key(APPS, "authorization_timeout_s", Kind::Limit),
     key(APPS, "subscription_counts", Kind::Switch),
+    key(APPS, "compression", Kind::Switch),
+    key(APPS, "compression_min_bytes", COUNT),
     key(APPS, "watchlists", Kind::Switch),
     key(APPS, "single_session", Kind::Text),
     key(APPS, "session_key", Kind::Text),

@@ -133,6 +133,13 @@ impl Connection {
         greeting
     }
 
+    /// The client negotiated compression: from now on its app's longer messages have a compressed form.
+    pub fn compress(&self) {
+        if let Some(bytes) = self.app.compression_from_bytes {
+            self.channels.compress_from(bytes);
+        }
+    }
+
     /// Takes one text message. A mistake of the client's becomes an answer; the connection stays open.
     pub fn on_message(&mut self, text: &str, now: Instant) {
         let traffic = self.channels.traffic();

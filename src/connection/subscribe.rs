@@ -273,7 +273,7 @@ impl Connection {
     ) -> Result<(), SubscribeError> {
         let signed = signature::verify_channel(
             &self.app.key,
-            self.app.secret.expose(),
+            self.app.secret.key(),
             request.auth.as_deref().unwrap_or_default(),
             &self.subscriber.id.to_string(),
             name.as_str(),

@@ -163,7 +163,7 @@ impl ChannelStates {
                 receipt: None,
                 published: None,
             };
-            self.hub.deliver(&route, &delivery);
+            self.hub.deliver(&route, delivery);
         }
     }
 
@@ -417,7 +417,7 @@ impl ChannelStates {
         state.missed = false;
         if let Some(route) = app.route(name.as_str()) {
             let delivery = (event.delivery)(route.channel, Change::Cache(self.next_sequence()));
-            self.hub.deliver(&route, &delivery);
+            self.hub.deliver(&route, delivery);
         }
     }
 
@@ -546,7 +546,7 @@ impl ChannelStates {
                 receipt: None,
                 published: None,
             };
-            self.hub.deliver(&route, &delivery);
+            self.hub.deliver(&route, delivery);
         }
     }
 

@@ -3,7 +3,14 @@
 //! A large fan-out breathes between its writes. What comes for a few sockets meanwhile overtakes it, so that a channel with
 //! thousands of subscribers does not hold up the thousands of channels with one. Within a channel nothing overtakes.
 
-use std::{cell::Cell, collections::HashSet, future::poll_fn, iter, mem, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, OnceCell},
+    collections::HashSet,
+    future::poll_fn,
+    iter, mem,
+    rc::Rc,
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -13,7 +20,7 @@ use super::{
     Change, ChannelId, Delivery, Message, Outbox, Shard,
     shard::{LocalChannel, Seat},
 };
-use crate::metrics::Traffic;
+use crate::{metrics::Traffic, protocol::Frame};
 
 /// Socket writes between two yields, so that accepts, pings and API calls breathe during a large fan-out: at the floor's
 /// 8.5 µs a send (docs/adr/0002) the thread is back within 1.1 ms. What is published meanwhile is merged into the next round: with
@@ -46,6 +53,9 @@ struct Group<'a> {
     events: SmallVec<[Event<'a>; 2]>,
     /// The frames of all events, one behind the other; absent for a lone one.
     merged: Option<Bytes>,
+    /// The same with compressed frames, made for the first who reads them.
+    compressed: OnceCell<Bytes>,
+    is_compressible: bool,
     /// Whether some subscribers might be left out of some events.
     is_selective: bool,
     /// Sockets that were given all events.
@@ -285,6 +295,8 @@ impl<'a> Group<'a> {
             seats: Rc::clone(&local.seats.borrow()),
             events: SmallVec::new(),
             merged: None,
+            compressed: OnceCell::new(),
+            is_compressible: false,
             is_selective: false,
             reached: Cell::new(0),
         }
@@ -292,6 +304,7 @@ impl<'a> Group<'a> {
 
     fn push(&mut self, place: usize, delivery: &'a Delivery) {
         self.is_selective |= delivery.is_selective();
+        self.is_compressible |= delivery.frame.is_compressible();
         self.events.push(Event {
             place,
             delivery,
@@ -300,13 +313,34 @@ impl<'a> Group<'a> {
     }
 
     fn merge(&mut self) {
-        if self.events.len() < 2 {
-            return;
+        if self.events.len() > 1 {
+            self.merged = Some(self.joined(Frame::bytes));
         }
-        let frames = || self.events.iter().map(|event| event.delivery.frame.bytes());
-        let mut merged = BytesMut::with_capacity(frames().map(Bytes::len).sum());
-        frames().for_each(|frame| merged.extend_from_slice(frame));
-        self.merged = Some(merged.freeze());
+    }
+
+    fn joined(&self, bytes_of: impl Fn(&Frame) -> &Bytes) -> Bytes {
+        let frames = || {
+            self.events
+                .iter()
+                .map(|event| bytes_of(&event.delivery.frame))
+        };
+        let mut joined = BytesMut::with_capacity(frames().map(Bytes::len).sum());
+        frames().for_each(|frame| joined.extend_from_slice(frame));
+        joined.freeze()
+    }
+
+    /// All frames, as this client reads them.
+    fn bytes_for(&self, outbox: &Outbox) -> &Bytes {
+        if self.is_compressible && outbox.reads_compressed() {
+            return match &self.events[..] {
+                [event] => event.delivery.frame.compressed_bytes(),
+                _ => self
+                    .compressed
+                    .get_or_init(|| self.joined(Frame::compressed_bytes)),
+            };
+        }
+        let merged = self.merged.as_ref();
+        merged.unwrap_or_else(|| self.events[0].delivery.frame.bytes())
     }
 
     /// Whether the seat is still taken as it was: a client that left and came back during a yield has a newer snapshot.
@@ -331,8 +365,7 @@ impl<'a> Group<'a> {
             let wanted = self.events.iter();
             return write_some(outbox, wanted.filter(|event| seat.wants(event.delivery)));
         }
-        let bytes = self.merged.as_ref();
-        if outbox.write(bytes.unwrap_or_else(|| self.events[0].delivery.frame.bytes())) {
+        if outbox.write(self.bytes_for(outbox)) {
             self.reached.set(self.reached.get() + 1);
         }
     }
@@ -414,7 +447,13 @@ fn write_across(theirs: &[(&Group<'_>, &Seat)]) {
 fn write_some<'a>(outbox: &Outbox, events: impl Iterator<Item = &'a Event<'a>>) {
     let was_waiting = outbox.is_waiting();
     for event in events {
-        if outbox.queue(event.delivery.frame.bytes()) {
+        let frame = &event.delivery.frame;
+        let bytes = if outbox.reads_compressed() {
+            frame.compressed_bytes()
+        } else {
+            frame.bytes()
+        };
+        if outbox.queue(bytes) {
             event.reached.set(event.reached.get() + 1);
         }
     }

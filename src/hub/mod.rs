@@ -69,6 +69,8 @@ pub struct Channel {
 pub struct Route {
     /// The channel.
     pub channel: ChannelId,
+    /// Bytes of a frame from which on it is compressed for those who negotiated that.
+    compressed_from: usize,
     shards: SmallVec<[ShardId; 8]>,
 }
 
@@ -98,6 +100,8 @@ pub struct AppChannels {
     channels: DashMap<Arc<str>, Entry, ahash::RandomState>,
     connections: AtomicUsize,
     traffic: Arc<Traffic>,
+    /// Bytes of a frame from which on it has a compressed form; none has while no client can read it.
+    compressed_from: AtomicUsize,
     next_id: Arc<AtomicU64>,
 }
 
@@ -169,6 +173,7 @@ impl AppChannels {
         let entry = self.channels.get(name)?;
         Some(Route {
             channel: entry.channel.id,
+            compressed_from: self.compressed_from.load(Ordering::Relaxed),
             shards: entry.shards.iter().map(|(shard, _)| *shard).collect(),
         })
     }
@@ -197,6 +202,11 @@ impl AppChannels {
     #[must_use]
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// From now on there are clients that read compressed frames; from this size on they get them.
+    pub fn compress_from(&self, bytes: usize) {
+        self.compressed_from.store(bytes, Ordering::Relaxed);
     }
 
     /// How many clients are connected to the app on this node.
@@ -299,6 +309,7 @@ impl Hub {
                 channels: DashMap::default(),
                 connections: AtomicUsize::new(0),
                 traffic: Arc::default(),
+                compressed_from: AtomicUsize::new(usize::MAX),
                 next_id: Arc::clone(&self.next_id),
             })
         });
@@ -369,10 +380,21 @@ impl Hub {
     }
 
     /// Hands a delivery to every shard on the route.
-    pub fn deliver(&self, route: &Route, delivery: &Delivery) {
-        for shard in &route.shards {
-            self.inboxes[usize::from(shard.0)].push(Message::Deliver(delivery.clone()));
+    pub fn deliver(&self, route: &Route, mut delivery: Delivery) {
+        let Some((last, others)) = route.shards.split_last() else {
+            return;
+        };
+        if delivery.frame.bytes().len() >= route.compressed_from {
+            delivery.frame = delivery.frame.compressible();
         }
+        for shard in others {
+            self.inbox(*shard).push(Message::Deliver(delivery.clone()));
+        }
+        self.inbox(*last).push(Message::Deliver(delivery));
+    }
+
+    fn inbox(&self, shard: ShardId) -> &Inbox {
+        &self.inboxes[usize::from(shard.0)]
     }
 
     /// Has every shard close the connections that are signed in as this user of the app.
@@ -388,7 +410,7 @@ impl Hub {
     /// Has those leave who are seated on the route for another session, since before this change.
     pub fn replace_sessions(&self, route: &Route, session: &Arc<str>, number: u64) {
         for shard in &route.shards {
-            self.inboxes[usize::from(shard.0)].push(Message::Replace {
+            self.inbox(*shard).push(Message::Replace {
                 channel: route.channel,
                 session: Arc::clone(session),
                 number,

@@ -43,6 +43,7 @@ pub struct Outbox {
     end: Cell<Option<End>>,
     max_bytes: usize,
     phase: Cell<Phase>,
+    reads_compressed: bool,
 }
 
 #[derive(Default)]
@@ -72,7 +73,23 @@ impl Outbox {
             end: Cell::new(None),
             max_bytes,
             phase: Cell::new(Phase::Open),
+            reads_compressed: false,
         }
+    }
+
+    /// The same outbox, to a client that negotiated compression or did not.
+    #[must_use]
+    pub fn compressed(self, reads_compressed: bool) -> Self {
+        Self {
+            reads_compressed,
+            ..self
+        }
+    }
+
+    /// Whether the client negotiated compression.
+    #[must_use]
+    pub fn reads_compressed(&self) -> bool {
+        self.reads_compressed
     }
 
     /// The socket, for its reader.

@@ -187,19 +187,19 @@ impl Node {
                 continue;
             }
             let frame = encode();
+            self.engine
+                .forward(channels.app_id(), name.as_str(), &frame, except);
             if let Some(route) = route {
                 let delivery = Delivery {
                     channel: route.channel,
-                    frame: frame.clone(),
+                    frame,
                     except,
                     change: Change::Nothing,
                     receipt,
                     published: Some(now),
                 };
-                self.hub.deliver(&route, &delivery);
+                self.hub.deliver(&route, delivery);
             }
-            self.engine
-                .forward(channels.app_id(), name.as_str(), &frame, except);
         }
     }
 
@@ -224,10 +224,12 @@ impl Node {
         } = *publication;
         channels.traffic().client_events.increment();
         let frame = message::client_event(event, channel, data, user_id);
+        self.engine
+            .forward(channels.app_id(), channel, &frame, Some(sender));
         if let Some(route) = channels.route(channel) {
             let delivery = Delivery {
                 channel: route.channel,
-                frame: frame.clone(),
+                frame,
                 except: Some(sender),
                 change: Change::Nothing,
                 receipt: self
@@ -236,10 +238,8 @@ impl Node {
                     .then(|| self.client_receipt(channels.app_id(), publication)),
                 published: None,
             };
-            self.hub.deliver(&route, &delivery);
+            self.hub.deliver(&route, delivery);
         }
-        self.engine
-            .forward(channels.app_id(), channel, &frame, Some(sender));
         Ok(())
     }
 

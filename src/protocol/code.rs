@@ -11,8 +11,8 @@ pub enum CloseCode {
     ProtocolError,
     /// 1003: a binary message; Pusher has only text.
     BinaryUnsupported,
-    /// 1007: text that is not UTF-8.
-    InvalidUtf8,
+    /// 1007: text that is not UTF-8, or can't be inflated.
+    InvalidPayload,
     /// 1009: a message over the size limit.
     TooBig,
     /// 4000: the app only accepts TLS.
@@ -49,7 +49,7 @@ impl CloseCode {
             Self::Normal => 1000,
             Self::ProtocolError => 1002,
             Self::BinaryUnsupported => 1003,
-            Self::InvalidUtf8 => 1007,
+            Self::InvalidPayload => 1007,
             Self::TooBig => 1009,
             Self::TlsOnly => 4000,
             Self::AppNotFound => 4001,

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use memchr::memchr;
+
 use super::message::json_string;
 
 /// An event's data as the JSON string token that clients receive.
@@ -74,7 +76,7 @@ impl<'a> EventData<'a> {
 fn size_of_token(token: &str) -> Result<usize, LoneSurrogate> {
     let mut rest = &token.as_bytes()[1..token.len() - 1];
     let mut size = 0;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+    while let Some(at) = memchr(b'\\', rest) {
         let (bytes, length) = size_of_escape(&rest[at..])?;
         size += at + bytes;
         rest = &rest[at + length..];

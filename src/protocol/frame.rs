@@ -1,15 +1,23 @@
 //! One message, encoded once and shared by all who receive it.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::CloseCode;
+use super::{CloseCode, deflate};
 
 /// A whole WebSocket frame, header included, ready for the socket. Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame(Bytes);
+pub struct Frame {
+    bytes: Bytes,
+    /// The same message compressed, made when the first reader wants it; absent where nobody may.
+    twin: Option<Arc<OnceLock<Bytes>>>,
+}
 
 /// RFC 6455 §5.2: final fragment, text.
 const FIN_TEXT: u8 = 0x81;
+/// RFC 7692 §6: the first bit reserved says that the message is compressed.
+const FIN_COMPRESSED_TEXT: u8 = 0xc1;
 const FIN_CLOSE: u8 = 0x88;
 const FIN_PING: u8 = 0x89;
 const FIN_PONG: u8 = 0x8a;
@@ -22,13 +30,15 @@ impl Frame {
     #[must_use]
     pub fn received(bytes: Bytes) -> Self {
         debug_assert!(bytes.len() >= 2, "the envelope was checked");
-        Self(bytes)
+        Self::of(bytes)
     }
 
     /// A text frame with this payload.
     #[must_use]
     pub fn text(payload: &str) -> Self {
-        Self::build(payload.len(), |out| out.put_slice(payload.as_bytes()))
+        Self::build(FIN_TEXT, payload.len(), |out| {
+            out.put_slice(payload.as_bytes());
+        })
     }
 
     /// `{"event":…,"channel":…,"data":…}`.
@@ -37,7 +47,8 @@ impl Frame {
     #[must_use]
     pub fn event(event: &str, channel: &str, data: &str) -> Self {
         const PARTS: usize = r#"{"event":,"channel":"","data":}"#.len();
-        Self::build(PARTS + event.len() + channel.len() + data.len(), |out| {
+        let length = PARTS + event.len() + channel.len() + data.len();
+        Self::build(FIN_TEXT, length, |out| {
             out.put_slice(br#"{"event":"#);
             out.put_slice(event.as_bytes());
             out.put_slice(br#","channel":""#);
@@ -79,21 +90,51 @@ impl Frame {
         Self::control(FIN_PONG, &payload[..payload.len().min(CONTROL_BYTES_MAX)])
     }
 
+    /// The same frame, with a compressed form for those who can read it. All clones made from now on share it.
+    #[must_use]
+    pub fn compressible(self) -> Self {
+        Self {
+            twin: Some(Arc::default()),
+            ..self
+        }
+    }
+
+    /// Whether there is a compressed form.
+    #[must_use]
+    pub fn is_compressible(&self) -> bool {
+        self.twin.is_some()
+    }
+
     /// The bytes for the wire.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
+    }
+
+    /// The bytes for a client that negotiated compression: the compressed form if there is one and it is shorter.
+    #[must_use]
+    pub fn compressed_bytes(&self) -> &Bytes {
+        match &self.twin {
+            None => &self.bytes,
+            Some(twin) => twin.get_or_init(|| match deflate::deflate(self.payload()) {
+                None => self.bytes.clone(),
+                Some(deflated) => {
+                    let write = |out: &mut BytesMut| out.put_slice(&deflated);
+                    Self::build(FIN_COMPRESSED_TEXT, deflated.len(), write).bytes
+                }
+            }),
+        }
     }
 
     /// The payload without the WebSocket header.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        let header = match self.0[1] {
+        let header = match self.bytes[1] {
             126 => 4,
             127 => 10,
             _ => 2,
         };
-        &self.0[header..]
+        &self.bytes[header..]
     }
 
     fn control(first: u8, payload: &[u8]) -> Self {
@@ -101,12 +142,16 @@ impl Frame {
         out.put_u8(first);
         out.put_u8(u8::try_from(payload.len()).expect("callers cut control payloads to 125 bytes"));
         out.put_slice(payload);
-        Self(out.freeze())
+        Self::of(out.freeze())
     }
 
-    fn build(length: usize, write: impl FnOnce(&mut BytesMut)) -> Self {
+    fn of(bytes: Bytes) -> Self {
+        Self { bytes, twin: None }
+    }
+
+    fn build(first: u8, length: usize, write: impl FnOnce(&mut BytesMut)) -> Self {
         let mut out = BytesMut::with_capacity(length + 10);
-        out.put_u8(FIN_TEXT);
+        out.put_u8(first);
         match (u8::try_from(length), u16::try_from(length)) {
             (Ok(short @ ..=125), _) => out.put_u8(short),
             (_, Ok(medium)) => {
@@ -125,7 +170,7 @@ impl Frame {
             length,
             "the header was written for another length"
         );
-        Self(out.freeze())
+        Self::of(out.freeze())
     }
 }
 
@@ -149,6 +194,19 @@ mod tests {
             frame.payload(),
             br#"{"event":"App\\Events\\Shipped","channel":"orders","data":"{\"id\":42}"}"#
         );
+    }
+
+    #[test]
+    fn a_compressible_frame_has_a_shorter_form_that_all_clones_share() {
+        let frame = Frame::text(&"x".repeat(1000));
+        assert_eq!(frame.compressed_bytes(), frame.bytes());
+        let frame = frame.compressible();
+        let compressed = frame.clone().compressed_bytes().clone();
+        assert_eq!(compressed[0], FIN_COMPRESSED_TEXT);
+        assert!(compressed.len() < 100);
+        assert_eq!(compressed.as_ptr(), frame.compressed_bytes().as_ptr());
+        let short = Frame::text("x").compressible();
+        assert_eq!(short.compressed_bytes(), short.bytes());
     }
 
     #[test]

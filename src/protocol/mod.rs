@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod code;
 pub mod data;
+pub mod deflate;
 pub mod frame;
 pub mod message;
 pub mod signature;

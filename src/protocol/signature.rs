@@ -3,27 +3,48 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+/// A secret made ready to sign with, which saves half of the work for a short text.
+#[derive(Clone)]
+pub struct Key(Hmac<Sha256>);
+
+impl Key {
+    /// A key of any length.
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(secret).expect("HMAC takes a key of any length"))
+    }
+
+    /// Whether `signature` (hex) signs the concatenation of `parts`. Compared in constant time.
+    #[must_use]
+    pub fn verify(&self, parts: &[&[u8]], signature: &str) -> bool {
+        let mut bytes = [0_u8; 32];
+        let is_lower_hex = signature.bytes().all(|b| !b.is_ascii_uppercase());
+        is_lower_hex
+            && hex::decode_to_slice(signature, &mut bytes).is_ok()
+            && self.mac(parts).verify_slice(&bytes).is_ok()
+    }
+
+    fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac
+    }
+}
+
 /// Signs the concatenation of `parts`.
 #[must_use]
 pub fn sign(secret: &[u8], parts: &[&[u8]]) -> String {
-    hex::encode(mac(secret, parts).finalize().into_bytes())
-}
-
-/// Whether `signature` (hex) signs the concatenation of `parts`. Compared in constant time.
-#[must_use]
-pub fn verify(secret: &[u8], parts: &[&[u8]], signature: &str) -> bool {
-    let mut bytes = [0_u8; 32];
-    let is_lower_hex = signature.bytes().all(|b| !b.is_ascii_uppercase());
-    is_lower_hex
-        && hex::decode_to_slice(signature, &mut bytes).is_ok()
-        && mac(secret, parts).verify_slice(&bytes).is_ok()
+    let mac = Key::new(secret).mac(parts);
+    hex::encode(mac.finalize().into_bytes())
 }
 
 /// Whether `auth` (`key:signature`) permits the socket to subscribe to the channel with this `channel_data`.
 #[must_use]
 pub fn verify_channel(
     key: &str,
-    secret: &[u8],
+    secret: &Key,
     auth: &str,
     socket_id: &str,
     channel: &str,
@@ -37,25 +58,17 @@ pub fn verify_channel(
         _ => ("", ""),
     };
     let parts = [socket_id, ":", channel, colon, data].map(str::as_bytes);
-    auth_key == key && verify(secret, &parts, signature)
+    auth_key == key && secret.verify(&parts, signature)
 }
 
 /// Whether `auth` (`key:signature`) permits the socket to sign in with this `user_data`.
 #[must_use]
-pub fn verify_user(key: &str, secret: &[u8], auth: &str, socket_id: &str, user_data: &str) -> bool {
+pub fn verify_user(key: &str, secret: &Key, auth: &str, socket_id: &str, user_data: &str) -> bool {
     let Some((auth_key, signature)) = auth.split_once(':') else {
         return false;
     };
     let parts = [socket_id, "::user::", user_data].map(str::as_bytes);
-    auth_key == key && verify(secret, &parts, signature)
-}
-
-fn mac(secret: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
-    for part in parts {
-        mac.update(part);
-    }
-    mac
+    auth_key == key && secret.verify(&parts, signature)
 }
 
 #[cfg(test)]
@@ -120,14 +133,14 @@ mod tests {
                 expected,
                 "{text}"
             );
-            assert!(verify(b"app-secret-1", &[text.as_bytes()], expected));
+            assert!(Key::new(b"app-secret-1").verify(&[text.as_bytes()], expected));
         }
     }
 
     /// The examples of Pusher's own documentation.
     #[test]
     fn documented_examples() {
-        let (key, secret) = ("278d425bdf160c739803", b"7ad3773142a6692b25b8");
+        let (key, secret) = ("278d425bdf160c739803", &Key::new(b"7ad3773142a6692b25b8"));
         let auth = |signature: &str| format!("{key}:{signature}");
         assert!(verify_channel(
             key,
@@ -153,8 +166,7 @@ mod tests {
             r#"{"id":"12345"}"#
         ));
         let published = "POST\n/apps/3/events\nauth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&body_md5=ec365a775a4cd0599faeb73354201b6f";
-        assert!(verify(
-            secret,
+        assert!(secret.verify(
             &[published.as_bytes()],
             "da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"
         ));
@@ -182,7 +194,7 @@ mod tests {
         let ok = |auth: &str| {
             verify_channel(
                 "app-key-1",
-                b"app-secret-1",
+                &Key::new(b"app-secret-1"),
                 auth,
                 "11.22",
                 "private-room",

@@ -3,10 +3,17 @@
 use actix_http::ws::{OpCode, Parser, ProtocolError};
 use bytes::{Bytes, BytesMut};
 
-use crate::protocol::CloseCode;
+use crate::protocol::{
+    CloseCode,
+    deflate::{self, InflateError},
+};
 
 /// RFC 6455 §5.5: a control frame carries at most this many bytes.
 const CONTROL_BYTES_MAX: u64 = 125;
+/// RFC 7692 §6: this bit of a message's first frame says that the message is compressed.
+const COMPRESSED: u8 = 0x40;
+/// RFC 6455 §5.2: the opcodes that begin a message, text and binary.
+const BEGINNINGS: [u8; 2] = [1, 2];
 
 /// What a client sent.
 #[derive(Debug)]
@@ -38,15 +45,24 @@ pub(super) struct Input {
     /// The beginning of a frame whose end has not come yet.
     pub(super) partial: BytesMut,
     /// The fragments of a message so far.
-    fragments: Option<Box<BytesMut>>,
+    fragments: Option<Box<Message>>,
+    /// Whether compression was negotiated.
+    reads_compressed: bool,
+}
+
+/// A text message, or the beginning of one.
+struct Message {
+    payload: BytesMut,
+    is_compressed: bool,
 }
 
 impl Input {
-    /// A client whose first bytes came with its handshake.
-    pub(super) fn beginning_with(partial: BytesMut) -> Self {
+    /// A client whose first bytes came with its handshake, in which compression was negotiated or was not.
+    pub(super) fn beginning_with(partial: BytesMut, reads_compressed: bool) -> Self {
         Self {
             partial,
             fragments: None,
+            reads_compressed,
         }
     }
 
@@ -57,17 +73,38 @@ impl Input {
         max_message_bytes: usize,
     ) -> Result<Option<Received>, Violation> {
         loop {
-            let room = max_message_bytes - self.fragments.as_ref().map_or(0, |sofar| sofar.len());
-            let (finished, opcode, payload) = match Parser::parse(buffer, true, max_message_bytes) {
+            let is_compressed = self.reads_compressed && begins_compressed(buffer);
+            let sofar = self.fragments.as_ref();
+            let max = if is_compressed || sofar.is_some_and(|message| message.is_compressed) {
+                deflated_max(max_message_bytes)
+            } else {
+                max_message_bytes
+            };
+            let room = max - sofar.map_or(0, |message| message.payload.len());
+            if is_compressed {
+                // To the parser every reserved bit is a mistake.
+                buffer[0] &= !COMPRESSED;
+            }
+            let (finished, opcode, payload) = match Parser::parse(buffer, true, max) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
                     check_declared_length(buffer, room)?;
+                    if is_compressed {
+                        buffer[0] |= COMPRESSED;
+                    }
                     return Ok(None);
                 }
                 Err(error) => return violation_of(&error),
             };
-            let payload = payload.unwrap_or_default();
-            if let Some(received) = self.frame(finished, opcode, payload, room)? {
+            let frame = Message {
+                payload: payload.unwrap_or_default(),
+                is_compressed,
+            };
+            let is_part_of_text = matches!(opcode, OpCode::Text | OpCode::Continue);
+            if is_part_of_text && frame.payload.len() > room {
+                return too_big();
+            }
+            if let Some(received) = self.frame(finished, opcode, frame, max_message_bytes)? {
                 return Ok(Some(received));
             }
         }
@@ -77,17 +114,17 @@ impl Input {
         &mut self,
         finished: bool,
         opcode: OpCode,
-        payload: BytesMut,
-        room: usize,
+        frame: Message,
+        max_message_bytes: usize,
     ) -> Result<Option<Received>, Violation> {
         let broken = |reason| violation(CloseCode::ProtocolError, reason);
         match opcode {
             OpCode::Ping | OpCode::Pong | OpCode::Close if !finished => {
                 broken("A control frame must not be fragmented.")
             }
-            OpCode::Ping => Ok(Some(Received::Ping(payload.freeze()))),
+            OpCode::Ping => Ok(Some(Received::Ping(frame.payload.freeze()))),
             OpCode::Pong => Ok(Some(Received::Pong)),
-            OpCode::Close => match Parser::try_parse_close_payload(&payload) {
+            OpCode::Close => match Parser::try_parse_close_payload(&frame.payload) {
                 Ok(reason) => Ok(Some(Received::Close(
                     reason.map(|reason| reason.code.into()),
                 ))),
@@ -100,18 +137,17 @@ impl Input {
             OpCode::Text if self.fragments.is_some() => {
                 broken("A new message began within a fragmented one.")
             }
-            OpCode::Text | OpCode::Continue if payload.len() > room => too_big(),
-            OpCode::Text if finished => Ok(Some(Received::Text(payload))),
+            OpCode::Text if finished => frame.text(max_message_bytes).map(Some),
             OpCode::Text => {
-                self.fragments = Some(Box::new(payload));
+                self.fragments = Some(Box::new(frame));
                 Ok(None)
             }
             OpCode::Continue => match self.fragments.take() {
                 None => broken("A continuation without a beginning."),
                 Some(mut sofar) => {
-                    sofar.extend_from_slice(&payload);
+                    sofar.payload.extend_from_slice(&frame.payload);
                     if finished {
-                        return Ok(Some(Received::Text(*sofar)));
+                        return sofar.text(max_message_bytes).map(Some);
                     }
                     self.fragments = Some(sofar);
                     Ok(None)
@@ -120,6 +156,34 @@ impl Input {
             OpCode::Bad => broken("Reserved opcode."),
         }
     }
+}
+
+impl Message {
+    /// The whole message, inflated if it is compressed.
+    fn text(self, max_bytes: usize) -> Result<Received, Violation> {
+        if !self.is_compressed {
+            return Ok(Received::Text(self.payload));
+        }
+        match deflate::inflate(self.payload, max_bytes) {
+            Ok(text) => Ok(Received::Text(text)),
+            Err(InflateError::TooBig) => too_big(),
+            Err(InflateError::Invalid) => violation(
+                CloseCode::InvalidPayload,
+                "The message is no valid deflate stream.",
+            ),
+        }
+    }
+}
+
+/// Whether the buffer begins with the first frame of a compressed message.
+fn begins_compressed(buffer: &[u8]) -> bool {
+    let first = buffer.first().copied().unwrap_or_default();
+    first & COMPRESSED != 0 && BEGINNINGS.contains(&(first & 0x0f))
+}
+
+/// Bytes of a compressed message that may still inflate to so few: what can't be compressed grows a little.
+fn deflated_max(max_message_bytes: usize) -> usize {
+    max_message_bytes + max_message_bytes / 64 + 64
 }
 
 /// A frame that has only begun may already have said that it is too long.

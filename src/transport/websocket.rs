@@ -4,7 +4,7 @@
 
 use std::{
     cell::RefCell,
-    io,
+    io, iter,
     net::Shutdown,
     pin::Pin,
     rc::Rc,
@@ -33,7 +33,7 @@ use super::{
 use crate::{
     connection::{Connection, Opening, Refusal, Worker},
     hub::{End, Outbox, Subscriber, Transport},
-    protocol::{CloseCode, Frame, SocketId, message},
+    protocol::{CloseCode, Frame, SocketId, deflate, message},
 };
 
 /// Bytes taken from a socket at once.
@@ -48,6 +48,13 @@ pub struct Listener {
     max_outbox_bytes: usize,
     /// Shared by all of the worker's clients: each uses it within one turn.
     buffer: RefCell<BytesMut>,
+}
+
+/// The answer to a handshake, and what it agrees to.
+struct Head {
+    bytes: Bytes,
+    /// Whether compression was negotiated.
+    is_compressed: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -90,25 +97,45 @@ impl Listener {
             return;
         }
         let mut head = BytesMut::new();
-        let response = ws::handshake_response(request.head()).finish().drop_body();
+        let compression = self.compression(request);
+        let mut response = ws::handshake_response(request.head());
+        if let Some(answer) = compression {
+            response.insert_header((header::SEC_WEBSOCKET_EXTENSIONS, answer));
+        }
+        let response = response.finish().drop_body();
         let item = h1::Message::Item((response, BodySize::None));
         if codec.encode(item, &mut head).is_err() {
             return;
         }
-        let session = self.session(request, stream, &head.freeze(), received);
+        let head = Head {
+            bytes: head.freeze(),
+            is_compressed: compression.is_some(),
+        };
+        let session = self.session(request, stream, &head, received);
         tokio::task::spawn_local(session);
+    }
+
+    /// The answer to a client that offers compression to an app that has it.
+    fn compression(&self, request: &Request) -> Option<&'static str> {
+        let mut offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+        let first = offers.next()?;
+        let apps = &self.worker.node.apps;
+        let app = apps.by_key(self.key_of(request.path())?)?;
+        app.compression_from_bytes?;
+        let offers = iter::once(first).chain(offers);
+        deflate::negotiate(offers.filter_map(|offer| offer.to_str().ok()))
     }
 
     fn session(
         self: &Rc<Self>,
         request: &Request,
         stream: TcpStream,
-        head: &Bytes,
+        head: &Head,
         received: BytesMut,
     ) -> Session {
         let peer = stream.peer_addr().ok();
         let address = peer.map(|peer| self.proxies.client_of(peer, request.headers()));
-        let outbox = Outbox::bounded(stream, self.max_outbox_bytes);
+        let outbox = Outbox::bounded(stream, self.max_outbox_bytes).compressed(head.is_compressed);
         let subscriber = Rc::new(Subscriber::new(SocketId::random(), outbox));
         self.worker.shard.admit(&subscriber);
         let parameters = web::Query::<Parameters>::from_query(request.uri().query().unwrap_or(""))
@@ -131,16 +158,19 @@ impl Listener {
         };
         let connection = match Connection::open(&self.worker, &subscriber, &opening) {
             Ok(connection) => {
-                let first = [head, &connection.greeting().bytes()[..]].concat();
+                let first = [&head.bytes[..], connection.greeting().bytes()].concat();
                 subscriber.outbox.write(&first.into());
+                if head.is_compressed {
+                    connection.compress();
+                }
                 Some(connection)
             }
             Err(refusal) => {
-                refuse(&subscriber, head, &refusal);
+                refuse(&subscriber, &head.bytes, &refusal);
                 None
             }
         };
-        let input = Input::beginning_with(received);
+        let input = Input::beginning_with(received, head.is_compressed);
         Session {
             listener: Rc::clone(self),
             subscriber,
@@ -329,7 +359,7 @@ impl Session {
                 (Ok(text), Some(connection)) => connection.on_message(text, Instant::now()),
                 (Ok(_), None) => {}
                 (Err(_), _) => self.violated(&Violation {
-                    code: CloseCode::InvalidUtf8,
+                    code: CloseCode::InvalidPayload,
                     reason: "Text must be valid UTF-8.",
                 }),
             },

@@ -15,6 +15,7 @@ mod channels;
 mod client_events;
 mod cluster;
 mod codec;
+mod compression;
 mod config;
 mod connection;
 mod delivery;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::app::Secret;
+use crate::{app::Secret, protocol::signature};
 
 const AUTH: &str = "auth_key=app-key-1&auth_timestamp=1700000000&auth_version=1.0";
 const CLOCK: Clock = Clock {

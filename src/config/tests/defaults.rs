@@ -138,6 +138,8 @@ fn every_key_of_the_file_is_taken() {
         max_channels_per_connection = 14
         authorization_timeout_s = 15
         subscription_counts = true
+        compression = true
+        compression_min_bytes = 16
         watchlists = true
         single_session = "refuse"
         session_key = "sid"
@@ -169,7 +171,7 @@ fn every_key_of_the_file_is_taken() {
         "Admin { host: 127.0.0.1, port: 0, token: Some(Secret(…)) }",
         "level: \"warn,loudhailer=trace\", format: Json",
         "id: \"a\", key: \"b\", secret: Secret(…), name: \"Shop\", enabled: false",
-        "client_events: true, subscription_counts: true, watchlists: true",
+        "client_events: true, subscription_counts: true, compression_from_bytes: Some(16), watchlists: true",
         "newest: IsRefused, session_key: \"sid\", event: \"gone\", grace: 0ns",
         "tls_only: true",
         "ChannelRule { pattern: \"private-outman-user-*\", single_session: Some(SingleSession { newest: Wins",

@@ -16,6 +16,8 @@ pub(crate) const PONG: u8 = 10;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const FIN: u8 = 0x80;
+/// RSV1 of a message whose sender negotiated permessage-deflate.
+pub(crate) const COMPRESSED: u8 = 0x40;
 
 /// A client's frame, to be made wrong in every way.
 #[derive(Debug, Clone)]
@@ -185,7 +187,11 @@ impl Upgrade {
             response.header("sec-websocket-accept"),
             Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
         );
-        Socket { stream, response }
+        Socket {
+            stream,
+            response,
+            compressed: 0,
+        }
     }
 }
 
@@ -193,6 +199,8 @@ impl Upgrade {
 pub(crate) struct Socket {
     pub(crate) stream: Stream,
     pub(crate) response: Response,
+    /// Compressed frames that were read.
+    pub(crate) compressed: usize,
 }
 
 impl Socket {
@@ -208,9 +216,10 @@ impl Socket {
     pub(crate) fn read(&mut self, patience: Duration) -> Result<Incoming, ReadError> {
         let head = self.stream.peek(2, patience)?;
         let (first, second) = (head[0], head[1]);
+        let is_compressed = first & COMPRESSED != 0 && self.may_be_compressed();
         assert_eq!(
             first & 0xf0,
-            FIN,
+            FIN | if is_compressed { COMPRESSED } else { 0 },
             "the server's frames are whole, without reserved bits"
         );
         assert!(second < 128, "the server's frames are not masked");
@@ -227,7 +236,16 @@ impl Socket {
             short => (2, usize::from(short)),
         };
         let bytes = self.stream.take(header + length, patience)?;
-        Ok(decode(first & 0x0f, &bytes[header..]))
+        let payload = &bytes[header..];
+        if is_compressed {
+            self.compressed += 1;
+            return Ok(decode(first & 0x0f, &inflated(payload)));
+        }
+        Ok(decode(first & 0x0f, payload))
+    }
+
+    fn may_be_compressed(&self) -> bool {
+        self.response.header("sec-websocket-extensions").is_some()
     }
 
     /// The next frame, which must come.
@@ -267,6 +285,16 @@ impl Socket {
             other => panic!("expected the end of the connection, got {other:?}"),
         }
     }
+}
+
+/// Each message by itself, as without context takeover.
+fn inflated(payload: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(1 << 20);
+    let whole = [payload, &[0, 0, 0xff, 0xff]].concat();
+    flate2::Decompress::new(false)
+        .decompress_vec(&whole, &mut text, flate2::FlushDecompress::Sync)
+        .expect("a deflate stream");
+    text
 }
 
 fn decode(opcode: u8, payload: &[u8]) -> Incoming {

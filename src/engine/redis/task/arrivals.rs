@@ -138,7 +138,7 @@ impl Task {
             self.states.remember_others(&app, name, event, ttl, now);
         } else if let Some(route) = app.route(&key.1) {
             let delivery = delivery(route.channel, Change::Nothing);
-            self.states.hub().deliver(&route, &delivery);
+            self.states.hub().deliver(&route, delivery);
         }
     }
 
