@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly checks=(fmt clippy build test clients pypi login cluster bench)
+readonly checks=(fmt clippy build test clients pypi login dashboard cluster bench)
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 readonly target
 readonly example=(--manifest-path examples/single_login/Cargo.toml)
@@ -16,16 +16,17 @@ usage: tests/run.sh [CHECK…]
 
 Without CHECK, all of these run, in this order:
 
-  fmt      rustfmt has nothing to change, in the server and in examples/single_login
-  clippy   clippy has no warning, in both
-  build    the release build of the server
-  test     the tests of both in Rust: unit tests, tests/it, documentation
-  clients  pusher-js, Laravel Echo in Chromium and npm's pusher against the release build
-  pypi     PyPI's pusher against the release build
-  login    examples/single_login with two browsers against the release build
-  cluster  clients and pypi again, each connection on a node by chance of three that share a redis-server; nodes that
-           are restarted or killed; nginx and HAProxy before them
-  bench    a short run of benches/fanout, to see that it works
+  fmt        rustfmt has nothing to change, in the server and in examples/single_login
+  clippy     clippy has no warning, in both
+  build      the release build of the server
+  test       the tests of both in Rust: unit tests, tests/it, documentation
+  clients    pusher-js, Laravel Echo in Chromium and npm's pusher against the release build
+  pypi       PyPI's pusher against the release build
+  login      examples/single_login with two browsers against the release build
+  dashboard  the dashboard in Chromium, beside examples/single_login, real clients and axe-core
+  cluster    clients and pypi again, each connection on a node by chance of three that share a redis-server; nodes that
+             are restarted or killed; nginx and HAProxy before them
+  bench      a short run of benches/fanout, to see that it works
 
 The first that fails ends the run with a status other than 0.
 TEXT
@@ -86,6 +87,15 @@ need_release_build() {
   export LOUDHAILER_BIN=$target/release/loudhailer
 }
 
+need_example() {
+  need_release_build
+  need_node_modules tests/clients
+  need_node_modules examples/single_login
+  need_chromium
+  cargo build --locked "${example[@]}" "${example_target[@]}"
+  export SINGLE_LOGIN_BIN=$target/examples/debug/single-login
+}
+
 # --- The checks ------------------------------------------------------------------------------------------
 
 check_fmt() {
@@ -126,13 +136,13 @@ check_pypi() {
 }
 
 check_login() {
-  need_release_build
-  need_node_modules tests/clients
-  need_node_modules examples/single_login
-  need_chromium
-  cargo build --locked "${example[@]}" "${example_target[@]}"
-  export SINGLE_LOGIN_BIN=$target/examples/debug/single-login
+  need_example
   (cd tests/clients && node example.mjs node --test --test-reporter=spec --test-timeout=120000 single_login/*.test.mjs)
+}
+
+check_dashboard() {
+  need_example
+  (cd tests/clients && node example.mjs node --test --test-concurrency=1 --test-reporter=spec --test-timeout=120000 dashboard/*.test.mjs)
 }
 
 check_cluster() {

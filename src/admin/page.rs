@@ -21,12 +21,56 @@ struct PageFile {
 }
 
 const HTML: &str = "text/html; charset=utf-8";
+const ICON: &str = "image/svg+xml";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 
-static FILES: &[PageFile] = &[PageFile {
-    path: "/",
-    content_type: HTML,
-    bytes: include_bytes!("page/index.html"),
-}];
+/// A file below `/assets/`.
+macro_rules! asset {
+    ($name:literal, $content_type:expr) => {
+        PageFile {
+            path: concat!("/assets/", $name),
+            content_type: $content_type,
+            bytes: include_bytes!(concat!("page/", $name)),
+        }
+    };
+}
+
+static FILES: &[PageFile] = &[
+    PageFile {
+        path: "/",
+        content_type: HTML,
+        bytes: include_bytes!("page/index.html"),
+    },
+    asset!("api.js", SCRIPT),
+    asset!("base.css", STYLE),
+    asset!("channels.js", SCRIPT),
+    asset!("charts.js", SCRIPT),
+    asset!("connections.js", SCRIPT),
+    asset!("dom.js", SCRIPT),
+    asset!("feed.js", SCRIPT),
+    asset!("feed_list.js", SCRIPT),
+    asset!("icon.svg", ICON),
+    asset!("json_view.js", SCRIPT),
+    asset!("lines.js", SCRIPT),
+    asset!("live_view.js", SCRIPT),
+    asset!("main.js", SCRIPT),
+    asset!("opened_line.js", SCRIPT),
+    asset!("overview.js", SCRIPT),
+    asset!("panel.js", SCRIPT),
+    asset!("send.js", SCRIPT),
+    asset!("server_state.js", SCRIPT),
+    asset!("session.js", SCRIPT),
+    asset!("stream.js", SCRIPT),
+    asset!("table.js", SCRIPT),
+    asset!("theme.js", SCRIPT),
+    asset!("uplot.LICENSE.txt", TEXT),
+    asset!("uplot.css", STYLE),
+    asset!("uplot.js", SCRIPT),
+    asset!("views.css", STYLE),
+    asset!("words.js", SCRIPT),
+];
 
 /// A name for each file's content, in the files' order.
 static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {

@@ -30,7 +30,7 @@ function startApplication(publisher) {
   });
 }
 
-function launchChromium() {
+export function launchChromium() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,

@@ -1,5 +1,5 @@
 // Runs a command beside a server and examples/single_login in both modes, which it finds in EXAMPLE_URL (the application tells) and
-// EXAMPLE_SERVER_URL (the server tells):
+// EXAMPLE_SERVER_URL (the server tells); EXAMPLE_ADMIN_URL is the server's admin listener:
 //
 //     node example.mjs node --test single_login/*.test.mjs
 //
@@ -45,6 +45,7 @@ const status = await run(command, args, {
   ...process.env,
   EXAMPLE_URL: byApplication.ready[1],
   EXAMPLE_SERVER_URL: byServer.ready[1],
+  EXAMPLE_ADMIN_URL: server.admin,
 });
 for (const example of [byApplication, byServer]) {
   if (status !== 0) console.error(`The example's log:\n${example.log}`);

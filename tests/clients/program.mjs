@@ -7,10 +7,14 @@ import { createInterface } from "node:readline";
 const START_TIMEOUT_MS = 15_000;
 const STOP_TIMEOUT_MS = 15_000;
 
+/** Lines of stdout that are kept. */
+const SAID_MAX = 100;
+
 export class Program {
   #child;
   #exited;
   #lines = [];
+  #said = [];
 
   /** Starts `file` and waits for a line on its stdout that matches `ready`; the match is in `.ready`. */
   static async start(file, args, { env, ready }) {
@@ -33,6 +37,7 @@ export class Program {
     createInterface({ input: child.stderr }).on("line", (line) => this.#lines.push(line));
     const found = new Promise((resolve) => {
       createInterface({ input: child.stdout }).on("line", (line) => {
+        if (this.#said.length < SAID_MAX) this.#said.push(line);
         const match = line.match(pattern);
         if (match) resolve(match);
       });
@@ -42,6 +47,11 @@ export class Program {
       throw new Error(`${file} ended at its start with ${first.signal ?? first.code}\n${this.log}`);
     }
     return first;
+  }
+
+  /** The match of an early line on stdout. */
+  said(pattern) {
+    return this.#said.map((line) => line.match(pattern)).find(Boolean);
   }
 
   /** What the program has written to stderr so far. */

@@ -35,6 +35,7 @@ export const apps = {
     secret: "ruled-secret",
     channels: [{ pattern: "private-outman-user-*", single_session: "replace" }],
   },
+  busy: { id: "1011", key: "busy-key", secret: "busy-secret", name: "Busy", max_batch_events: 100 },
 };
 
 const builtBinary = fileURLToPath(new URL("../../target/release/loudhailer", import.meta.url));
@@ -60,11 +61,11 @@ function tomlTable(heading, table) {
   return [heading, ...lines, ""].join("\n");
 }
 
-function configText({ server, websocket, redis }) {
+function configText({ server, websocket, redis, admin }) {
   return [
     tomlTable("[server]", { host: "127.0.0.1", port: 0, drain_window_s: 1, ...server }),
     tomlTable("[websocket]", { ...websocket }),
-    tomlTable("[admin]", { port: 0 }),
+    tomlTable("[admin]", { port: 0, ...admin }),
     tomlTable("[redis]", { ...redis }),
     tomlTable("[log]", { level: "warn" }),
     ...Object.values(apps).map((app) => tomlTable("[[apps]]", app)),
@@ -77,7 +78,7 @@ function serverEnvironment() {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign.test(name)));
 }
 
-/** A running server: `host`, `port`, and `stop`, `kill` to end it. */
+/** A running server: `host`, `port`, `admin` (the address of its admin listener), and `stop`, `kill` to end it. */
 export class Server {
   #program;
   #directory;
@@ -86,8 +87,10 @@ export class Server {
   constructor(program, directory) {
     this.#program = program;
     this.#directory = directory;
-    this.host = program.ready[1];
-    this.port = Number(program.ready[2]);
+    this.admin = program.ready[1];
+    const [, host, port] = program.said(/^Listening on http:\/\/(.+):(\d+)$/);
+    this.host = host;
+    this.port = Number(port);
   }
 
   /** Asks the server to stop and checks that it ends well. One that was ended before is left alone. */
@@ -116,7 +119,7 @@ export class Server {
   }
 }
 
-/** Starts one node; `options.server`, `.websocket` and `.redis` are laid over the test configuration. */
+/** Starts one node; `options.server`, `.websocket`, `.redis` and `.admin` are laid over the test configuration. */
 async function startNode(options) {
   const file = await binary();
   const directory = await mkdtemp(path.join(tmpdir(), "loudhailer-"));
@@ -124,7 +127,7 @@ async function startNode(options) {
   await writeFile(config, configText(options));
   const program = await Program.start(file, ["--config", config], {
     env: serverEnvironment(),
-    ready: /^Listening on http:\/\/(.+):(\d+)$/,
+    ready: /^Admin on (http:\S+)$/,
   });
   return new Server(program, directory);
 }

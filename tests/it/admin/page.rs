@@ -1,5 +1,7 @@
 //! The dashboard's files come out of the binary, and only on the admin listener.
 
+use std::{fs, path::Path};
+
 use crate::support::server::TestServer;
 
 #[test]
@@ -22,6 +24,23 @@ fn the_page_is_served_and_not_sent_twice() {
     assert_eq!((again.status, again.body.as_str()), (304, ""));
     assert_eq!(server.admin_get("/assets/nothing.js").status, 404);
     assert_eq!(server.admin_get("/assets/../page.rs").status, 404);
+}
+
+#[test]
+fn every_file_beside_the_page_is_in_the_binary() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/admin/page");
+    let server = TestServer::usual();
+    for file in fs::read_dir(folder).expect("the page's folder") {
+        let path = file.expect("a file").path();
+        let name = path.file_name().expect("a name").to_string_lossy();
+        let target = match &*name {
+            "index.html" => "/".to_owned(),
+            name => format!("/assets/{name}"),
+        };
+        let answer = server.admin_get(&target);
+        let text = fs::read_to_string(&path).expect("text");
+        assert_eq!((answer.status, answer.body), (200, text), "{name}");
+    }
 }
 
 #[test]
