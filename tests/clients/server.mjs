@@ -29,6 +29,7 @@ export const apps = {
   forgetful: { id: "1007", key: "forgetful-key", secret: "forgetful-secret", cache_ttl_s: 1 },
   cosy: { id: "1008", key: "cosy-key", secret: "cosy-secret", max_presence_members: 2 },
   counting: { id: "1009", key: "counting-key", secret: "counting-secret", subscription_counts: true },
+  compressing: { id: "1011", key: "compressing-key", secret: "compressing-secret", client_events: true, compression: true },
   ruled: {
     id: "1010",
     key: "ruled-key",
