@@ -187,11 +187,15 @@ pub enum WebhookKind {
     CacheMiss,
     /// A channel's number of subscribers has changed.
     SubscriptionCount,
+    /// A new session has come to where only one may be. Pusher has none such, nor the next.
+    SessionReplaced,
+    /// A session was not let in, because another is there.
+    SessionRefused,
 }
 
 impl WebhookKind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::ChannelOccupied,
         Self::ChannelVacated,
         Self::MemberAdded,
@@ -199,7 +203,12 @@ impl WebhookKind {
         Self::ClientEvent,
         Self::CacheMiss,
         Self::SubscriptionCount,
+        Self::SessionReplaced,
+        Self::SessionRefused,
     ];
+
+    /// Those of sessions, which only an endpoint gets that asks for them.
+    pub const SESSIONS: [Self; 2] = [Self::SessionReplaced, Self::SessionRefused];
 
     /// Those of who comes and goes.
     pub const EDGES: [Self; 4] = [
@@ -220,6 +229,8 @@ impl WebhookKind {
             Self::ClientEvent => "client_event",
             Self::CacheMiss => "cache_miss",
             Self::SubscriptionCount => "subscription_count",
+            Self::SessionReplaced => "session_replaced",
+            Self::SessionRefused => "session_refused",
         }
     }
 
@@ -237,22 +248,26 @@ impl WebhookKind {
             Self::ChannelVacated => Some(Self::ChannelOccupied),
             Self::MemberAdded => Some(Self::MemberRemoved),
             Self::MemberRemoved => Some(Self::MemberAdded),
-            Self::ClientEvent | Self::CacheMiss | Self::SubscriptionCount => None,
+            Self::ClientEvent
+            | Self::CacheMiss
+            | Self::SubscriptionCount
+            | Self::SessionReplaced
+            | Self::SessionRefused => None,
         }
     }
 
-    const fn bit(self) -> u8 {
+    const fn bit(self) -> u16 {
         1 << self as u8
     }
 }
 
 /// A set of kinds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct WebhookKinds(u8);
+pub struct WebhookKinds(u16);
 
 impl WebhookKinds {
-    /// Every kind, also those of a later version.
-    pub const ALL: Self = Self(u8::MAX);
+    /// Every kind that Pusher has.
+    pub const ALL: Self = Self(WebhookKind::SessionReplaced.bit() - 1);
 
     /// Whether the kind is among them.
     #[must_use]

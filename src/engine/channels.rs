@@ -251,9 +251,36 @@ impl ChannelStates {
     /// [`Full`] when there is no room for one more user; nothing was changed.
     pub fn join(&self, key: &Key, member: &Member, max_members: usize) -> Result<(), Full> {
         let mut state = self.channels.entry(key.clone()).or_default();
-        if state.roster.join(member, max_members)? == Join::First {
-            self.announce_arrival(key, &mut state, member);
-            self.tell(&key.0, &key.1, ChannelEdge::MemberAdded(&member.user_id));
+        let is_session = ChannelKind::of(&key.1).access == Access::Session;
+        let others: Vec<String> = match is_session {
+            true => state
+                .roster
+                .members()
+                .map(|(id, _)| id.to_owned())
+                .collect(),
+            false => Vec::new(),
+        };
+        let user_id: &str = &member.user_id;
+        match state.roster.join(member, max_members) {
+            Ok(Join::First) => {
+                self.announce_arrival(key, &mut state, member);
+                if !is_session {
+                    self.tell(&key.0, &key.1, ChannelEdge::MemberAdded(user_id));
+                } else if !others.is_empty() {
+                    let edge = ChannelEdge::SessionReplaced {
+                        session: user_id,
+                        replaced: &others,
+                    };
+                    self.tell(&key.0, &key.1, edge);
+                }
+            }
+            Ok(_) => {}
+            Err(full) => {
+                if is_session {
+                    self.tell(&key.0, &key.1, ChannelEdge::SessionRefused(user_id));
+                }
+                return Err(full);
+            }
         }
         Ok(())
     }

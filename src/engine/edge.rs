@@ -17,6 +17,15 @@ pub enum ChannelEdge<'a> {
     CacheMissed,
     /// Its subscribers were told how many they are. Not of presence channels, and only where an app wants counts.
     Count(usize),
+    /// A new session has come to where only one may be.
+    SessionReplaced {
+        /// The new one.
+        session: &'a str,
+        /// Those that have to go.
+        replaced: &'a [String],
+    },
+    /// A session was not let in, because another is there.
+    SessionRefused(&'a str),
 }
 
 /// What of a channel anybody wants to hear.
@@ -28,6 +37,8 @@ pub struct Heard {
     pub counts: bool,
     /// That nothing is cached.
     pub misses: bool,
+    /// Which sessions were replaced or refused.
+    pub sessions: bool,
 }
 
 /// Who is told of edges. Called with a lock held, so it must not wait and must not call hub or engine.

@@ -7,7 +7,10 @@ use crate::{
     app::{AppRegistry, WebhookKind},
     engine::{ChannelEdge, EdgeSink, Edges, Heard},
     feed::{Feed, Line},
-    protocol::ChannelKind,
+    protocol::{
+        ChannelKind,
+        channel::{SessionsOf, USER_PREFIX, sessions_of},
+    },
     webhook::{WebhookEvent, Webhooks},
 };
 
@@ -30,14 +33,20 @@ struct Listener {
 
 impl Edges for Listener {
     fn heard(&self, app_id: &str, channel: &str) -> Heard {
-        // A user's own channel is nobody's business.
-        let Some(app) = self
-            .apps
-            .by_id(app_id)
-            .filter(|_| !channel.starts_with('#'))
-        else {
+        let Some(app) = self.apps.by_id(app_id) else {
             return Heard::default();
         };
+        if let Some((channel, _)) = sessions(channel) {
+            let takes = |kind| app.webhooks.concern(kind, &channel);
+            return Heard {
+                sessions: WebhookKind::SESSIONS.into_iter().any(takes),
+                ..Heard::default()
+            };
+        }
+        if channel.starts_with('#') {
+            // A user's own channel is nobody's business.
+            return Heard::default();
+        }
         let takes = |kind| app.webhooks.concern(kind, channel);
         let kind = ChannelKind::of(channel);
         let counts = app.subscription_counts && !kind.has_members();
@@ -45,6 +54,7 @@ impl Edges for Listener {
             edges: WebhookKind::EDGES.into_iter().any(takes),
             counts: counts && takes(WebhookKind::SubscriptionCount),
             misses: kind.cache && takes(WebhookKind::CacheMiss),
+            sessions: false,
         }
     }
 
@@ -56,10 +66,26 @@ impl Edges for Listener {
             return;
         };
         if !app.webhooks.endpoints.is_empty() {
-            let event = event_of(channel, edge);
+            let sessions = sessions(channel);
+            let (channel, user_id) = match &sessions {
+                Some((channel, user_id)) => (channel.as_str(), user_id.as_deref()),
+                None => (channel, None),
+            };
+            let event = event_of(channel, user_id, edge);
             self.webhooks.emit(&app, &event, Instant::now());
         }
     }
+}
+
+/// The channel, and perhaps the user, whose sessions are the members of this one.
+fn sessions(channel: &str) -> Option<(String, Option<String>)> {
+    if !channel.starts_with('#') {
+        return None;
+    }
+    Some(match sessions_of(channel)? {
+        SessionsOf::User(user_id) => (format!("{USER_PREFIX}{user_id}"), Some(user_id)),
+        SessionsOf::Channel(channel) => (channel, None),
+    })
 }
 
 fn show(feed: &Feed, app: &str, channel: &str, edge: ChannelEdge<'_>) {
@@ -81,7 +107,11 @@ fn show(feed: &Feed, app: &str, channel: &str, edge: ChannelEdge<'_>) {
     }
 }
 
-fn event_of<'a>(channel: &'a str, edge: ChannelEdge<'a>) -> WebhookEvent<'a> {
+fn event_of<'a>(
+    channel: &'a str,
+    user_id: Option<&'a str>,
+    edge: ChannelEdge<'a>,
+) -> WebhookEvent<'a> {
     match edge {
         ChannelEdge::Occupied => WebhookEvent::ChannelOccupied { channel },
         ChannelEdge::Vacated => WebhookEvent::ChannelVacated { channel },
@@ -91,6 +121,17 @@ fn event_of<'a>(channel: &'a str, edge: ChannelEdge<'a>) -> WebhookEvent<'a> {
         ChannelEdge::Count(subscription_count) => WebhookEvent::SubscriptionCount {
             channel,
             subscription_count,
+        },
+        ChannelEdge::SessionReplaced { session, replaced } => WebhookEvent::SessionReplaced {
+            channel,
+            user_id,
+            session_id: session,
+            replaced,
+        },
+        ChannelEdge::SessionRefused(session_id) => WebhookEvent::SessionRefused {
+            channel,
+            user_id,
+            session_id,
         },
     }
 }

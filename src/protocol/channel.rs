@@ -115,6 +115,25 @@ pub fn is_channel_session(name: &str) -> bool {
     name.starts_with(CHANNEL_SESSION_PREFIX)
 }
 
+/// Whose sessions a channel has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionsOf {
+    /// A user's.
+    User(String),
+    /// Those that listen to a channel.
+    Channel(String),
+}
+
+/// Whose sessions are the members of the channel that is called so.
+#[must_use]
+pub fn sessions_of(name: &str) -> Option<SessionsOf> {
+    let decode = |hex: &str| String::from_utf8(hex::decode(hex).ok()?).ok();
+    match name.strip_prefix(CHANNEL_SESSION_PREFIX) {
+        Some(channel) => decode(channel).map(SessionsOf::Channel),
+        None => decode(name.strip_prefix(SESSION_PREFIX)?).map(SessionsOf::User),
+    }
+}
+
 /// The name of the channel that tells whether the user is online.
 #[must_use]
 pub fn online_name(user_id: &str) -> String {

@@ -132,9 +132,7 @@ impl Dispatch {
                     self.hand_out(&news, now);
                 }
             }
-            WebhookKind::ClientEvent | WebhookKind::CacheMiss | WebhookKind::SubscriptionCount => {
-                self.hand_out(&news, now)
-            }
+            _ => self.hand_out(&news, now),
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::{app::WebhookKind, protocol::SocketId};
 
-/// One event of a webhook, with exactly the fields that Pusher gives it.
+/// One event of a webhook, with exactly the fields that Pusher gives it. Those of sessions are our own.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum WebhookEvent<'a> {
@@ -61,6 +61,28 @@ pub enum WebhookEvent<'a> {
         /// The present number.
         subscription_count: usize,
     },
+    /// A new session has come to where only one may be.
+    SessionReplaced {
+        /// The channel, or the user's own.
+        channel: &'a str,
+        /// The user, if it is he who may have only one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_id: Option<&'a str>,
+        /// The new session.
+        session_id: &'a str,
+        /// Those that have to go.
+        replaced: &'a [String],
+    },
+    /// A session was not let in, because another is there.
+    SessionRefused {
+        /// The channel, or the user's own.
+        channel: &'a str,
+        /// The user, if it is he who may have only one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_id: Option<&'a str>,
+        /// The session that was not let in.
+        session_id: &'a str,
+    },
 }
 
 impl<'a> WebhookEvent<'a> {
@@ -75,6 +97,8 @@ impl<'a> WebhookEvent<'a> {
             Self::ClientEvent { .. } => WebhookKind::ClientEvent,
             Self::CacheMiss { .. } => WebhookKind::CacheMiss,
             Self::SubscriptionCount { .. } => WebhookKind::SubscriptionCount,
+            Self::SessionReplaced { .. } => WebhookKind::SessionReplaced,
+            Self::SessionRefused { .. } => WebhookKind::SessionRefused,
         }
     }
 
@@ -88,7 +112,9 @@ impl<'a> WebhookEvent<'a> {
             | Self::MemberRemoved { channel, .. }
             | Self::ClientEvent { channel, .. }
             | Self::CacheMiss { channel }
-            | Self::SubscriptionCount { channel, .. } => channel,
+            | Self::SubscriptionCount { channel, .. }
+            | Self::SessionReplaced { channel, .. }
+            | Self::SessionRefused { channel, .. } => channel,
         }
     }
 
@@ -179,6 +205,23 @@ mod tests {
                     subscription_count: 3,
                 },
                 r#"{"name":"subscription_count","channel":"a","subscription_count":3}"#,
+            ),
+            (
+                WebhookEvent::SessionReplaced {
+                    channel: "#server-to-user-7",
+                    user_id: Some("7"),
+                    session_id: "new",
+                    replaced: &["old".to_owned()],
+                },
+                r##"{"name":"session_replaced","channel":"#server-to-user-7","user_id":"7","session_id":"new","replaced":["old"]}"##,
+            ),
+            (
+                WebhookEvent::SessionRefused {
+                    channel: "private-user-7",
+                    user_id: None,
+                    session_id: "new",
+                },
+                r#"{"name":"session_refused","channel":"private-user-7","session_id":"new"}"#,
             ),
         ] {
             assert_eq!(event.to_json(), json);

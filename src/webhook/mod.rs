@@ -34,7 +34,7 @@ use self::{
     dispatch::{Dispatch, Letter, News},
     queue::Lost,
 };
-use crate::app::App;
+use crate::app::{App, WebhookKind};
 
 /// Events on their way to the thread. Over it the newest is dropped; only a thread that gets no time lets it come to that.
 const MAILBOX_EVENTS_MAX: usize = 65_536;
@@ -109,8 +109,9 @@ impl Webhooks {
     /// Takes note of an event. Never waits; costs next to nothing if no endpoint wants it.
     pub fn emit(&self, app: &Arc<App>, event: &WebhookEvent<'_>, now: Instant) {
         let (kind, channel) = (event.kind(), event.channel());
-        // A user's own channel is nobody's business.
-        if channel.starts_with('#') || !app.webhooks.concern(kind, channel) {
+        // A user's own channel is nobody's business, but for his sessions.
+        let is_private = channel.starts_with('#') && !WebhookKind::SESSIONS.contains(&kind);
+        if is_private || !app.webhooks.concern(kind, channel) {
             return;
         }
         let Some(mailbox) = self.mailbox.get() else {

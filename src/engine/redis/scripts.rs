@@ -8,7 +8,7 @@ use redis::Script;
 ///
 /// What an app's backend is to hear (if `hooks` is not '0') is given back to the caller: in `told` what is true at once, in
 /// `pending` what is to be claimed later, each with a mark and the time to wait in ms. The fields are `c` for the channel, `u` and an id
-/// for a member, `n` for the number of subscriptions. Whoever comes back takes the mark away, and nobody hears of either.
+/// for a member, `n` for the number of subscriptions; `s`, a session and those it replaces, is only told. Whoever comes back takes the mark away, and nobody hears of either.
 const EDGES: &str = r"
 local publish = ARGV[1]
 local node = ARGV[2]
@@ -31,14 +31,17 @@ local function leave_mark(field, wait)
   redis.call('HSET', KEYS[9], field, mark)
   for _, part in ipairs({field, mark, wait or 3000}) do pending[#pending + 1] = part end
 end
+local function heeds()
+  return hooks == '1' or hooks == '2'
+end
 local function came(field)
-  if hooks ~= '0' and redis.call('HDEL', KEYS[9], field) == 0 then told[#told + 1] = field end
+  if heeds() and redis.call('HDEL', KEYS[9], field) == 0 then told[#told + 1] = field end
 end
 local function came_again(field)
-  if hooks ~= '0' then redis.call('HDEL', KEYS[9], field) end
+  if heeds() then redis.call('HDEL', KEYS[9], field) end
 end
 local function went(field)
-  if hooks ~= '0' and not unsure[field] then leave_mark(field) end
+  if heeds() and not unsure[field] then leave_mark(field) end
 end
 local function seats_of(owner)
   local prefix, users = owner .. '|', {}
@@ -58,6 +61,8 @@ local function arrive(user, info, max, again, silently)
   if redis.call('HEXISTS', KEYS[3], seat) == 1 then return true end
   local nodes = tonumber(redis.call('HGET', KEYS[4], user) or '0')
   if nodes == 0 and max >= 0 and redis.call('HLEN', KEYS[4]) >= max then return false end
+  local others = hooks == 's' and nodes == 0 and not again and redis.call('HKEYS', KEYS[4]) or {}
+  if #others > 0 then told[#told + 1] = 's' .. cjson.encode({user, others}) end
   redis.call('HSET', KEYS[3], seat, 1)
   redis.call('HSET', KEYS[4], user, nodes + 1)
   if nodes == 0 then
@@ -108,7 +113,7 @@ end
 local function evict(owner)
   redis.call('SADD', KEYS[8], owner)
   redis.call('EXPIRE', KEYS[8], 3600)
-  if hooks ~= '0' then take_marks(owner) end
+  if heeds() then take_marks(owner) end
   for _, user in ipairs(seats_of(owner)) do depart(owner, user) end
   redis.call('HDEL', KEYS[2], owner)
 end
@@ -127,7 +132,7 @@ end
 /// evicted, gone, missed. ARGV: publish command, node, subscriptions, member limit (-1: none), whether seats that are not named go
 /// (1/0), whether to return a snapshot (1/0), whether to tell a new number of subscriptions (1/0), how many arrive, how many of those
 /// were seated before, so that the limit is not for them, how many depart, the generation that the node knows (0: none), what the
-/// backend hears (0: nothing, 1: edges, 2: numbers too), whether Redis knew the node as a subscriber (1/0), how many are unsure, user
+/// backend hears (0: nothing, 1: edges, 2: numbers too, s: of sessions), whether Redis knew the node as a subscriber (1/0), how many are unsure, user
 /// and info of each who arrives, users who depart, fields whose arrival was written before without an answer, former names of the
 /// node. Rows under former names go when the new ones are there, so that nobody hears of it; and nothing that was said under them
 /// counts any more, should it still arrive from an old connection.
@@ -182,7 +187,7 @@ for i = unsures + 1, formers do
   if alone and not hears[field] then came(field) end
 end
 local function lost_too(field)
-  if hooks ~= '0' and redis.call('HEXISTS', KEYS[9], field) == 0 then leave_mark(field) end
+  if heeds() and redis.call('HEXISTS', KEYS[9], field) == 0 then leave_mark(field) end
 end
 if lost then
   for i = departs + 1, unsures do

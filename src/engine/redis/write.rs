@@ -225,6 +225,7 @@ pub(super) async fn write(
 /// What the scripts are told of what the backend hears.
 pub(super) fn hooks(heard: Heard) -> &'static str {
     match heard {
+        Heard { sessions: true, .. } => "s",
         Heard { counts: true, .. } => "2",
         Heard { edges: true, .. } => "1",
         _ => "0",

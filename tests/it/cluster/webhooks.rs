@@ -303,6 +303,30 @@ fn a_node_that_stood_still_tells_of_its_members_again() {
     cluster.receiver.expect_quiet_for(QUIET);
 }
 
+#[test]
+fn a_session_that_replaces_one_on_another_node_is_told_once() {
+    for (rule, event) in [
+        ("replace", "session_replaced"),
+        ("refuse", "session_refused"),
+    ] {
+        let (receiver, redis) = (Receiver::start(), RedisServer::start());
+        let kinds = ["session_replaced", "session_refused"];
+        let app = app_with(&json!([{"url": receiver.url("/"), "event_types": kinds}]));
+        let setup = Setup::new()
+            .set("redis.url", redis.url())
+            .app(app.set("single_session", rule));
+        let nodes = nodes(2, &setup);
+        let _old = sign_in(&nodes[0], r#"{"id":"7","session_id":"old"}"#);
+        let mut new = nodes[1].client();
+        new.ask_sign_in(r#"{"id":"7","session_id":"new"}"#);
+        let told = receiver.event(nodes[0].app());
+        assert_eq!(told["name"], event);
+        assert_eq!(told["user_id"], "7");
+        assert_eq!(told["session_id"], "new");
+        receiver.expect_quiet_for(Duration::from_millis(500));
+    }
+}
+
 /// Six clients come and go on three nodes, in three threads; then all leave.
 #[test]
 fn whatever_clients_do_each_arrival_has_its_departure() {

@@ -9,6 +9,7 @@ mod flood;
 mod receiver;
 mod requests;
 mod returns;
+mod sessions;
 mod stop;
 mod tls;
 

@@ -2,7 +2,7 @@
 //! Redis, so that a return on any node takes it away, and so that another node can take it over.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     engine::{ChannelEdge, channels::Key},
     hub::Channel,
-    protocol::ChannelKind,
+    protocol::{Access, ChannelKind},
 };
 
 /// Marks that wait. Over it they are claimed at once.
@@ -113,9 +113,32 @@ impl Task {
                 Some(("c", _)) => ChannelEdge::Occupied,
                 Some(("u", user_id)) => ChannelEdge::MemberAdded(user_id),
                 Some(("n", count)) => ChannelEdge::Count(count.parse().unwrap_or_default()),
+                Some(("s", sessions)) => {
+                    let Ok((session, replaced)) =
+                        serde_json::from_str::<(String, Vec<String>)>(sessions)
+                    else {
+                        continue;
+                    };
+                    let edge = ChannelEdge::SessionReplaced {
+                        session: &session,
+                        replaced: &replaced,
+                    };
+                    self.edges.tell(app_id, name, edge);
+                    continue;
+                }
                 _ => continue,
             };
             self.edges.tell(app_id, name, edge);
+        }
+    }
+
+    /// Tells which sessions were not let in.
+    pub(super) fn tell_refused(&self, (app_id, name): &Key, refused: &HashSet<String>) {
+        if ChannelKind::of(name).access == Access::Session {
+            for session in refused {
+                let edge = ChannelEdge::SessionRefused(session);
+                self.edges.tell(app_id, name, edge);
+            }
         }
     }
 

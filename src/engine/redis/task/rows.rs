@@ -159,6 +159,7 @@ impl Task {
         }
         self.tell_count(&key);
         self.tell_backend(&key, &written.told);
+        self.tell_refused(&key, &written.refused);
         self.await_departures(&key, written.pending);
         self.enqueue(key);
     }

@@ -1,0 +1,67 @@
+//! What is told of sessions, where only one may be.
+
+use serde_json::json;
+
+use super::{Receiver, app_with};
+use crate::support::{app::App, server::TestServer, setup::Setup};
+
+fn app_that_hears(receiver: &Receiver, rule: &str) -> App {
+    let kinds = ["session_replaced", "session_refused"];
+    let endpoints = json!([{"url": receiver.url("/"), "event_types": kinds}]);
+    app_with(&endpoints).set("single_session", rule)
+}
+
+#[test]
+fn a_session_that_replaces_another_is_told_with_the_one_that_has_to_go() {
+    let receiver = Receiver::start();
+    let app = app_that_hears(&receiver, "replace");
+    let server = TestServer::start(Setup::new().app(app));
+    let (mut old, mut tab, mut new) = (server.client(), server.client(), server.client());
+    old.sign_in_with(r#"{"id":"7","session_id":"old"}"#);
+    tab.sign_in_with(r#"{"id":"7","session_id":"old"}"#);
+    new.sign_in_with(r#"{"id":"7","session_id":"new"}"#);
+    let expected = json!({"name": "session_replaced", "channel": "#server-to-user-7", "user_id": "7",
+        "session_id": "new", "replaced": ["old"]});
+    assert_eq!(receiver.event(server.app()), expected);
+}
+
+#[test]
+fn a_session_that_is_refused_is_told() {
+    let receiver = Receiver::start();
+    let app = app_that_hears(&receiver, "refuse");
+    let server = TestServer::start(Setup::new().app(app));
+    let (mut old, mut new) = (server.client(), server.client());
+    old.sign_in_with(r#"{"id":"7","session_id":"old"}"#);
+    new.ask_sign_in(r#"{"id":"7","session_id":"new"}"#);
+    new.expect_error(Some(4009));
+    let expected = json!({"name": "session_refused", "channel": "#server-to-user-7", "user_id": "7",
+        "session_id": "new"});
+    assert_eq!(receiver.event(server.app()), expected);
+}
+
+#[test]
+fn sessions_of_a_channel_are_told_with_its_name() {
+    let receiver = Receiver::start();
+    let rule = json!([{"pattern": "private-user-*", "single_session": "replace"}]);
+    let app = app_that_hears(&receiver, "off").set("channels", rule);
+    let server = TestServer::start(Setup::new().app(app));
+    let (mut old, mut new) = (server.client(), server.client());
+    old.subscribe("private-user-7");
+    new.subscribe("private-user-7");
+    let expected = json!({"name": "session_replaced", "channel": "private-user-7",
+        "session_id": new.socket_id, "replaced": [old.socket_id]});
+    assert_eq!(receiver.event(server.app()), expected);
+}
+
+#[test]
+fn an_endpoint_that_does_not_ask_for_sessions_hears_nothing_of_them() {
+    let receiver = Receiver::start();
+    let endpoints = json!([{"url": receiver.url("/")}]);
+    let app = app_with(&endpoints).set("single_session", "replace");
+    let server = TestServer::start(Setup::new().app(app));
+    let (mut old, mut new) = (server.client(), server.client());
+    old.sign_in_with(r#"{"id":"7","session_id":"old"}"#);
+    new.sign_in_with(r#"{"id":"7","session_id":"new"}"#);
+    new.subscribe("marker");
+    assert_eq!(receiver.event(server.app())["channel"], "marker");
+}
