@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly checks=(fmt clippy build test clients pypi login dashboard cluster bench)
+readonly checks=(fmt clippy build test clients pypi login dashboard cluster bench instructions)
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 readonly target
 readonly example=(--manifest-path examples/single_login/Cargo.toml)
@@ -16,17 +16,18 @@ usage: tests/run.sh [CHECK…]
 
 Without CHECK, all of these run, in this order:
 
-  fmt        rustfmt has nothing to change, in the server and in examples/single_login
-  clippy     clippy has no warning, in both
-  build      the release build of the server
-  test       the tests of both in Rust: unit tests, tests/it, documentation
-  clients    pusher-js, Laravel Echo in Chromium and npm's pusher against the release build
-  pypi       PyPI's pusher against the release build
-  login      examples/single_login with two browsers against the release build
-  dashboard  the dashboard in Chromium, beside examples/single_login, real clients and axe-core
-  cluster    clients and pypi again, each connection on a node by chance of three that share a redis-server; nodes that
-             are restarted or killed; nginx and HAProxy before them
-  bench      a short run of benches/fanout, to see that it works
+  fmt           rustfmt has nothing to change, in the server and in examples/single_login
+  clippy        clippy has no warning, in both
+  build         the release build of the server
+  test          the tests of both in Rust: unit tests, tests/it, documentation
+  clients       pusher-js, Laravel Echo in Chromium and npm's pusher against the release build
+  pypi          PyPI's pusher against the release build
+  login         examples/single_login with two browsers against the release build
+  dashboard     the dashboard in Chromium, beside examples/single_login, real clients and axe-core
+  cluster       clients and pypi again, each connection on a node by chance of three that share a redis-server; nodes that
+                are restarted or killed; nginx and HAProxy before them
+  bench         a short run of benches/fanout, to see that it works
+  instructions  the hot path takes at most 5 % more instructions than benches/instructions.json says, counted by valgrind
 
 The first that fails ends the run with a status other than 0.
 TEXT
@@ -56,6 +57,10 @@ need_chromium() {
 # Debian's packages may start services; the checks use none of them, and leave them as they are.
 need_redis() {
   command -v redis-server >/dev/null || install_debian_packages redis-server
+}
+
+need_valgrind() {
+  command -v valgrind >/dev/null || install_debian_packages valgrind
 }
 
 need_balancers() {
@@ -161,6 +166,12 @@ check_bench() {
   need_linker
   need_redis
   cargo bench --locked --bench fanout -- smoke
+}
+
+check_instructions() {
+  need_linker
+  need_valgrind
+  cargo bench --locked --bench fanout -- instructions
 }
 
 # --- The run ---------------------------------------------------------------------------------------------

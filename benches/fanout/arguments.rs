@@ -16,13 +16,13 @@ pub(crate) struct Arguments {
     /// What to measure
     #[arg(value_enum, default_value_t = Scenario::All)]
     pub(crate) scenario: Scenario,
-    /// Subscribed sockets [default: 1000, idle 15000, cluster 5000, smoke 50]
+    /// Subscribed sockets [default: 1000, idle 15000, storms and fairness 10000, cluster 5000, smoke 50]
     #[arg(long)]
     pub(crate) sockets: Option<usize>,
-    /// Events per second of the steady and the cluster scenario [default: steady 30, cluster 500]
+    /// Events per second [default: steady and load 30, cluster 500]; load: 0 is as fast as they are answered
     #[arg(long)]
     pub(crate) rate: Option<f64>,
-    /// Seconds of each measured run [default: steady 10, others 5]
+    /// Seconds of each measured run [default: steady and load 10, mixed 600, others 5]
     #[arg(long)]
     pub(crate) seconds: Option<f64>,
     /// Rounds; in each the candidates run one after the other
@@ -31,15 +31,15 @@ pub(crate) struct Arguments {
     /// Publishing connections [default: 4, per-user and ingest 16]
     #[arg(long)]
     pub(crate) publishers: Option<usize>,
-    /// Channels of the per-user scenario, one socket each
-    #[arg(long, default_value_t = 10_000)]
-    pub(crate) channels: usize,
+    /// Channels that the sockets are spread over [default: per-user 10000, load 1]
+    #[arg(long)]
+    pub(crate) channels: Option<usize>,
     /// Bytes of data in each event
     #[arg(long, default_value_t = 128)]
     pub(crate) data_bytes: usize,
-    /// Events in one request of the ingest scenario's batch runs
-    #[arg(long, default_value_t = 10)]
-    pub(crate) batch: usize,
+    /// Events in one request [default: ingest's batch runs 10, load 1]
+    #[arg(long)]
+    pub(crate) batch: Option<usize>,
     /// Worker threads of the server and of the bare handler
     #[arg(long, default_value_t = 2)]
     pub(crate) workers: usize,
@@ -64,6 +64,18 @@ pub(crate) struct Arguments {
     /// Secret of the app
     #[arg(long, default_value = "app-secret")]
     pub(crate) secret: String,
+    /// Makes what the instructions scenario counts the new baseline
+    #[arg(long)]
+    pub(crate) update: bool,
+    /// Whether the data is rows of JSON instead of one letter over and over.
+    #[arg(skip)]
+    pub(crate) rows: bool,
+    /// Lines for the configuration of the app.
+    #[arg(skip)]
+    pub(crate) app_config: &'static str,
+    /// Whether valgrind counts the instructions of what is started.
+    #[arg(skip)]
+    pub(crate) counting: bool,
 }
 
 /// What can be measured.
@@ -83,16 +95,33 @@ pub(crate) enum Scenario {
     Ingest,
     /// One socket stops reading while the others hear everything
     Slow,
-    /// All of the above but smoke
+    /// All sockets at once, then all gone, three times over
+    Storms,
+    /// Channels of one socket beside a large one under full load
+    Fairness,
+    /// 2 KB of JSON, compressed and not
+    Compression,
+    /// Fan-out, per-user events, presence coming and going and client events together
+    Mixed,
+    /// All of the above but smoke; of mixed, one minute
     All,
+    /// Latency at rising rates and memory at rising numbers of sockets, for the plots
+    Curves,
+    /// The load that --sockets, --channels, --rate, --data-bytes, --publishers and --batch describe, on any host; shows how it goes
+    Load,
     /// Three nodes on one redis-server, against a node alone
     Cluster,
+    /// Instructions of the hot path, counted by valgrind and held to a baseline
+    Instructions,
     /// Internal: be the floor
     #[value(hide = true)]
     Floor,
     /// Internal: be the bare HTTP handler
     #[value(hide = true)]
     Bare,
+    /// Internal: be the bare handshake
+    #[value(hide = true)]
+    Handshake,
 }
 
 impl Arguments {

@@ -10,6 +10,7 @@ use crate::proc::{Cpu, rss_bytes};
 use crate::progress::Progress;
 use crate::publisher::{Published, Publisher};
 use crate::report::{Latency, Run, float};
+use crate::schedule::Pace;
 
 const WARM_UP_MAX: Duration = Duration::from_millis(500);
 
@@ -51,7 +52,10 @@ impl<'a> Contender<'a> {
             progress: Progress::new(waker),
             sums: Vec::new(),
         };
-        contender.phase(WARM_UP_MAX.min(shape.duration / 2))?;
+        // What goes in lock-step is counted as a whole, and is to be just what was asked for.
+        if !matches!(shape.pace, Pace::LockStep(_)) {
+            contender.phase(WARM_UP_MAX.min(shape.duration / 2))?;
+        }
         Ok(contender)
     }
 
@@ -73,6 +77,22 @@ impl<'a> Contender<'a> {
             seconds,
         });
         Ok(())
+    }
+
+    /// The last slice in a few words.
+    pub(crate) fn last_slice(&self) -> String {
+        let Some(slice) = self.sums.last() else {
+            return String::new();
+        };
+        let latency = Latency::of(&slice.received.latency);
+        format!(
+            "{:>9.0} deliveries/s  p50 {:>8.2} ms  p99 {:>8.2} ms  max {:>8.2} ms  lost {}",
+            float(slice.received.deliveries) / slice.seconds,
+            latency.p50_us / 1e3,
+            latency.p99_us / 1e3,
+            latency.max_us / 1e3,
+            slice.received.gaps,
+        )
     }
 
     /// The figures of all slices together.

@@ -89,7 +89,7 @@ impl Floor {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "Control on {}", control_listener.local_addr()?)?;
         writeln!(stdout, "Listening on http://{}", listener.local_addr()?)?;
-        let event = Template::event("event", data_bytes);
+        let event = Template::event("event", data_bytes, false);
         let start = text_header(event.len());
         Ok(Self {
             poll,

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -40,6 +40,10 @@ pub(crate) struct Host {
     pub(crate) control: Option<SocketAddr>,
     child: Option<Child>,
     scratch: Option<PathBuf>,
+    /// Whether its clients offer compression.
+    pub(crate) compresses: bool,
+    /// Where valgrind writes what it counted.
+    counts: Option<PathBuf>,
 }
 
 /// What to start, once per measurement, so that no run inherits the memory of another.
@@ -49,8 +53,12 @@ pub(crate) enum Candidate {
     Floor,
     /// An actix-web handler that reads the body of a POST and answers `{}`.
     Bare,
+    /// The same runtime as the server's: accepts, answers the handshake and the subscription with ready bytes.
+    Handshake,
     /// The server: the one built here, or the one that `--url` names.
     Server,
+    /// The server with compression, for clients that offer it.
+    Compressing,
 }
 
 impl Candidate {
@@ -59,6 +67,8 @@ impl Candidate {
         match self {
             Self::Floor => start_self("floor", arguments),
             Self::Bare => start_self("bare", arguments),
+            Self::Handshake => start_self("handshake", arguments),
+            Self::Compressing => start_compressing(arguments),
             Self::Server => match &arguments.url {
                 Some(url) => running_host(url, arguments),
                 None => start_loudhailer(arguments),
@@ -79,6 +89,13 @@ fn start_self(name: &'static str, arguments: &Arguments) -> Result<Host, Failure
 
 fn start_loudhailer(arguments: &Arguments) -> Result<Host, Failure> {
     start_node("loudhailer", &server_config(arguments), arguments)
+}
+
+fn start_compressing(arguments: &Arguments) -> Result<Host, Failure> {
+    let config = format!("{}compression = true\n", server_config(arguments));
+    let mut host = start_node("compressing", &config, arguments)?;
+    host.compresses = true;
+    Ok(host)
 }
 
 /// Starts a server with this configuration.
@@ -114,12 +131,13 @@ pub(crate) fn server_config(arguments: &Arguments) -> String {
         secret,
         data_bytes,
         batch,
+        app_config,
         ..
     } = arguments;
-    let (data_bytes, batch) = ((*data_bytes).max(10_240), (*batch).max(10));
+    let (data_bytes, batch) = ((*data_bytes).max(10_240), batch.unwrap_or(1).max(10));
     format!(
         "[server]\nport = 0\nworkers = {workers}\n\n[admin]\nport = 0\n\n[[apps]]\nid = \"{app_id}\"\nkey = \"{key}\"\n\
-         secret = \"{secret}\"\nmax_event_data_bytes = {data_bytes}\nmax_batch_events = {batch}\n"
+         secret = \"{secret}\"\nmax_event_data_bytes = {data_bytes}\nmax_batch_events = {batch}\n{app_config}"
     )
 }
 
@@ -129,6 +147,19 @@ fn start(
     scratch: Option<PathBuf>,
     arguments: &Arguments,
 ) -> Result<Host, Failure> {
+    let number = STARTED.fetch_add(1, Ordering::Relaxed);
+    let counts = arguments.counting.then(|| {
+        let process = std::process::id();
+        std::env::temp_dir().join(format!("loudhailer-callgrind-{process}-{number}"))
+    });
+    let mut counted;
+    let command = match &counts {
+        None => command,
+        Some(counts) => {
+            counted = under_callgrind(command, counts);
+            &mut counted
+        }
+    };
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -147,6 +178,8 @@ fn start(
         control: None,
         child: Some(child),
         scratch,
+        compresses: false,
+        counts,
     };
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
@@ -199,10 +232,36 @@ fn running_host(url: &str, arguments: &Arguments) -> Result<Host, Failure> {
         control: None,
         child: None,
         scratch: None,
+        compresses: false,
+        counts: None,
     })
 }
 
+/// The same command with its instructions counted, and nothing of this process's environment.
+fn under_callgrind(command: &Command, counts: &Path) -> Command {
+    let mut counted = Command::new("valgrind");
+    counted.args(["--quiet", "--tool=callgrind"]);
+    counted.arg(format!("--callgrind-out-file={}", counts.display()));
+    counted.arg(command.get_program()).args(command.get_args());
+    counted.env_clear().stderr(Stdio::null());
+    counted
+}
+
 impl Host {
+    /// Ends a process that was started with its instructions counted, in good order, and says how many it took.
+    pub(crate) fn end_and_count(mut self) -> Result<u64, Failure> {
+        let (Some(child), Some(counts)) = (&mut self.child, &self.counts) else {
+            return Err("nothing was counted".into());
+        };
+        let pid = child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status()?;
+        child.wait()?;
+        let text = fs::read_to_string(counts)?;
+        fs::remove_file(counts)?;
+        let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
+        Ok(total.ok_or("callgrind wrote no total")?.trim().parse()?)
+    }
+
     /// Ends a process that was started here; nothing else.
     fn end(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -218,6 +277,34 @@ impl Host {
             self.log_tail()
         )
         .into()
+    }
+
+    /// How many lines of the log of a server that was started here tell of an error.
+    pub(crate) fn logged_errors(&self) -> usize {
+        let log = self
+            .scratch
+            .as_ref()
+            .and_then(|scratch| fs::read_to_string(scratch.join(LOG)).ok());
+        log.map_or(0, |log| {
+            log.lines().filter(|line| line.contains("ERROR")).count()
+        })
+    }
+
+    /// The same host once more, for another load. It ends with the first.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            address: self.address,
+            authority: self.authority.clone(),
+            path_prefix: self.path_prefix.clone(),
+            app: self.app.clone(),
+            pids: self.pids.clone(),
+            control: self.control,
+            child: None,
+            scratch: None,
+            compresses: self.compresses,
+            counts: None,
+            name: self.name,
+        }
     }
 
     /// The last lines of the log of a server that was started here, on lines of their own.

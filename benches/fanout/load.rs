@@ -10,11 +10,14 @@ use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 
-use self::subscribe::Names;
+pub(crate) use self::connect::upgrade_request;
+pub(crate) use self::subscribe::Names;
 use crate::Failure;
 use crate::payload::{Stamp, now_ns};
 use crate::progress::Progress;
-use crate::websocket::{CLOSE, PING, PONG, TEXT, client_frame, header, http_head};
+use crate::websocket::{
+    CLOSE, COMPRESSED, PING, PONG, TEXT, client_frame, header, http_head, inflate,
+};
 
 /// Later arrivals are counted as this late.
 const LATENCY_MAX_NS: u64 = 120_000_000_000;
@@ -29,8 +32,29 @@ pub(crate) struct Subscriptions {
     pub(crate) channels: u32,
     /// How many of them, from the first on, are presence channels.
     pub(crate) presence: u32,
+    /// The number of the first channel.
+    pub(crate) first_channel: u32,
+    /// How many connect at a time.
+    pub(crate) at_once: usize,
+    /// The local address that the first sockets come from, 127.0.0.x: each has its own ports.
+    pub(crate) source: u8,
     /// The receive buffer of the first socket, which `stall_first` stops; the kernel's choice for all others.
     pub(crate) first_receive_bytes: Option<usize>,
+}
+
+impl Subscriptions {
+    /// Socket `i` on channel `i % channels`, and nothing special.
+    pub(crate) fn spread(sockets: usize, channels: usize) -> Result<Self, Failure> {
+        Ok(Self {
+            sockets,
+            channels: u32::try_from(channels)?,
+            presence: 0,
+            first_channel: 0,
+            at_once: 200,
+            source: 1,
+            first_receive_bytes: None,
+        })
+    }
 }
 
 /// What the sockets saw in one phase.
@@ -97,6 +121,8 @@ pub(crate) struct Load {
     subscribers: Vec<Subscriber>,
     buffer: Vec<u8>,
     stamp_hint: usize,
+    /// The last message that came compressed.
+    inflated: Vec<u8>,
     stalled: bool,
     received: Received,
     names: Names,
@@ -242,6 +268,13 @@ impl Load {
                 break;
             };
             match frame.opcode {
+                TEXT if bytes[at] & COMPRESSED != 0 => {
+                    let mut text = std::mem::take(&mut self.inflated);
+                    inflate(payload, &mut text)?;
+                    let taken = self.text(index, &text, now_ns);
+                    self.inflated = text;
+                    taken?;
+                }
                 TEXT => self.text(index, payload, now_ns)?,
                 PING => self.subscribers[index]
                     .stream

@@ -5,6 +5,7 @@ mod arguments;
 mod bare;
 mod contender;
 mod floor;
+mod handshake;
 mod host;
 mod http;
 mod load;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.scenario {
         Scenario::Floor => floor::run(arguments.data_bytes).map(|()| true),
         Scenario::Bare => bare::run(arguments.workers).map(|()| true),
+        Scenario::Handshake => handshake::run(arguments.workers).map(|()| true),
         _ => measure_all(&arguments),
     };
     match outcome {

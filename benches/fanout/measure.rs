@@ -25,6 +25,8 @@ pub(crate) struct Shape {
     /// Sockets; 0 when nobody listens.
     pub(crate) sockets: usize,
     pub(crate) channels: usize,
+    /// The number of the first channel.
+    pub(crate) first_channel: u32,
     pub(crate) pace: Pace,
     pub(crate) duration: Duration,
     pub(crate) publishers: usize,
@@ -38,7 +40,9 @@ impl Shape {
             connections: self.publishers,
             channels: self.channels,
             presence: 0,
+            first_channel: self.first_channel,
             data_bytes: arguments.data_bytes,
+            rows: arguments.rows,
             batch: self.batch,
         }
     }
@@ -134,12 +138,7 @@ fn side_by_side(
     arguments: &Arguments,
 ) -> Result<Vec<Run>, Failure> {
     let benches = candidates.iter().map(|(candidate, shape)| {
-        let subscriptions = Subscriptions {
-            sockets: shape.sockets,
-            channels: u32::try_from(shape.channels)?,
-            presence: 0,
-            first_receive_bytes: None,
-        };
+        let subscriptions = Subscriptions::spread(shape.sockets, shape.channels)?;
         Bench::start(*candidate, subscriptions, arguments)
     });
     let mut benches = benches.collect::<Result<Vec<_>, _>>()?;
@@ -180,7 +179,7 @@ fn slices(duration: Duration) -> impl Iterator<Item = Duration> {
 fn window(candidate: Candidate, shape: Shape, arguments: &Arguments) -> u64 {
     match (shape.pace, candidate) {
         // A paced event leaves when it is due, however late the earlier ones are.
-        (Pace::Every(_), _) => u64::MAX,
+        (Pace::Every(_) | Pace::LockStep(_), _) => u64::MAX,
         (Pace::Unpaced, Candidate::Floor) => FLOOR_WINDOW,
         (Pace::Unpaced, _) => arguments.window,
     }

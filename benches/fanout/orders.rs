@@ -70,6 +70,7 @@ impl Orders {
     }
 
     fn order(&mut self, schedule: &mut Schedule) -> Result<(), Failure> {
+        schedule.began_request();
         let sequence = &mut self.sequences[0][self.channel];
         let stamp = Stamp {
             publisher: 0,

@@ -2,6 +2,7 @@
 //!
 //! The event data is a JSON object in a string, as Pusher's libraries send it, so every host has the same escapes to carry.
 
+use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -118,17 +119,24 @@ pub(crate) struct Template {
 
 impl Template {
     /// One event of `data_bytes` of data as an object whose event name is under `name_key`.
-    pub(crate) fn event(name_key: &str, data_bytes: usize) -> Self {
-        Self::event_on(CHANNEL_START, name_key, data_bytes)
+    /// With `rows`, of data as an app sends it, which compresses as such data does.
+    pub(crate) fn event(name_key: &str, data_bytes: usize, rows: bool) -> Self {
+        let filling = data_bytes.saturating_sub(DATA_BYTES_MIN);
+        if rows {
+            Self::event_on(CHANNEL_START, name_key, &escape(&filled_with_rows(filling)))
+        } else {
+            Self::event_on(CHANNEL_START, name_key, &"x".repeat(filling))
+        }
     }
 
     /// The same for presence channels.
     pub(crate) fn presence_event(name_key: &str, data_bytes: usize) -> Self {
         let channel_start = format!("{PRESENCE_PREFIX}{CHANNEL_START}");
-        Self::event_on(&channel_start, name_key, data_bytes)
+        let filling = data_bytes.saturating_sub(DATA_BYTES_MIN);
+        Self::event_on(&channel_start, name_key, &"x".repeat(filling))
     }
 
-    fn event_on(channel_start: &str, name_key: &str, data_bytes: usize) -> Self {
+    fn event_on(channel_start: &str, name_key: &str, filling: &str) -> Self {
         let mut text = format!(r#"{{"{name_key}":"bench","channel":"{channel_start}"#);
         let channel_at = text.len();
         text.push_str(&"0".repeat(CHANNEL_DIGITS));
@@ -137,7 +145,7 @@ impl Template {
         let stamp_at = text.len();
         text.push_str(&"@".repeat(STAMP_BYTES));
         text.push_str(&escape(DATA_MIDDLE));
-        text.push_str(&"x".repeat(data_bytes.saturating_sub(DATA_BYTES_MIN)));
+        text.push_str(filling);
         text.push_str(&escape(DATA_END));
         text.push_str(r#""}"#);
         Self {
@@ -168,6 +176,30 @@ impl Template {
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
+}
+
+/// So many bytes of orders as JSON: names over and over, values that are never the same.
+fn filled_with_rows(bytes: usize) -> String {
+    const STATES: [&str; 5] = ["paid", "packed", "shipped", "delivered", "returned"];
+    let mut random: u64 = 1;
+    let mut next = |below: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let mut rows = String::new();
+    while rows.len() < bytes {
+        let state = STATES[usize::try_from(next(5)).unwrap_or(0)];
+        write!(
+            rows,
+            r#"{{"id":{},"state":"{state}","customer":"{:08x}","total_cents":{},"updated_at":"2026-03-{:02}T{:02}:{:02}:{:02}Z"}},"#,
+            next(1_000_000), next(1 << 31), next(100_000), next(28) + 1, next(24), next(60), next(60)
+        )
+        .ok();
+    }
+    rows.truncate(bytes);
+    rows
 }
 
 fn escape(text: &str) -> String {

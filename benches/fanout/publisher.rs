@@ -16,7 +16,11 @@ pub(crate) struct Style {
     pub(crate) channels: usize,
     /// How many of them, from the first on, are presence channels.
     pub(crate) presence: usize,
+    /// The number of the first channel.
+    pub(crate) first_channel: u32,
     pub(crate) data_bytes: usize,
+    /// Whether the data is rows of JSON.
+    pub(crate) rows: bool,
     /// Events in one request.
     pub(crate) batch: usize,
 }

@@ -69,7 +69,7 @@ impl Requests {
             lanes,
             turn: 0,
             signer: Signer::new(host, endpoint),
-            template: Template::event("name", style.data_bytes),
+            template: Template::event("name", style.data_bytes, style.rows),
             presence_template: Template::presence_event("name", style.data_bytes),
             style,
             sequences: vec![vec![0; style.channels]; style.connections],
@@ -153,6 +153,7 @@ impl Requests {
     /// One event, or a batch of them on this publisher's channels in turn.
     fn body(&mut self, publisher: usize, schedule: &mut Schedule) -> Result<Vec<u8>, Failure> {
         let batch = self.style.batch;
+        schedule.began_request();
         let mut body = Vec::with_capacity((self.presence_template.len() + 1) * batch + 16);
         body.extend_from_slice(if batch > 1 { br#"{"batch":["# } else { b"" });
         for place in 0..batch {
@@ -169,7 +170,9 @@ impl Requests {
             } else {
                 &mut self.template
             };
-            body.extend_from_slice(template.fill(u32::try_from(channel)?, stamp));
+            body.extend_from_slice(
+                template.fill(self.style.first_channel + u32::try_from(channel)?, stamp),
+            );
             *sequence += 1;
             schedule.left(channel);
             self.lanes[publisher].channel = next_channel(channel, publisher, self.style);

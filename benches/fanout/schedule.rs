@@ -11,6 +11,8 @@ pub(crate) enum Pace {
     Every(Duration),
     /// Each publisher goes on as soon as its last event was answered.
     Unpaced,
+    /// So many requests, each as soon as all of the last one was delivered.
+    LockStep(u64),
 }
 
 /// What one phase publishes.
@@ -41,6 +43,7 @@ pub(crate) struct Schedule {
     plan: Plan,
     started: Instant,
     deliveries_in_flight_max: u64,
+    requests: u64,
     pub(crate) events: u64,
     pub(crate) expected: u64,
     /// Times an event was held back by the window.
@@ -54,6 +57,7 @@ impl Schedule {
             deliveries_in_flight_max: plan.window.saturating_mul(listeners_max.max(1)),
             plan,
             started: Instant::now(),
+            requests: 0,
             events: 0,
             expected: 0,
             held: 0,
@@ -62,9 +66,12 @@ impl Schedule {
 
     /// Whether an event may leave at `now`.
     pub(crate) fn permit(&mut self, now: Instant, progress: &Progress) -> Permit {
+        if let Pace::LockStep(requests) = self.plan.pace {
+            return self.permit_in_lock_step(requests, progress);
+        }
         let due = match self.plan.pace {
             Pace::Every(interval) => interval.mul_f64(events_so_far(self.events)),
-            Pace::Unpaced => Duration::ZERO,
+            Pace::Unpaced | Pace::LockStep(_) => Duration::ZERO,
         };
         let passed = now.duration_since(self.started);
         if passed.max(due) >= self.plan.duration {
@@ -81,6 +88,25 @@ impl Schedule {
             }
         }
         Permit::Now
+    }
+
+    fn permit_in_lock_step(&mut self, requests: u64, progress: &Progress) -> Permit {
+        let is_delivered = |expected| progress.delivered() >= expected;
+        if !is_delivered(self.expected) {
+            progress.wait_for_deliveries();
+            if !is_delivered(self.expected) {
+                return Permit::Held;
+            }
+        }
+        if self.requests == requests {
+            return Permit::Over;
+        }
+        Permit::Now
+    }
+
+    /// A request is put together.
+    pub(crate) fn began_request(&mut self) {
+        self.requests += 1;
     }
 
     /// An event has left for `channel`.

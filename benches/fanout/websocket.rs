@@ -1,5 +1,11 @@
 //! As much of RFC 6455 as the load generator and the floor need; nothing is checked that they do not depend on.
 
+use std::cell::RefCell;
+
+use flate2::{Decompress, FlushDecompress};
+
+use crate::Failure;
+
 /// The first bytes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -14,6 +20,24 @@ pub(crate) const TEXT: u8 = 1;
 pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
+/// In a frame's first byte: permessage-deflate.
+pub(crate) const COMPRESSED: u8 = 0x40;
+/// More than any event inflates to.
+const INFLATED_BYTES_MAX: usize = 256 * 1024;
+
+/// Inflates a message of its own (without context takeover).
+pub(crate) fn inflate(payload: &[u8], text: &mut Vec<u8>) -> Result<(), Failure> {
+    thread_local! {
+        static INFLATE: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+    }
+    text.clear();
+    text.reserve(INFLATED_BYTES_MAX);
+    INFLATE.with_borrow_mut(|inflate| {
+        inflate.reset(false);
+        inflate.decompress_vec(payload, text, FlushDecompress::Sync)?;
+        Ok(())
+    })
+}
 
 /// The header of the frame that starts at `bytes[0]`; `None` while it is not all there.
 pub(crate) fn header(bytes: &[u8]) -> Option<Header> {

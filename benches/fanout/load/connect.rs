@@ -13,8 +13,6 @@ use super::{Load, PATIENCE, Received, Stage, Subscriber, Subscriptions, wait};
 use crate::Failure;
 use crate::host::Host;
 
-/// Handshakes under way at a time while connecting.
-const CONNECTS_AT_ONCE: usize = 200;
 /// One local address has some 28,000 ports to connect from.
 const SOCKETS_PER_SOURCE: usize = 20_000;
 /// Linux's number for a connect that goes on in the background; `ErrorKind::InProgress` is not stable yet.
@@ -27,6 +25,7 @@ impl Load {
             subscribers: Vec::with_capacity(subscriptions.sockets),
             buffer: vec![0; 256 * 1024],
             stamp_hint: 0,
+            inflated: Vec::new(),
             stalled: false,
             received: Received::new(),
             names: Names::of(host, subscriptions),
@@ -35,7 +34,8 @@ impl Load {
         let mut events = Events::with_capacity(1024);
         let (mut ready, mut deadline) = (0, Instant::now() + PATIENCE);
         while ready < subscriptions.sockets {
-            while load.subscribers.len() < subscriptions.sockets.min(ready + CONNECTS_AT_ONCE) {
+            while load.subscribers.len() < subscriptions.sockets.min(ready + subscriptions.at_once)
+            {
                 load.open(host.address, subscriptions)?;
             }
             wait(&mut load.poll, &mut events, Duration::from_millis(100))?;
@@ -63,7 +63,7 @@ impl Load {
     fn open(&mut self, address: SocketAddr, subscriptions: Subscriptions) -> Result<(), Failure> {
         let index = self.subscribers.len();
         let receive_bytes = subscriptions.first_receive_bytes.filter(|_| index == 0);
-        let mut stream = start_connect(address, index, receive_bytes)?;
+        let mut stream = start_connect(address, index, subscriptions.source, receive_bytes)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
             .registry()
@@ -104,10 +104,16 @@ impl Load {
     }
 }
 
-fn upgrade_request(host: &Host) -> Vec<u8> {
+/// What asks the host for a WebSocket.
+pub(crate) fn upgrade_request(host: &Host) -> Vec<u8> {
+    let extensions = if host.compresses {
+        "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+    } else {
+        ""
+    };
     format!(
         "GET {}/app/{}?protocol=7&client=loudhailer-fanout&version=1.0 HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extensions}\r\n",
         host.path_prefix, host.app.key, host.authority
     )
     .into_bytes()
@@ -117,6 +123,7 @@ fn upgrade_request(host: &Host) -> Vec<u8> {
 fn start_connect(
     address: SocketAddr,
     index: usize,
+    first_source: u8,
     receive_bytes: Option<usize>,
 ) -> Result<TcpStream, Failure> {
     let socket = Socket::new(
@@ -128,9 +135,9 @@ fn start_connect(
     if let Some(bytes) = receive_bytes {
         socket.set_recv_buffer_size(bytes)?;
     }
-    let source = u8::try_from(index / SOCKETS_PER_SOURCE)?;
-    if source > 0 && address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
-        socket.bind(&SocketAddr::from(([127, 0, 0, source + 1], 0)).into())?;
+    let source = first_source + u8::try_from(index / SOCKETS_PER_SOURCE)?;
+    if source > 1 && address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        socket.bind(&SocketAddr::from(([127, 0, 0, source], 0)).into())?;
     }
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error.into()),

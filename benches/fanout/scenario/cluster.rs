@@ -60,7 +60,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
         connections: arguments.publishers.unwrap_or(PUBLISHERS),
         channels: usize::try_from(CHANNELS)?,
         presence: usize::try_from(PRESENCE_CHANNELS)?,
+        first_channel: 0,
         data_bytes: arguments.data_bytes,
+        rows: false,
         batch: 1,
     };
     let sizes = Sizes {
@@ -151,10 +153,8 @@ fn measure(
 
 fn connect(host: &Host, sockets: usize, style: Style) -> Result<Load, Failure> {
     let subscriptions = Subscriptions {
-        sockets,
-        channels: u32::try_from(style.channels)?,
         presence: u32::try_from(style.presence)?,
-        first_receive_bytes: None,
+        ..Subscriptions::spread(sockets, style.channels)?
     };
     Load::connect(host, subscriptions)
 }

@@ -13,15 +13,11 @@ use crate::schedule::Pace;
 
 /// Memory per socket and of the empty process. One event at the end shows that all sockets are there.
 pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
-    let subscriptions = Subscriptions {
-        sockets: arguments.sockets.unwrap_or(15_000),
-        channels: 1,
-        presence: 0,
-        first_receive_bytes: None,
-    };
+    let subscriptions = Subscriptions::spread(arguments.sockets.unwrap_or(15_000), 1)?;
     let one_event = Shape {
         sockets: subscriptions.sockets,
         channels: 1,
+        first_channel: 0,
         pace: Pace::Every(Duration::from_secs(1)),
         duration: Duration::from_millis(200),
         publishers: 1,
@@ -48,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
             quiet_cpu.into_iter().collect(),
             None,
         ),
-        Finding::new("KB per subscribed socket", each, Some(3.0)),
+        Finding::new("KB per subscribed socket", each, Some(1.8)),
         Finding::new("MB of the empty process", empty, Some(15.0)),
     ];
     section("idle", runs, findings, arguments)

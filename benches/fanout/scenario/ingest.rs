@@ -13,13 +13,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
     let single = Shape {
         sockets: 0,
         channels: 1,
+        first_channel: 0,
         pace: Pace::Unpaced,
         duration: seconds(arguments, 5.0),
         publishers: arguments.publishers.unwrap_or(16),
         batch: 1,
     };
     let batch = Shape {
-        batch: arguments.batch,
+        batch: arguments.batch.unwrap_or(10),
         ..single
     };
     say_title(&format!(

@@ -1,12 +1,19 @@
 //! The scenarios: which candidates carry which load, and what the figures say.
 
 mod cluster;
+mod compression;
+mod curves;
+mod fairness;
 mod idle;
 mod ingest;
+mod instructions;
+mod load;
+mod mixed;
 mod one_channel;
 mod per_user;
 mod slow;
 mod smoke;
+mod storms;
 
 use std::time::Duration;
 
@@ -26,6 +33,13 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::Ingest => sections.push(ingest::run(arguments)?),
         Scenario::Slow => sections.push(slow::run(arguments)?),
         Scenario::Cluster => sections.push(cluster::run(arguments)?),
+        Scenario::Instructions => sections.push(instructions::run(arguments)?),
+        Scenario::Storms => sections.push(storms::run(arguments)?),
+        Scenario::Fairness => sections.push(fairness::run(arguments)?),
+        Scenario::Compression => sections.push(compression::run(arguments)?),
+        Scenario::Mixed => sections.push(mixed::run(arguments)?),
+        Scenario::Curves => curves::run(arguments, sections)?,
+        Scenario::Load => sections.push(load::run(arguments)?),
         Scenario::All => {
             sections.push(one_channel::steady(arguments)?);
             sections.push(one_channel::full(arguments)?);
@@ -33,8 +47,14 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
             sections.push(ingest::run(arguments)?);
             sections.push(slow::run(arguments)?);
             sections.push(idle::run(arguments)?);
+            sections.push(storms::run(arguments)?);
+            sections.push(fairness::run(arguments)?);
+            sections.push(compression::run(arguments)?);
+            sections.push(mixed::for_a_minute(arguments)?);
         }
-        Scenario::Floor | Scenario::Bare => return Err("floor and bare are no measurements".into()),
+        Scenario::Floor | Scenario::Bare | Scenario::Handshake => {
+            return Err("what is compared with is no measurement".into());
+        }
     }
     Ok(())
 }

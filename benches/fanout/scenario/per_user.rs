@@ -10,9 +10,11 @@ use crate::schedule::Pace;
 
 /// Publish and delivery, against a bare HTTP handler plus a bare send.
 pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
+    let channels = arguments.channels.unwrap_or(10_000);
     let shape = Shape {
-        sockets: arguments.channels,
-        channels: arguments.channels,
+        sockets: channels,
+        channels,
+        first_channel: 0,
         pace: Pace::Unpaced,
         duration: seconds(arguments, 5.0),
         publishers: arguments.publishers.unwrap_or(16),

@@ -25,14 +25,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
         ..arguments.clone()
     };
     let subscriptions = Subscriptions {
-        sockets: arguments.sockets.unwrap_or(1000),
-        channels: 1,
-        presence: 0,
         first_receive_bytes: Some(4096),
+        ..Subscriptions::spread(arguments.sockets.unwrap_or(1000), 1)?
     };
     let shape = Shape {
         sockets: subscriptions.sockets,
         channels: 1,
+        first_channel: 0,
         pace: Pace::Unpaced,
         duration: seconds(&arguments, 5.0),
         publishers: arguments.publishers.unwrap_or(4),

@@ -11,7 +11,7 @@ pub(super) fn run(arguments: &Arguments, sections: &mut Vec<Section>) -> Result<
     let small = Arguments {
         sockets: Some(arguments.sockets.unwrap_or(50)),
         seconds: Some(arguments.seconds.unwrap_or(0.4)),
-        channels: 50,
+        channels: Some(50),
         pairs: 1,
         ..arguments.clone()
     };
