@@ -90,6 +90,18 @@ pub enum Line<'a> {
         channel: &'a str,
         user_id: &'a str,
     },
+    Webhook {
+        app: &'a str,
+        url: &'a str,
+        events: &'a [String],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+        attempt: u32,
+        took_ms: u64,
+        outcome: &'static str,
+    },
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         app: Option<&'a str>,
@@ -122,6 +134,7 @@ impl Line<'_> {
             Self::ClientEvent { .. } => "client_event",
             Self::MemberAdded { .. } => "member_added",
             Self::MemberRemoved { .. } => "member_removed",
+            Self::Webhook { .. } => "webhook",
             Self::Error { .. } => "error",
             Self::Dropped { .. } => "dropped",
         }
@@ -136,7 +149,8 @@ impl Line<'_> {
             | Self::ApiMessage { app, .. }
             | Self::ClientEvent { app, .. }
             | Self::MemberAdded { app, .. }
-            | Self::MemberRemoved { app, .. } => Some(app),
+            | Self::MemberRemoved { app, .. }
+            | Self::Webhook { app, .. } => Some(app),
             Self::Error { app, .. } => *app,
             Self::Dropped { .. } => None,
         }

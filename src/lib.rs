@@ -19,6 +19,7 @@ pub mod app;
 pub mod banner;
 pub mod config;
 pub mod connection;
+pub mod drain;
 pub mod engine;
 pub mod feed;
 pub mod hub;

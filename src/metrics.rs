@@ -2,7 +2,11 @@
 //! what is true at a moment is nobody's count: it is read from the state when somebody asks.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -53,6 +57,61 @@ pub struct Traffic {
     pub api_messages: Counter,
     /// Events of clients that were relayed.
     pub client_events: Counter,
+    /// Events that went to other nodes.
+    pub peer_events_sent: Counter,
+    /// Events that came from other nodes.
+    pub peer_events_received: Counter,
+    /// Questions about the cluster's state that were answered.
+    pub queries_answered: Counter,
+    /// Those that were not: it was out of reach.
+    pub queries_failed: Counter,
+    /// How long the answers took.
+    pub query_time: Latency,
+}
+
+/// Counts by a label that others may choose.
+#[derive(Debug, Default)]
+pub struct Labelled(Mutex<BTreeMap<String, u64>>);
+
+/// Labels that are counted apart; what comes with a new one beyond is counted as `other`.
+const LABELS_MAX: usize = 64;
+
+impl Labelled {
+    /// Counts one with this label. For what is rare: it takes a lock.
+    pub fn increment(&self, label: &str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(label) {
+            *count += 1;
+        } else if counts.len() < LABELS_MAX {
+            counts.insert(label.to_owned(), 1);
+        } else {
+            *counts.entry("other".to_owned()).or_default() += 1;
+        }
+    }
+
+    /// All labels and their counts.
+    #[must_use]
+    pub fn get(&self) -> BTreeMap<String, u64> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// What happened on this node besides its traffic.
+#[derive(Debug, Default)]
+pub struct Incidents {
+    /// Clients that went, by close code; `none` where neither side said one.
+    pub disconnections: Labelled,
+    /// Clients that were not let in, by close code.
+    pub refusals: Labelled,
+    /// Signatures and tokens that did not fit, by what they were for.
+    pub auth_failures: Labelled,
+    /// Requests and events beyond a rate, by whose.
+    pub rate_limited: Labelled,
+    /// Clients that were closed because they read too slowly.
+    pub slow_consumers: Counter,
 }
 
 /// Upper bounds of the buckets of [`Latency`], in microseconds.
@@ -113,6 +172,17 @@ pub fn quantile_ms(counts: &LatencyCounts, share: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_that_others_choose_are_bounded() {
+        let labelled = Labelled::default();
+        for number in 0..1000 {
+            labelled.increment(&number.to_string());
+        }
+        let counts = labelled.get();
+        assert_eq!(counts.len(), LABELS_MAX + 1);
+        assert_eq!(counts.values().sum::<u64>(), 1000);
+    }
 
     #[test]
     fn a_time_counts_in_the_bucket_whose_bound_it_does_not_exceed() {

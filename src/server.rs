@@ -2,15 +2,15 @@
 
 use std::{
     io::{self, Write},
-    net::{IpAddr, Shutdown, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix_http::{HttpService, Request, h1};
-use actix_rt::time::{interval, sleep};
-use actix_server::{Server, ServerHandle};
+use actix_rt::time::interval;
+use actix_server::Server;
 use actix_service::{fn_service, map_config};
 use actix_web::{App, HttpServer, dev::AppConfig, middleware::from_fn, web};
 use tokio::{
@@ -29,10 +29,11 @@ use crate::{
     banner::banner,
     config::{Config, Loaded},
     connection::Worker,
+    drain::drain,
     engine::{Engine, LocalEngine, RedisEngine},
     feed::Feed,
     hub::{Capacity, Hub, Shard, ShardSettings},
-    node::{self, Node, Phase},
+    node::{self, Node},
     transport::{
         fallback::{self, Fallback, Sessions},
         proxies::Proxies,
@@ -43,16 +44,8 @@ use crate::{
 
 /// Connections that the kernel may hold for us while a storm of them arrives.
 const BACKLOG: u32 = 4096;
-/// What a client may need to answer a close frame, on top of the drain window; shards cut it off then.
-const CLOSE_GRACE: Duration = Duration::from_secs(3);
-/// More than a busy machine's accepting thread takes to hear that it is to pause.
-const PAUSE_TIME: Duration = Duration::from_millis(100);
-/// How often a stopping server looks whether everyone has gone.
-const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// How often the engine does what is due.
 const ENGINE_TICK: Duration = Duration::from_secs(1);
-/// How long undelivered webhooks may hold up a stop.
-const WEBHOOK_GRACE: Duration = Duration::from_secs(5);
 /// What HTTP replies may take after the clients have gone.
 const HTTP_GRACE_S: u64 = 5;
 
@@ -74,8 +67,8 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let hub = Arc::new(Hub::new(config.server.workers));
     let store = StaticApps::new(config.apps.clone());
     let apps = AppRegistry::new(store.load().map_err(io::Error::other)?);
-    let (apps, webhooks) = (Arc::new(apps), Arc::new(Webhooks::default()));
     let feed = Feed::default();
+    let (apps, webhooks) = (Arc::new(apps), Arc::new(Webhooks::new(feed.clone())));
     let feed_of_edges = config.redis.is_none().then(|| feed.clone());
     let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks), feed_of_edges);
     let engine: Arc<dyn Engine> = match &config.redis {
@@ -100,6 +93,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let settings = AdminSettings {
         public: public_address,
         access,
+        metrics_prefix: config.metrics.prefix.clone(),
     };
     let operators = admin_server(&node, settings, operator)?;
     let (operators_handle, operators) = (operators.handle(), actix_rt::spawn(operators));
@@ -114,7 +108,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     signals.next().await;
     info!("stopping; a second signal stops at once");
     let stopped = tokio::select! {
-        () = drain(config, &node, &door, &clients_handle) => true,
+        () = drain(&config.server, &node, &door, &clients_handle) => true,
         () = signals.next() => false,
     };
     if !stopped {
@@ -130,28 +124,6 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     }
     info!("stopped");
     Ok(())
-}
-
-/// Not ready; no new connections; every client told to reconnect; webhooks sent; HTTP replies finished.
-async fn drain(config: &Config, node: &Node, door: &TcpListener, clients: &ServerHandle) {
-    node.enter_phase(Phase::Closing);
-    clients.pause().await;
-    // The accepting thread is told, and does not answer; a socket shut under it would be logged as an error.
-    sleep(PAUSE_TIME).await;
-    // Without this the kernel goes on taking connections that nobody will answer. Refused, a client's balancer finds
-    // another node at once; left hanging, pusher-js rests for 15 s.
-    if let Err(error) = socket2::SockRef::from(door).shutdown(Shutdown::Both) {
-        warn!(%error, "the listening socket could not be closed early");
-    }
-    let window = config.server.drain_window;
-    node.hub.drain(window);
-    let deadline = Instant::now() + window + CLOSE_GRACE;
-    while node.hub.connections() > 0 && Instant::now() < deadline {
-        sleep(DRAIN_POLL).await;
-    }
-    node.engine().close().get().await;
-    node.webhooks.close(Instant::now() + WEBHOOK_GRACE).await;
-    clients.stop(true).await;
 }
 
 fn public_server(config: &Config, node: &Arc<Node>, socket: TcpListener) -> io::Result<Server> {

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 use super::{AdminError, AdminSettings, read};
-use crate::app::Secret;
+use crate::{app::Secret, node::Node};
 
 /// What every answer says to browsers.
 const POLICIES: [(HeaderName, &str); 5] = [
@@ -134,9 +134,16 @@ pub async fn admit<B: MessageBody>(
     let checked = settings.map_or(Err(AdminError::Foreign), |it| it.access.check(&request));
     let mut response = match checked {
         Ok(()) => next.call(request).await?.map_into_left_body(),
-        Err(error) => request
-            .into_response(error.error_response())
-            .map_into_right_body(),
+        Err(error) => {
+            if let (AdminError::NoToken, Some(node)) =
+                (&error, request.app_data::<web::Data<Node>>())
+            {
+                node.incidents.auth_failures.increment("admin");
+            }
+            request
+                .into_response(error.error_response())
+                .map_into_right_body()
+        }
     };
     let headers = response.headers_mut();
     for (name, value) in POLICIES {
@@ -197,6 +204,7 @@ struct Credentials {
 /// `POST /session`: gives the cookie for the token.
 pub(super) async fn begin_session(
     settings: web::Data<AdminSettings>,
+    node: web::Data<Node>,
     body: Payload,
 ) -> Result<HttpResponse, AdminError> {
     let body = read(body).await?;
@@ -208,6 +216,7 @@ pub(super) async fn begin_session(
         return Ok(HttpResponse::NoContent().finish());
     };
     if !is_same(&token, expected) {
+        node.incidents.auth_failures.increment("admin");
         return Err(AdminError::NoToken);
     }
     let cookie = access.cookie(access.session.expose_str());

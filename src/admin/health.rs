@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
-use crate::node::{Node, Phase};
+use crate::node::{Node, NotReady};
 
 pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"ok": true}))
@@ -12,11 +12,9 @@ pub(super) async fn live() -> HttpResponse {
 pub(super) async fn ready(node: web::Data<Node>) -> HttpResponse {
     let not =
         |reason| HttpResponse::ServiceUnavailable().json(json!({"ready": false, "reason": reason}));
-    if node.phase() != Phase::Running {
-        not("draining")
-    } else if node.engine().health().is_err() {
-        not("redis is out of reach")
-    } else {
-        HttpResponse::Ok().json(json!({"ready": true}))
+    match node.readiness() {
+        Ok(()) => HttpResponse::Ok().json(json!({"ready": true})),
+        Err(NotReady::Draining) => not("draining"),
+        Err(NotReady::EngineAway) => not("redis is out of reach"),
     }
 }

@@ -6,8 +6,10 @@ mod access;
 mod apps;
 mod connections;
 mod error;
+mod exposition;
 mod feed;
 mod health;
+mod metrics;
 mod page;
 mod state;
 
@@ -35,6 +37,8 @@ pub struct AdminSettings {
     pub public: SocketAddr,
     /// Who may ask.
     pub access: Access,
+    /// Stands before every metric's name.
+    pub metrics_prefix: String,
 }
 
 /// Mounts the routes. Needs `web::Data<Node>` and `web::Data<AdminSettings>`, and [`admit`] around it.
@@ -44,6 +48,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/ready", web::get().to(health::ready))
         .route("/session", web::post().to(access::begin_session))
         .route("/session", web::delete().to(access::end_session))
+        .route("/metrics", web::get().to(metrics::show))
         .route("/feed", web::get().to(feed::stream))
         .route("/api/state", web::get().to(state::show))
         .route("/api/apps/{id}/channels", web::get().to(apps::channels))

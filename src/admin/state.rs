@@ -11,7 +11,7 @@ use crate::{
     app::{App, Limits},
     hub::AppChannels,
     metrics::Traffic,
-    node::{Node, Phase},
+    node::Node,
 };
 
 #[derive(Serialize)]
@@ -48,7 +48,7 @@ pub(super) async fn show(
         "node": this.map(|node| &node.name),
         "engine": if spans_nodes { "redis" } else { "local" },
         "engine_ready": engine_ready,
-        "ready": engine_ready && node.phase() == Phase::Running,
+        "ready": node.readiness().is_ok(),
         "phase": node.phase().name(),
         "uptime_s": node.started().elapsed().as_secs(),
         "public": settings.public.to_string(),

@@ -92,11 +92,16 @@ pub fn configure(config: &mut ServiceConfig, prefix: &str) {
     }));
 }
 
-/// Shows a refused request to whoever watches.
+/// Counts a refused request, and shows it to whoever watches.
 fn report(request: &HttpRequest, prefix: &str, error: &ApiError) {
     let Ok(node) = data::<Node>(request) else {
         return;
     };
+    match error {
+        ApiError::Unauthorized(_) => node.incidents.auth_failures.increment("api"),
+        ApiError::TooFast(_) => node.incidents.rate_limited.increment("api"),
+        _ => {}
+    }
     if !node.feed.is_watched() {
         return;
     }
@@ -140,10 +145,12 @@ async fn answer(
     if !methods.contains(request.method()) {
         return Err(ApiError::MethodNotAllowed(methods));
     }
-    let Target::App { path, id, endpoint } = target else {
-        return Ok(reply::up());
-    };
     let node = data::<Node>(request)?;
+    let (path, id, endpoint) = match target {
+        Target::App { path, id, endpoint } => (path, id, endpoint),
+        Target::Up => return Ok(reply::up()),
+        Target::Ready => return Ok(reply::ready(node.readiness().is_ok())),
+    };
     let app = node.apps.by_id(&decoded(id)?).ok_or(ApiError::NoSuchApp)?;
     let method = request.method().as_str();
     let signed = SignedRequest {

@@ -26,6 +26,15 @@ pub(super) fn up() -> HttpResponse {
     body(StatusCode::OK, r#"{"ok":true}"#)
 }
 
+/// 200 or 503 of `/ready`. Why not is for the operator only.
+pub(super) fn ready(is_ready: bool) -> HttpResponse {
+    if is_ready {
+        up()
+    } else {
+        body(StatusCode::SERVICE_UNAVAILABLE, r#"{"ok":false}"#)
+    }
+}
+
 /// 200 with this JSON.
 pub(super) fn json(value: &impl Serialize) -> HttpResponse {
     let json = serde_json::to_vec(value).expect("replies have string keys and finite numbers");

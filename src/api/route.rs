@@ -6,8 +6,10 @@ use smallvec::SmallVec;
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target<'a> {
-    /// `/up`
+    /// Whether it lives: `/up` as Reverb has it, `/` as soketi, `/health` as laravel-websockets
     Up,
+    /// Whether it should get traffic: `/ready` and `/accept-traffic`, as soketi has them.
+    Ready,
     /// `/apps/{id}/…`
     App {
         /// The path from `/apps` on.
@@ -69,7 +71,11 @@ impl<'a> Target<'a> {
 
     fn bare(path: &'a str) -> Option<Self> {
         let Some(rest) = path.strip_prefix("/apps/") else {
-            return (path == "/up").then_some(Self::Up);
+            return match path {
+                "/up" | "/" | "/health" => Some(Self::Up),
+                "/ready" | "/accept-traffic" => Some(Self::Ready),
+                _ => None,
+            };
         };
         let (id, rest) = rest.split_once('/')?;
         Endpoint::find(rest).map(|endpoint| Self::App { path, id, endpoint })
@@ -78,7 +84,7 @@ impl<'a> Target<'a> {
     /// What may be asked of it.
     pub(super) fn methods(self) -> Methods {
         match self {
-            Self::Up => Methods::Get,
+            Self::Up | Self::Ready => Methods::Get,
             Self::App { endpoint, .. } => endpoint.methods(),
         }
     }
@@ -171,16 +177,21 @@ mod tests {
             assert_eq!(Target::find(&format!("/ws{bare}"), "/ws"), expected);
             assert_eq!(Target::find(&bare, ""), expected);
         }
-        assert_eq!(Target::find("/up", ""), Some(Target::Up));
-        assert_eq!(Target::find("/ws/up", "/ws"), Some(Target::Up));
+        for path in ["/up", "/", "/health"] {
+            assert_eq!(Target::find(path, ""), Some(Target::Up));
+            assert_eq!(Target::find(&format!("/ws{path}"), "/ws"), Some(Target::Up));
+        }
+        for path in ["/ready", "/accept-traffic"] {
+            assert_eq!(Target::find(path, ""), Some(Target::Ready));
+        }
     }
 
     #[test]
     fn other_paths_lead_nowhere() {
         for path in [
             "",
-            "/",
             "*",
+            "/usage",
             "/apps",
             "/apps/",
             "/apps/app1",

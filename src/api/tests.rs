@@ -21,6 +21,7 @@ use crate::{
     hub::{Capacity, Hub},
     node::{self, Node, Phase},
     protocol::signature,
+    webhook::Webhooks,
 };
 
 const SECRET: &str = "app-secret-1";
@@ -56,7 +57,7 @@ fn node() -> Arc<Node> {
     };
     let hub = Arc::new(Hub::new(1));
     let apps = Arc::new(AppRegistry::new(vec![enabled, disabled]));
-    let webhooks = Arc::default();
+    let webhooks = Arc::new(Webhooks::new(Feed::default()));
     let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks), None);
     let engine = Arc::new(LocalEngine::new(Arc::clone(&hub), edges));
     Arc::new(Node::new(

@@ -36,7 +36,7 @@ pub(super) enum Reading {
 use Reading::{AnyRate, ClientEvents, Kilobytes, NoLimit, Path, Same, Webhooks};
 
 /// Variable, key, reading.
-pub(super) const ALIASES: [(&str, &str, Reading); 36] = [
+pub(super) const ALIASES: [(&str, &str, Reading); 37] = [
     ("PUSHER_APP_ID", "apps.id", Same),
     ("PUSHER_APP_KEY", "apps.key", Same),
     ("PUSHER_APP_SECRET", "apps.secret", Same),
@@ -96,6 +96,7 @@ pub(super) const ALIASES: [(&str, &str, Reading); 36] = [
         Same,
     ),
     ("SOKETI_CHANNEL_CACHE_TTL", "apps.cache_ttl_s", Same),
+    ("SOKETI_METRICS_PROMETHEUS_PREFIX", "metrics.prefix", Same),
     ("SOKETI_DEFAULT_APP_WEBHOOKS", "apps.webhooks", Webhooks),
     ("SOKETI_WEBHOOKS_BATCHING", "apps.webhook_batching", Same),
     ("REVERB_SERVER_HOST", "server.host", Same),

@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::{
-    Admin, Api, Config, DEMO_KEY, DEMO_SECRET, Log, LogFormat, Redis, RedisMode, Server, WebSocket,
-    channels,
+    Admin, Api, Config, DEMO_KEY, DEMO_SECRET, Log, LogFormat, Metrics, Redis, RedisMode, Server,
+    WebSocket, channels,
     error::ConfigError,
-    raw::{Merged, RawAdmin, RawApp, RawLog, RawRedis, RawServer, RawWebSocket},
+    raw::{Merged, RawAdmin, RawApp, RawLog, RawMetrics, RawRedis, RawServer, RawWebSocket},
     schema::APPS,
     webhooks,
 };
@@ -33,6 +33,7 @@ pub(super) fn check(merged: &Merged) -> Result<Config, ConfigError> {
             timestamp_tolerance: Duration::from_secs(raw.api.timestamp_tolerance_s),
         },
         admin: admin(raw.admin, merged)?,
+        metrics: metrics(&raw.metrics, merged)?,
         redis: redis(raw.redis, merged)?,
         log: log(raw.log, merged)?,
         apps: apps(raw.apps, merged)?,
@@ -85,7 +86,9 @@ fn server(raw: RawServer, merged: &Merged) -> Result<Server, ConfigError> {
         max_request_bytes: raw.max_request_bytes,
         request_timeout: Duration::from_secs(raw.request_timeout_s),
         keep_alive: Duration::from_secs(raw.keep_alive_s),
+        not_ready: Duration::from_secs(raw.not_ready_s),
         drain_window: Duration::from_secs(raw.drain_window_s),
+        webhook_grace: Duration::from_secs(raw.webhook_grace_s),
     })
 }
 
@@ -117,6 +120,23 @@ fn admin(raw: RawAdmin, merged: &Merged) -> Result<Admin, ConfigError> {
         host,
         port: raw.port,
         token: (!raw.token.is_empty()).then(|| Secret::new(raw.token)),
+    })
+}
+
+fn metrics(raw: &RawMetrics, merged: &Merged) -> Result<Metrics, ConfigError> {
+    // soketi's own variable ends with the underscore.
+    let prefix = raw.prefix.trim_end_matches('_');
+    let mut characters = prefix.chars();
+    let begins = characters.next().is_some_and(|c| c.is_ascii_alphabetic());
+    if !begins || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        let reason = format!(
+            "must be letters, digits and \"_\", a letter first, such as \"loudhailer\", not {:?}",
+            raw.prefix
+        );
+        return Err(bad(merged, "metrics", "prefix", reason));
+    }
+    Ok(Metrics {
+        prefix: prefix.to_owned(),
     })
 }
 

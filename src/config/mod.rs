@@ -83,6 +83,8 @@ pub struct Config {
     pub api: Api,
     /// The operator's listener.
     pub admin: Admin,
+    /// How the metrics are named.
+    pub metrics: Metrics,
     /// The other nodes' meeting place; `None`: this node is alone.
     pub redis: Option<Redis>,
     /// Logging.
@@ -157,8 +159,12 @@ pub struct Server {
     pub request_timeout: Duration,
     /// How long an idle HTTP connection stays open.
     pub keep_alive: Duration,
-    /// On stop, clients are told 4200 spread over this window.
+    /// On stop, readiness fails for so long before anything else happens.
+    pub not_ready: Duration,
+    /// Then clients are told 4200 spread over this window.
     pub drain_window: Duration,
+    /// Then undelivered webhooks may hold up the stop for so long.
+    pub webhook_grace: Duration,
 }
 
 /// Per-connection rules of the WebSocket protocol.
@@ -192,6 +198,13 @@ pub struct Admin {
     pub port: u16,
     /// Who shows it may ask everything.
     pub token: Option<Secret>,
+}
+
+/// How the metrics are named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Stands before every name, with an underscore between.
+    pub prefix: String,
 }
 
 /// How to reach Redis.

@@ -26,6 +26,7 @@ pub(super) struct Raw {
     pub(super) websocket: RawWebSocket,
     pub(super) api: RawApi,
     pub(super) admin: RawAdmin,
+    pub(super) metrics: RawMetrics,
     pub(super) redis: RawRedis,
     pub(super) log: RawLog,
     pub(super) apps: Vec<RawApp>,
@@ -44,7 +45,9 @@ pub(super) struct RawServer {
     pub(super) max_request_bytes: usize,
     pub(super) request_timeout_s: u64,
     pub(super) keep_alive_s: u64,
+    pub(super) not_ready_s: u64,
     pub(super) drain_window_s: u64,
+    pub(super) webhook_grace_s: u64,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +72,12 @@ pub(super) struct RawAdmin {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) token: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMetrics {
+    pub(super) prefix: String,
 }
 
 #[derive(Deserialize)]

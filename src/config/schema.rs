@@ -62,13 +62,22 @@ const fn key(section: &'static str, name: &'static str, kind: Kind) -> Key {
 
 /// The tables of the file; `apps` is the one that may come more than once. It is first, so that a lone `[app]` is
 /// rather taken for it than for `api`.
-const SECTIONS: [&str; 7] = [APPS, "server", "websocket", "api", "admin", "redis", "log"];
+const SECTIONS: [&str; 8] = [
+    APPS,
+    "server",
+    "websocket",
+    "api",
+    "admin",
+    "metrics",
+    "redis",
+    "log",
+];
 pub(super) const APPS: &str = "apps";
 /// The tables within an app's.
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 67] = [
+pub(super) const KEYS: [Key; 70] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -79,9 +88,15 @@ pub(super) const KEYS: [Key; 67] = [
     key("server", "max_request_bytes", COUNT),
     key("server", "request_timeout_s", SECONDS),
     key("server", "keep_alive_s", SECONDS),
+    key("server", "not_ready_s", Kind::Number { min: 0, max: 3600 }),
     key(
         "server",
         "drain_window_s",
+        Kind::Number { min: 0, max: 3600 },
+    ),
+    key(
+        "server",
+        "webhook_grace_s",
         Kind::Number { min: 0, max: 3600 },
     ),
     key("websocket", "activity_timeout_s", SECONDS),
@@ -93,6 +108,7 @@ pub(super) const KEYS: [Key; 67] = [
     key("admin", "host", Kind::Text),
     key("admin", "port", PORT),
     key("admin", "token", Kind::Secret),
+    key("metrics", "prefix", Kind::Text),
     key("redis", "url", Kind::Secret),
     key("redis", "mode", Kind::Text),
     key("redis", "sentinel_master", Kind::Text),

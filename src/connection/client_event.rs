@@ -61,6 +61,8 @@ impl Connection {
             Box::new(RateLimiter::direct(quota))
         });
         if rate.check().is_err() {
+            let incidents = &self.worker.node.incidents;
+            incidents.rate_limited.increment("client_events");
             return Err(format!("the rate limit of {max}/s is exceeded."));
         }
         let publication = ClientPublication {

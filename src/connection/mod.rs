@@ -24,7 +24,7 @@ use crate::{
     hub::{AppChannels, ClientAddress, ConnectionSlot, End, Shard, Subscriber},
     node::{Client, Entrance, Node},
     protocol::{
-        ChannelKind, ErrorCode, Frame,
+        ChannelKind, CloseCode, ErrorCode, Frame,
         message::{self, ClientMessage},
     },
 };
@@ -74,6 +74,7 @@ impl Connection {
         let admission = Admission::decide(worker, opening).inspect_err(|refusal| {
             let code = refusal.code.number();
             debug!(code, "connection refused: {}", refusal.reason);
+            worker.node.incidents.refusals.increment(&code.to_string());
             worker.node.feed.emit(|| Line::Error {
                 app: refusal.app.as_ref().map(|app| &*app.id),
                 socket_id: Some(socket_id.clone()),
@@ -177,7 +178,13 @@ impl Connection {
             }
         }
         self.channels.traffic().disconnections.increment();
+        let incidents = &node.incidents;
+        if end.code == Some(CloseCode::OverCapacity) {
+            incidents.slow_consumers.increment();
+        }
         let code = end.code.map(|code| code.number());
+        let label = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+        incidents.disconnections.increment(&label);
         debug!(app = self.app.id, socket_id = %self.subscriber.id, code, reason = end.reason, "disconnected");
         node.feed.emit(|| Line::Disconnected {
             app: &self.app.id,

@@ -91,6 +91,10 @@ impl std::fmt::Display for SigninError {
 impl Connection {
     pub(super) fn sign_in(&mut self, request: &Signin, now: Instant) {
         if let Err(error) = self.try_sign_in(request, now) {
+            if matches!(error, SigninError::Signature) {
+                let incidents = &self.worker.node.incidents;
+                incidents.auth_failures.increment("signin");
+            }
             let text = format!("Sign-in refused: {error}");
             self.error(Some(ErrorCode::Unauthorized), &text);
         }

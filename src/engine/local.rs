@@ -189,6 +189,10 @@ impl Engine for LocalEngine {
         self.states.members(&key_of(app_id, name))
     }
 
+    fn users_here(&self, app_id: &str, name: &str) -> usize {
+        self.states.user_count(&key_of(app_id, name))
+    }
+
     fn nodes(&self) -> Answer<Result<Vec<ClusterNode>, Unavailable>> {
         Answer::Now(Ok(vec![ClusterNode {
             name: "local".to_owned(),

@@ -216,6 +216,9 @@ pub trait Engine: Send + Sync {
     /// The members of a presence channel as this node has them: in a cluster, of channels that it listens to.
     fn members_here(&self, app_id: &str, name: &str) -> Vec<Member>;
 
+    /// How many those are.
+    fn users_here(&self, app_id: &str, name: &str) -> usize;
+
     /// The nodes that share the state.
     fn nodes(&self) -> Answer<Result<Vec<ClusterNode>, Unavailable>>;
 

@@ -5,6 +5,7 @@
 mod address;
 mod fan_out;
 mod inbox;
+mod measure;
 mod outbox;
 mod profile;
 mod shard;
@@ -28,6 +29,7 @@ use tokio::sync::oneshot;
 
 pub use address::ClientAddress;
 pub use inbox::{Change, Delivery, Inbox, Message, Question, Receipt};
+pub use measure::ShardGauges;
 pub use outbox::{End, Outbox};
 pub use profile::{Profile, Transport};
 pub use shard::{Shard, ShardSettings};

@@ -50,6 +50,13 @@ pub struct Profile {
 pub(super) struct Profiles(HashSet<Arc<Profile>, ahash::RandomState>);
 
 impl Profiles {
+    /// Each with its clients; whoever looks at one of them counts as one more.
+    pub(super) fn counts(&self) -> Vec<(Arc<Profile>, usize)> {
+        let all = self.0.iter();
+        let counts = all.map(|profile| (Arc::clone(profile), Arc::strong_count(profile) - 2));
+        counts.filter(|(_, clients)| *clients > 0).collect()
+    }
+
     pub(super) fn share(&mut self, profile: Profile) -> Arc<Profile> {
         if let Some(known) = self.0.get(&profile) {
             return Arc::clone(known);

@@ -12,6 +12,7 @@ use std::{
 };
 
 use slab::Slab;
+use tokio::time::Instant;
 
 use super::{Channel, ChannelId, Hub, Inbox, ShardId, Subscriber, Subscription, profile::Profiles};
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 const PING_GRACE_TICKS: u32 = 2;
 /// How long a closing client may take to answer.
 const CLOSE_TICKS: u32 = 2;
-/// Steps into which the window of a drain is divided.
+/// How often a drain looks who is due.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
 
 /// What a shard must know of the configuration. Times are in ticks of one second.
@@ -300,15 +301,15 @@ impl Shard {
             .iter()
             .map(|(_, subscriber)| Rc::clone(subscriber))
             .collect();
-        let steps = usize::try_from(window.as_millis() / DRAIN_STEP.as_millis())
-            .unwrap_or(0)
-            .max(1);
-        for subscribers in everyone.chunks(everyone.len().div_ceil(steps).max(1)) {
-            for subscriber in subscribers {
+        let (begun, mut told) = (Instant::now(), 0);
+        while told < everyone.len() {
+            let due = due_by(begun.elapsed(), window, everyone.len());
+            for subscriber in &everyone[told..due] {
                 subscriber
                     .outbox
                     .close(CloseCode::Reconnect, "The server is restarting; reconnect.");
             }
+            told = due;
             tokio::time::sleep(DRAIN_STEP).await;
         }
     }
@@ -358,4 +359,18 @@ impl Shard {
             }
         }
     }
+}
+
+/// How many of so many are due when this part of the window is over.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share between 0 and 1 of a usize"
+)]
+fn due_by(elapsed: Duration, window: Duration, all: usize) -> usize {
+    if elapsed >= window {
+        return all;
+    }
+    let share = elapsed.as_secs_f64() / window.as_secs_f64();
+    (share * all as f64).ceil() as usize
 }

@@ -23,11 +23,21 @@ pub use webhooks::edges;
 
 use crate::{
     app::{App, AppRegistry},
-    engine::Engine,
+    engine::{Engine, Unavailable},
     feed::Feed,
     hub::{AppChannels, Capacity, ConnectionSlot, Hub, NoSlot},
+    metrics::Incidents,
     webhook::Webhooks,
 };
+
+/// Why a node should get no traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    /// It is stopping.
+    Draining,
+    /// The cluster's state is out of reach.
+    EngineAway,
+}
 
 /// The shared half of the server's state.
 pub struct Node {
@@ -37,6 +47,8 @@ pub struct Node {
     pub hub: Arc<Hub>,
     /// What happens, for whoever watches.
     pub feed: Feed,
+    /// What went wrong or ended, counted.
+    pub incidents: Incidents,
     /// How fast the apps' backends may ask.
     pub rates: Rates,
     /// What happens, for the apps' backends.
@@ -63,6 +75,7 @@ impl Node {
             apps,
             hub,
             feed,
+            incidents: Incidents::default(),
             rates: Rates::default(),
             webhooks,
             engine,
@@ -107,6 +120,19 @@ impl Node {
     /// Says where in its life the node is from now on.
     pub fn enter_phase(&self, phase: Phase) {
         self.phase.set(phase);
+    }
+
+    /// Whether the node should get traffic.
+    ///
+    /// # Errors
+    /// [`NotReady`] says why not.
+    pub fn readiness(&self) -> Result<(), NotReady> {
+        if self.phase() != Phase::Running {
+            return Err(NotReady::Draining);
+        }
+        self.engine
+            .health()
+            .map_err(|Unavailable| NotReady::EngineAway)
     }
 
     /// Whether new clients are sent elsewhere.

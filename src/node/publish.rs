@@ -178,6 +178,9 @@ impl Node {
                     except,
                     delivery,
                 };
+                if self.engine.spans_nodes() {
+                    channels.traffic().peer_events_sent.increment();
+                }
                 self.engine
                     .remember(channels, *name, event, &app.limits, now);
                 continue;
@@ -187,8 +190,7 @@ impl Node {
                 continue;
             }
             let frame = encode();
-            self.engine
-                .forward(channels.app_id(), name.as_str(), &frame, except);
+            self.forward(channels, name.as_str(), &frame, except);
             if let Some(route) = route {
                 let delivery = Delivery {
                     channel: route.channel,
@@ -224,8 +226,7 @@ impl Node {
         } = *publication;
         channels.traffic().client_events.increment();
         let frame = message::client_event(event, channel, data, user_id);
-        self.engine
-            .forward(channels.app_id(), channel, &frame, Some(sender));
+        self.forward(channels, channel, &frame, Some(sender));
         if let Some(route) = channels.route(channel) {
             let delivery = Delivery {
                 channel: route.channel,
@@ -241,6 +242,14 @@ impl Node {
             self.hub.deliver(&route, delivery);
         }
         Ok(())
+    }
+
+    /// Carries an event to the other nodes, if there may be any.
+    fn forward(&self, channels: &AppChannels, name: &str, frame: &Frame, except: Option<SocketId>) {
+        if self.engine.spans_nodes() {
+            channels.traffic().peer_events_sent.increment();
+            self.engine.forward(channels.app_id(), name, frame, except);
+        }
     }
 
     /// What counts the deliveries of a backend's event, while somebody watches.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::Node;
 use crate::{
-    engine::{ChannelInfo, Occupied, Unavailable, Wanted},
+    engine::{Answer, ChannelInfo, Occupied, Unavailable, Wanted},
     protocol::ChannelName,
 };
 
@@ -20,7 +20,8 @@ impl Node {
         wanted: Wanted,
         now: Instant,
     ) -> Result<ChannelInfo, Unavailable> {
-        self.engine.channel(app_id, name, wanted, now).get().await
+        let answer = self.engine.channel(app_id, name, wanted, now);
+        self.answer(app_id, answer).await
     }
 
     /// The occupied channels whose names begin so, users' own channels left out.
@@ -28,7 +29,8 @@ impl Node {
     /// # Errors
     /// As [`Node::channel`].
     pub async fn occupied(&self, app_id: &str, prefix: &str) -> Result<Vec<Occupied>, Unavailable> {
-        let mut channels = self.engine.occupied(app_id, prefix).get().await?;
+        let answer = self.engine.occupied(app_id, prefix);
+        let mut channels = self.answer(app_id, answer).await?;
         channels.retain(|channel| !channel.name.starts_with('#'));
         Ok(channels)
     }
@@ -42,7 +44,7 @@ impl Node {
         app_id: &str,
         name: ChannelName<'_>,
     ) -> Result<Vec<Arc<str>>, Unavailable> {
-        self.engine.users(app_id, name).get().await
+        self.answer(app_id, self.engine.users(app_id, name)).await
     }
 
     /// How many clients of the app are connected.
@@ -50,7 +52,27 @@ impl Node {
     /// # Errors
     /// As [`Node::channel`].
     pub async fn connections(&self, app_id: &str) -> Result<usize, Unavailable> {
-        self.engine.connections(app_id).get().await
+        self.answer(app_id, self.engine.connections(app_id)).await
+    }
+
+    /// Waits for the answer; counts and times it where it comes from elsewhere.
+    async fn answer<T>(
+        &self,
+        app_id: &str,
+        answer: Answer<Result<T, Unavailable>>,
+    ) -> Result<T, Unavailable> {
+        let later = match answer {
+            Answer::Now(answer) => return answer,
+            Answer::Later(later) => later,
+        };
+        let (asked, answer) = (Instant::now(), later.await);
+        let app = self.hub.app(app_id);
+        match answer {
+            Ok(_) => app.traffic().queries_answered.increment(),
+            Err(_) => app.traffic().queries_failed.increment(),
+        }
+        app.traffic().query_time.observe(asked.elapsed());
+        answer
     }
 
     /// Closes every connection that is signed in as the user.

@@ -16,8 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Counters, Departures,
-    client::HttpClient,
+    Departures, Post,
     debounce::{Debounce, Gone},
     parcel::Event,
     sender::Sender,
@@ -64,8 +63,7 @@ struct Tenant {
 /// The state of the task.
 pub(super) struct Dispatch {
     mailbox: UnboundedReceiver<Letter>,
-    counters: Arc<Counters>,
-    client: HttpClient,
+    post: Post,
     departures: Departures,
     debounce: Debounce<News>,
     tenants: HashMap<String, Tenant>,
@@ -75,14 +73,12 @@ pub(super) struct Dispatch {
 impl Dispatch {
     pub(super) fn new(
         mailbox: UnboundedReceiver<Letter>,
-        counters: Arc<Counters>,
-        client: HttpClient,
+        post: Post,
         departures: Departures,
     ) -> Self {
         Self {
             mailbox,
-            counters,
-            client,
+            post,
             departures,
             debounce: Debounce::default(),
             tenants: HashMap::new(),
@@ -116,7 +112,7 @@ impl Dispatch {
     }
 
     fn take(&mut self, news: News) {
-        self.counters.leave_mailbox(news.json.len());
+        self.post.counters.leave_mailbox(news.json.len());
         let now = news.at;
         if self.departures == Departures::Settled {
             return self.hand_out(&news, now);
@@ -168,8 +164,8 @@ impl Dispatch {
                 let same = former.iter().position(|sender| sender.is_for(app, place));
                 let sender = same.map_or_else(
                     || {
-                        let (client, counters) = (self.client.clone(), Arc::clone(&self.counters));
-                        let sender = Rc::new(Sender::new(Arc::clone(app), place, client, counters));
+                        let sender = Sender::new(Arc::clone(app), place, self.post.clone());
+                        let sender = Rc::new(sender);
                         self.running.spawn_local(Rc::clone(&sender).run());
                         sender
                     },

@@ -34,7 +34,11 @@ use self::{
     dispatch::{Dispatch, Letter, News},
     queue::Lost,
 };
-use crate::app::{App, WebhookKind};
+use crate::{
+    app::{App, WebhookKind},
+    feed::Feed,
+    metrics::Latency,
+};
 
 /// Events on their way to the thread. Over it the newest is dropped; only a thread that gets no time lets it come to that.
 const MAILBOX_EVENTS_MAX: usize = 65_536;
@@ -51,11 +55,11 @@ pub enum Departures {
 }
 
 /// The way of events to endpoints.
-#[derive(Default)]
 pub struct Webhooks {
     /// Empty until [`Webhooks::start`] has found an endpoint.
     mailbox: OnceLock<mpsc::UnboundedSender<Letter>>,
     counters: Arc<Counters>,
+    feed: Feed,
 }
 
 /// What has become of events; each counts once per endpoint.
@@ -67,6 +71,8 @@ pub struct WebhookCounts {
     pub overflow: u64,
     /// Dropped because the endpoint had not taken them within 5 minutes, or before the stop.
     pub expired: u64,
+    /// Those that wait for an endpoint now.
+    pub waiting: usize,
 }
 
 #[derive(Default)]
@@ -76,9 +82,27 @@ struct Counters {
     expired: AtomicU64,
     mailbox_events: AtomicUsize,
     mailbox_bytes: AtomicUsize,
+    waiting: AtomicUsize,
+    latency: Latency,
 }
 
 impl Webhooks {
+    /// Nothing to tell yet. How each request fares is shown on the feed.
+    #[must_use]
+    pub fn new(feed: Feed) -> Self {
+        Self {
+            mailbox: OnceLock::new(),
+            counters: Arc::default(),
+            feed,
+        }
+    }
+
+    /// From an event to the endpoint's taking it, the delay of departures left out.
+    #[must_use]
+    pub fn latency(&self) -> &Latency {
+        &self.counters.latency
+    }
+
     /// Starts the thread if one of these apps has an endpoint. Until then events are lost. To be called again with apps that
     /// were read again.
     ///
@@ -91,14 +115,18 @@ impl Webhooks {
         }
         let client = HttpClient::new(endpoints().any(|endpoint| endpoint.url.is_secure()))?;
         let (sender, mailbox) = mpsc::unbounded_channel();
-        let counters = Arc::clone(&self.counters);
+        let post = Post {
+            client,
+            counters: Arc::clone(&self.counters),
+            feed: self.feed.clone(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         thread::Builder::new()
             .name("webhooks".to_owned())
             .spawn(move || {
-                let dispatch = Dispatch::new(mailbox, counters, client, departures);
+                let dispatch = Dispatch::new(mailbox, post, departures);
                 LocalSet::new().block_on(&runtime, dispatch.run());
             })?;
         // Only a second start at the same moment could have been first, and then this thread ends.
@@ -141,6 +169,8 @@ impl Webhooks {
             delivered: load(&self.counters.delivered),
             overflow: load(&self.counters.overflow),
             expired: load(&self.counters.expired),
+            waiting: self.counters.waiting.load(Ordering::Relaxed)
+                + self.counters.mailbox_events.load(Ordering::Relaxed),
         }
     }
 
@@ -155,6 +185,14 @@ impl Webhooks {
             let _ = closed.await;
         }
     }
+}
+
+/// What every sender needs.
+#[derive(Clone)]
+struct Post {
+    client: HttpClient,
+    counters: Arc<Counters>,
+    feed: Feed,
 }
 
 impl Counters {

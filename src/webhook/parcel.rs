@@ -1,6 +1,8 @@
 //! One request in the making: events that leave together, and the body and signature that they amount to.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
+
+use serde::Deserialize;
 
 use crate::protocol::signature;
 
@@ -21,6 +23,17 @@ pub(super) struct Event {
 }
 
 impl Event {
+    /// What it is called in the request.
+    pub(super) fn name(&self) -> String {
+        #[derive(Deserialize)]
+        struct Named<'a> {
+            #[serde(borrow)]
+            name: Cow<'a, str>,
+        }
+        let named = serde_json::from_str::<Named<'_>>(&self.json);
+        named.map_or_else(|_| String::new(), |named| named.name.into_owned())
+    }
+
     /// The memory that it takes.
     pub(super) fn size(&self) -> usize {
         self.json.len() + self.channel.len() + OVERHEAD_BYTES

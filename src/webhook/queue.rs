@@ -44,6 +44,17 @@ pub(super) enum Outcome {
     Silence,
 }
 
+/// What becomes of a parcel that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The endpoint has it.
+    Delivered,
+    /// It is sent again.
+    Retried,
+    /// It is too old to be sent again.
+    GivenUp,
+}
+
 /// What to do next.
 #[derive(Debug)]
 pub(super) enum Next {
@@ -186,7 +197,7 @@ impl Queue {
     }
 
     /// Takes note of how a parcel fared.
-    pub(super) fn done(&mut self, parcel: Parcel, outcome: Outcome, now: Instant) {
+    pub(super) fn done(&mut self, parcel: Parcel, outcome: Outcome, now: Instant) -> Fate {
         self.under_way -= 1;
         match outcome {
             // Of parcels that were sent together, only the first tells something new.
@@ -202,8 +213,9 @@ impl Queue {
         }
         if outcome == Outcome::Taken {
             self.finish(&parcel, now);
+            Fate::Delivered
         } else {
-            self.try_again(parcel, now);
+            self.try_again(parcel, now)
         }
     }
 
@@ -290,14 +302,16 @@ impl Queue {
         }
     }
 
-    fn try_again(&mut self, mut parcel: Parcel, now: Instant) {
+    fn try_again(&mut self, mut parcel: Parcel, now: Instant) -> Fate {
         parcel.failures += 1;
         let due = now + backoff::delay(parcel.failures, &mut self.rng);
         if due.saturating_duration_since(parcel.oldest()) < AGE_MAX {
             self.retries.insert((due, parcel.number), parcel);
+            Fate::Retried
         } else {
             self.lost.expired += parcel.events().len() as u64;
             self.finish(&parcel, now);
+            Fate::GivenUp
         }
     }
 

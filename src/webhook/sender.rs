@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,12 +13,14 @@ use tokio::{select, sync::Notify, time::sleep_until};
 use tracing::{debug, info, warn};
 
 use super::{
-    Counters,
-    client::HttpClient,
+    Post,
     parcel::{Event, Parcel},
-    queue::{Lost, Next, Outcome, Queue},
+    queue::{Fate, Lost, Next, Outcome, Queue},
 };
-use crate::app::{App, WebhookEndpoint};
+use crate::{
+    app::{App, WebhookEndpoint},
+    feed::Line,
+};
 
 /// Between two warnings of the same sort about one endpoint.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
@@ -28,11 +30,21 @@ pub(super) struct Sender {
     app: Arc<App>,
     /// Its place among the app's endpoints.
     place: usize,
-    client: HttpClient,
-    counters: Arc<Counters>,
+    post: Post,
     queue: RefCell<Queue>,
     wake: Notify,
+    /// The queue's length as it was counted last.
+    counted: Cell<usize>,
     log: Log,
+}
+
+/// How a request fared, for whoever watches the feed.
+struct Answered {
+    events: Vec<String>,
+    status: Option<u16>,
+    error: Option<String>,
+    attempt: u32,
+    took: Duration,
 }
 
 /// What was said about the endpoint.
@@ -45,20 +57,15 @@ struct Log {
 }
 
 impl Sender {
-    pub(super) fn new(
-        app: Arc<App>,
-        place: usize,
-        client: HttpClient,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub(super) fn new(app: Arc<App>, place: usize, post: Post) -> Self {
         let queue = Queue::new(app.webhooks.batching, rand::random());
         Self {
             app,
             place,
-            client,
-            counters,
+            post,
             queue: RefCell::new(queue),
             wake: Notify::new(),
+            counted: Cell::new(0),
             log: Log::default(),
         }
     }
@@ -80,6 +87,7 @@ impl Sender {
     /// Adds an event; never waits.
     pub(super) fn push(&self, event: Event) {
         self.queue.borrow_mut().push(event);
+        self.count_waiting();
         self.wake.notify_one();
     }
 
@@ -95,7 +103,7 @@ impl Sender {
         self.tell_lost();
         let left = self.queue.borrow().len();
         if left > 0 {
-            self.counters.count_lost(Lost {
+            self.post.counters.count_lost(Lost {
                 expired: left as u64,
                 ..Lost::default()
             });
@@ -115,6 +123,7 @@ impl Sender {
         loop {
             let now = Instant::now();
             let next = self.queue.borrow_mut().next(now);
+            self.count_waiting();
             if self.count_lost() && is_time(&self.log.loss_told, now) {
                 self.tell_lost();
             }
@@ -129,8 +138,11 @@ impl Sender {
                 return self.tell_lost();
             }
             select! {
-                Some((parcel, outcome)) = under_way.next() => {
-                    self.queue.borrow_mut().done(parcel, outcome, Instant::now());
+                Some((parcel, outcome, answered)) = under_way.next() => {
+                    let fate = self.queue.borrow_mut().done(parcel, outcome, Instant::now());
+                    if let Some(answered) = answered {
+                        self.show(&answered, fate);
+                    }
                 }
                 () = self.wake.notified() => {}
                 () = sleep_until(until.unwrap_or(now).into()), if until.is_some() => {}
@@ -143,8 +155,55 @@ impl Sender {
         queue.is_closing() && queue.is_empty()
     }
 
-    async fn send(&self, parcel: Parcel) -> (Parcel, Outcome) {
+    /// Counts what waits, into the sum over all endpoints.
+    fn count_waiting(&self) {
+        let length = self.queue.borrow().len();
+        let before = self.counted.replace(length);
+        let waiting = &self.post.counters.waiting;
+        if length > before {
+            waiting.fetch_add(length - before, Ordering::Relaxed);
+        } else {
+            waiting.fetch_sub(before - length, Ordering::Relaxed);
+        }
+    }
+
+    fn show(&self, answered: &Answered, fate: Fate) {
+        self.post.feed.emit(|| Line::Webhook {
+            app: &self.app.id,
+            url: self.endpoint().url.origin(),
+            events: &answered.events,
+            status: answered.status,
+            error: answered.error.as_deref(),
+            attempt: answered.attempt,
+            took_ms: u64::try_from(answered.took.as_millis()).unwrap_or(u64::MAX),
+            outcome: match fate {
+                Fate::Delivered => "delivered",
+                Fate::Retried => "retry",
+                Fate::GivenUp => "given_up",
+            },
+        });
+    }
+
+    /// `None` while nobody watches.
+    fn answered(
+        &self,
+        parcel: &Parcel,
+        answer: &Result<StatusCode, String>,
+        took: Duration,
+    ) -> Option<Answered> {
+        self.post.feed.is_watched().then(|| Answered {
+            events: parcel.events().iter().map(Event::name).collect(),
+            status: answer.as_ref().ok().map(StatusCode::as_u16),
+            error: answer.as_ref().err().cloned(),
+            attempt: parcel.failures + 1,
+            took,
+        })
+    }
+
+    async fn send(&self, parcel: Parcel) -> (Parcel, Outcome, Option<Answered>) {
+        let begun = Instant::now();
         let answer = self
+            .post
             .client
             .post(&self.app, self.endpoint(), parcel.body())
             .await;
@@ -154,12 +213,17 @@ impl Sender {
             Err(_) => Outcome::Silence,
         };
         if outcome == Outcome::Taken {
-            self.counters.count_delivered(parcel.events().len());
+            self.post.counters.count_delivered(parcel.events().len());
+            self.post
+                .counters
+                .latency
+                .observe(parcel.oldest().elapsed());
             self.tell_success();
         } else {
             self.tell_failure(&answer, parcel.failures + 1, Instant::now());
         }
-        (parcel, outcome)
+        let answered = self.answered(&parcel, &answer, begun.elapsed());
+        (parcel, outcome, answered)
     }
 
     fn tell_success(&self) {
@@ -203,7 +267,7 @@ impl Sender {
         let Lost { overflow, expired } = self.queue.borrow_mut().take_lost();
         let mut untold = self.log.lost.get();
         if overflow + expired > 0 {
-            self.counters.count_lost(Lost { overflow, expired });
+            self.post.counters.count_lost(Lost { overflow, expired });
             untold.overflow += overflow;
             untold.expired += expired;
             self.log.lost.set(untold);

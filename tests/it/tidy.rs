@@ -24,6 +24,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("api", 6),
     ("transport", 6),
     ("banner", 7),
+    ("drain", 7),
     ("server", 7),
 ];
 
@@ -35,6 +36,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("engine", "hub"),
     ("engine", "presence"),
     ("server", "banner"),
+    ("server", "drain"),
 ];
 
 /// The only file that may hold close and error codes.

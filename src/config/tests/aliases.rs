@@ -125,6 +125,12 @@ fn an_alias_sets_its_key_and_is_reported() {
             "cache_ttl: 3600s",
         ),
         (
+            "SOKETI_METRICS_PROMETHEUS_PREFIX",
+            "soketi_",
+            "metrics.prefix = \"soketi_\"",
+            "prefix: \"soketi\"",
+        ),
+        (
             "SOKETI_DEFAULT_APP_WEBHOOKS",
             r#"[{"url":"http://a.test/hidden","event_types":["cache_miss"],"headers":{"X-A":"hidden"},
                 "filter":{"channel_name_starts_with":"a","channel_name_ends_with":"b"}}]"#,

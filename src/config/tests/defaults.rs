@@ -21,7 +21,11 @@ fn the_sample_says_what_the_defaults_are() {
         (server.request_timeout, server.keep_alive),
         (seconds(10), seconds(75))
     );
-    assert_eq!(server.drain_window, seconds(2));
+    assert_eq!(
+        (server.not_ready, server.drain_window),
+        (seconds(0), seconds(2))
+    );
+    assert_eq!(server.webhook_grace, seconds(5));
     let websocket = &config.websocket;
     assert_eq!(websocket.activity_timeout, seconds(120));
     assert_eq!(websocket.pong_timeout, seconds(30));
@@ -33,6 +37,7 @@ fn the_sample_says_what_the_defaults_are() {
     assert_eq!(config.api.timestamp_tolerance, seconds(600));
     assert_eq!((config.admin.host, config.admin.port), (server.host, 9601));
     assert_eq!(config.admin.token, None);
+    assert_eq!(config.metrics.prefix, "loudhailer");
     assert_eq!(
         (config.log.level.as_str(), config.log.format),
         ("info", LogFormat::Text)
@@ -98,7 +103,9 @@ fn every_key_of_the_file_is_taken() {
         max_request_bytes = 1000
         request_timeout_s = 11
         keep_alive_s = 12
+        not_ready_s = 16
         drain_window_s = 0
+        webhook_grace_s = 17
         [websocket]
         activity_timeout_s = 13
         pong_timeout_s = 14
@@ -111,6 +118,8 @@ fn every_key_of_the_file_is_taken() {
         host = "localhost"
         port = 0
         token = "hidden-hidden-hidden"
+        [metrics]
+        prefix = "soketi_"
         [log]
         level = "warn,loudhailer=trace"
         format = "json"
@@ -164,11 +173,12 @@ fn every_key_of_the_file_is_taken() {
     for part in [
         "host: ::1, port: 7001, path_prefix: \"/ws\", workers: 3, max_connections: Some(5000)",
         "max_connections_per_ip: Some(9), trusted_proxies: [10.0.0.0/8, ::1/128]",
-        "max_request_bytes: 1000, request_timeout: 11s, keep_alive: 12s, drain_window: 0ns",
+        "max_request_bytes: 1000, request_timeout: 11s, keep_alive: 12s, not_ready: 16s, drain_window: 0ns, webhook_grace: 17s",
         "activity_timeout: 13s, pong_timeout: 14s, max_message_bytes: 2000, max_outbox_bytes: 3000",
         "require_protocol: true",
         "timestamp_tolerance: 15s",
         "Admin { host: 127.0.0.1, port: 0, token: Some(Secret(…)) }",
+        "Metrics { prefix: \"soketi\" }",
         "level: \"warn,loudhailer=trace\", format: Json",
         "id: \"a\", key: \"b\", secret: Secret(…), name: \"Shop\", enabled: false",
         "client_events: true, subscription_counts: true, compression_from_bytes: Some(16), watchlists: true",

@@ -324,6 +324,10 @@ impl Engine for RedisEngine {
         self.states.members(&(app_id.into(), name.into()))
     }
 
+    fn users_here(&self, app_id: &str, name: &str) -> usize {
+        self.states.user_count(&(app_id.into(), name.into()))
+    }
+
     fn nodes(&self) -> Answer<Result<Vec<ClusterNode>, Unavailable>> {
         self.ask(|reply| Intent::Nodes { reply })
     }

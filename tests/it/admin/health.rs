@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::server::TestServer;
+use crate::support::{server::TestServer, setup::Setup};
 
 #[test]
 fn live_and_ready_answer() {
@@ -12,10 +12,29 @@ fn live_and_ready_answer() {
 }
 
 #[test]
+fn the_public_port_answers_where_users_of_other_servers_ask() {
+    let server = TestServer::start(Setup::new().set("server.path_prefix", "/ws"));
+    for path in [
+        "/up",
+        "/",
+        "/health",
+        "/ready",
+        "/accept-traffic",
+        "/ws/up",
+        "/ws/",
+    ] {
+        let answer = server.get(path);
+        answer.is(&json!({"ok": true}));
+        assert_eq!(answer.body, r#"{"ok":true}"#, "nothing else is told");
+    }
+    assert_eq!(server.get("/usage").status, 404);
+}
+
+#[test]
 fn the_listeners_do_not_share_their_routes() {
     let server = TestServer::usual();
     assert_ne!(server.public, server.admin);
-    for path in ["/live", "/ready", "/feed"] {
+    for path in ["/live", "/feed", "/metrics"] {
         assert_eq!(server.get(path).status, 404, "{path}");
     }
     for path in ["/apps/1001/channels", "/app/key-of-1001", "/nothing"] {

@@ -4,5 +4,6 @@ mod access;
 mod api;
 mod feed;
 mod health;
+mod metrics;
 mod page;
 mod secrets;

@@ -21,7 +21,6 @@ fn an_unknown_route_is_404() {
         "/Up",
         "/apps/1001",
         "/live",
-        "/ready",
         "/feed",
         "/metrics",
     ] {

@@ -114,6 +114,7 @@ impl Task {
         }
         let (frame, except) = (event.frame(), event.except);
         let app = self.states.hub().app(&key.0);
+        app.traffic().peer_events_received.increment();
         let delivery = {
             let frame = frame.clone();
             move |channel, change| Delivery {

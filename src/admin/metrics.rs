@@ -1,0 +1,363 @@
+//! `/metrics`: soketi's names, and what operators miss there. Gauges are read from the state when they are asked for.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web};
+
+use super::{
+    AdminSettings,
+    exposition::{Exposition, Row, Unit},
+};
+use crate::{
+    hub::{AppChannels, ShardGauges},
+    metrics::{Labelled, Traffic},
+    node::{Node, Phase},
+    protocol::ChannelKind,
+};
+
+/// Client libraries and versions that are told apart. Clients choose what they say.
+const LIBRARIES_MAX: usize = 50;
+
+/// A counter's name, its help, and what it counts.
+type Count = (&'static str, &'static str, fn(&Traffic) -> u64);
+
+/// soketi's, besides its gauge and its histogram.
+const AS_SOKETI: [Count; 14] = [
+    ("new_connections_total", "Clients that were let in.", |t| {
+        t.connections.get()
+    }),
+    ("new_disconnections_total", "Clients that have gone.", |t| {
+        t.disconnections.get()
+    }),
+    (
+        "socket_received_bytes",
+        "Bytes of messages from clients.",
+        |t| t.bytes_received.get(),
+    ),
+    (
+        "socket_transmitted_bytes",
+        "Bytes of messages to clients, with frame headers, before compression.",
+        |t| t.bytes_sent.get(),
+    ),
+    (
+        "ws_messages_received_total",
+        "Messages from clients.",
+        |t| t.messages_received.get(),
+    ),
+    (
+        "ws_messages_sent_total",
+        "Messages to clients: deliveries and answers; pings are left out.",
+        |t| t.messages_sent.get(),
+    ),
+    (
+        "http_received_bytes",
+        "Bytes of bodies of signed API requests.",
+        |t| t.api_bytes_received.get(),
+    ),
+    (
+        "http_transmitted_bytes",
+        "Bytes of bodies of the answers to them.",
+        |t| t.api_bytes_sent.get(),
+    ),
+    ("http_calls_received_total", "Signed API requests.", |t| {
+        t.api_calls.get()
+    }),
+    (
+        "horizontal_adapter_resolved_promises",
+        "Questions about the cluster's state that Redis answered.",
+        |t| t.queries_answered.get(),
+    ),
+    (
+        "horizontal_adapter_uncomplete_promises",
+        "Questions about the cluster's state that were not answered.",
+        |t| t.queries_failed.get(),
+    ),
+    (
+        "horizontal_adapter_sent_requests",
+        "Events that went to other nodes through Redis.",
+        |t| t.peer_events_sent.get(),
+    ),
+    (
+        "horizontal_adapter_received_requests",
+        "Events that came from other nodes through Redis.",
+        |t| t.peer_events_received.get(),
+    ),
+    (
+        "horizontal_adapter_received_responses",
+        "Answers of Redis; as resolved promises, because one answer is enough.",
+        |t| t.queries_answered.get(),
+    ),
+];
+/// What soketi lacks.
+const OURS: [Count; 2] = [
+    (
+        "api_messages_total",
+        "Events that backends published.",
+        |t| t.api_messages.get(),
+    ),
+    (
+        "client_events_total",
+        "Events of clients that were relayed.",
+        |t| t.client_events.get(),
+    ),
+];
+
+/// `GET /metrics`
+pub(super) async fn show(
+    node: web::Data<Node>,
+    settings: web::Data<AdminSettings>,
+) -> HttpResponse {
+    let mut exposition = Exposition::new(&settings.metrics_prefix);
+    let apps = used_apps(&node);
+    let port = settings.public.port().to_string();
+    as_soketi(&mut exposition, &apps, &port);
+    channels(&mut exposition, &node, &apps);
+    incidents(&mut exposition, &node);
+    webhooks(&mut exposition, &node);
+    clients(&mut exposition, measure(&node).await);
+    this_node(&mut exposition, &node).await;
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+        .body(exposition.into_text())
+}
+
+/// The configured apps, and those that were used and are no more.
+fn used_apps(node: &Node) -> Vec<Arc<AppChannels>> {
+    for app in node.apps.all().iter() {
+        // Known from its first use on; an app without one has its zeros.
+        drop(node.hub.app(&app.id));
+    }
+    let mut apps = node.hub.apps();
+    apps.sort_unstable_by(|one, other| one.app_id().cmp(other.app_id()));
+    apps
+}
+
+fn number(count: usize) -> f64 {
+    count as f64
+}
+
+fn alone(value: f64) -> [Row; 1] {
+    [(Vec::new(), value)]
+}
+
+/// soketi's sixteen.
+fn as_soketi(exposition: &mut Exposition, apps: &[Arc<AppChannels>], port: &str) {
+    let labels = |app: &AppChannels| {
+        vec![
+            ("app_id", app.app_id().to_string()),
+            ("port", port.to_owned()),
+        ]
+    };
+    exposition.gauge(
+        "connected",
+        "Clients that are connected now.",
+        apps.iter()
+            .map(|app| (labels(app), number(app.connections()))),
+    );
+    for (name, help, count) in AS_SOKETI {
+        let rows = apps
+            .iter()
+            .map(|app| (labels(app), count(app.traffic()) as f64));
+        exposition.counter(name, help, rows);
+    }
+    exposition.times(
+        "horizontal_adapter_resolve_time",
+        "Milliseconds until Redis answered a question about the cluster's state.",
+        Unit::Milliseconds,
+        apps.iter()
+            .map(|app| (labels(app), &app.traffic().query_time)),
+    );
+    for (name, help, count) in OURS {
+        let rows = apps.iter().map(|app| {
+            let labels = vec![("app_id", app.app_id().to_string())];
+            (labels, count(app.traffic()) as f64)
+        });
+        exposition.counter(name, help, rows);
+    }
+}
+
+/// What is in the channels now.
+fn channels(exposition: &mut Exposition, node: &Node, apps: &[Arc<AppChannels>]) {
+    let (mut occupied, mut subscriptions, mut members) = (Vec::new(), Vec::new(), Vec::new());
+    for app in apps {
+        let mut by_kind = BTreeMap::from(["public", "private", "presence"].map(|kind| (kind, 0)));
+        let (mut seats, mut users) = (0, 0);
+        for (name, count) in app.occupied("") {
+            let kind = ChannelKind::of(&name);
+            if name.starts_with('#') {
+                continue;
+            }
+            *by_kind.entry(kind_name(kind)).or_default() += 1;
+            seats += count;
+            if kind.is_presence() {
+                users += node.engine().users_here(app.app_id(), &name);
+            }
+        }
+        let app_id = || ("app_id", app.app_id().to_string());
+        occupied.extend(by_kind.into_iter().map(|(kind, count)| {
+            let labels = vec![app_id(), ("channel_type", kind.to_owned())];
+            (labels, number(count))
+        }));
+        subscriptions.push((vec![app_id()], number(seats)));
+        members.push((vec![app_id()], number(users)));
+    }
+    exposition.gauge(
+        "active_channels",
+        "Channels that have subscribers on this node.",
+        occupied,
+    );
+    exposition.gauge(
+        "subscriptions",
+        "Subscriptions on this node.",
+        subscriptions,
+    );
+    exposition.gauge(
+        "presence_members",
+        "Distinct users of the presence channels that have subscribers on this node, of the whole cluster.",
+        members,
+    );
+}
+
+fn kind_name(kind: ChannelKind) -> &'static str {
+    if kind.is_presence() {
+        "presence"
+    } else if kind.takes_client_events() || kind.encrypted {
+        "private"
+    } else {
+        "public"
+    }
+}
+
+fn incidents(exposition: &mut Exposition, node: &Node) {
+    let incidents = &node.incidents;
+    let rows = |label: &'static str, counts: &Labelled| {
+        let counts = counts.get().into_iter();
+        let rows = counts.map(|(value, count)| (vec![(label, value)], count as f64));
+        rows.collect::<Vec<Row>>()
+    };
+    exposition.counter(
+        "disconnections_total",
+        "Clients that have gone, by close code; none: without one.",
+        rows("code", &incidents.disconnections),
+    );
+    exposition.counter(
+        "connection_errors_total",
+        "Clients that were not let in, by close code.",
+        rows("code", &incidents.refusals),
+    );
+    exposition.counter(
+        "auth_failures_total",
+        "Signatures and tokens that did not fit.",
+        rows("kind", &incidents.auth_failures),
+    );
+    exposition.counter(
+        "rate_limit_triggered_total",
+        "API requests and client events beyond a rate.",
+        rows("limiter_type", &incidents.rate_limited),
+    );
+    exposition.counter(
+        "slow_consumer_total",
+        "Clients that were closed because too much waited for them.",
+        [(
+            vec![("action", "closed".to_owned())],
+            incidents.slow_consumers.get() as f64,
+        )],
+    );
+}
+
+fn webhooks(exposition: &mut Exposition, node: &Node) {
+    let counts = node.webhooks.counts();
+    let results = [
+        ("delivered", counts.delivered),
+        ("overflow", counts.overflow),
+        ("expired", counts.expired),
+    ];
+    exposition.counter(
+        "webhook_deliveries_total",
+        "Webhook events, by what became of them.",
+        results.map(|(result, count)| (vec![("result", result.to_owned())], count as f64)),
+    );
+    exposition.gauge(
+        "webhook_queue_depth",
+        "Webhook events that wait for an endpoint.",
+        alone(number(counts.waiting)),
+    );
+    exposition.times(
+        "webhook_latency_seconds",
+        "From a request's oldest event to the endpoint's taking it.",
+        Unit::Seconds,
+        [(Vec::new(), node.webhooks.latency())],
+    );
+}
+
+async fn measure(node: &Node) -> ShardGauges {
+    let mut all = ShardGauges::default();
+    for answer in node.hub.ask(|shard| shard.measure()) {
+        // A shard that ends has no clients any more.
+        let ShardGauges {
+            waiting_bytes,
+            profiles,
+        } = answer.await.unwrap_or_default();
+        all.waiting_bytes += waiting_bytes;
+        all.profiles.extend(profiles);
+    }
+    all
+}
+
+fn clients(exposition: &mut Exposition, gauges: ShardGauges) {
+    exposition.gauge(
+        "send_queue_bytes",
+        "Bytes that wait for clients that read slowly.",
+        alone(number(gauges.waiting_bytes)),
+    );
+    let mut libraries: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for (profile, clients) in gauges.profiles {
+        let said = |text: &Option<Box<str>>| text.as_deref().unwrap_or("unknown").to_owned();
+        let mut library = (said(&profile.client), said(&profile.version));
+        if libraries.len() >= LIBRARIES_MAX && !libraries.contains_key(&library) {
+            library = ("other".to_owned(), "other".to_owned());
+        }
+        *libraries.entry(library).or_default() += clients;
+    }
+    let rows = libraries.into_iter().map(|((library, version), clients)| {
+        let labels = vec![("library", library), ("version", version)];
+        (labels, number(clients))
+    });
+    exposition.gauge(
+        "client_info",
+        "Clients that are connected now, by what they say they are.",
+        rows,
+    );
+}
+
+async fn this_node(exposition: &mut Exposition, node: &Node) {
+    exposition.times(
+        "publish_to_deliver_seconds",
+        "From a backend's event to its last subscriber on a worker; of events that left together, the first.",
+        Unit::Seconds,
+        [(Vec::new(), &node.hub.latency)],
+    );
+    // Out of reach, there is nobody to count.
+    let peers = node
+        .nodes()
+        .await
+        .map_or(0, |nodes| nodes.len().saturating_sub(1));
+    exposition.gauge(
+        "cluster_peers",
+        "Other nodes in the cluster.",
+        alone(number(peers)),
+    );
+    let engine_ready = f64::from(u8::from(node.engine().health().is_ok()));
+    exposition.gauge(
+        "engine_ready",
+        "1 while the cluster's state is within reach.",
+        alone(engine_ready),
+    );
+    let phases = Phase::ALL.map(|phase| {
+        let is_now = f64::from(u8::from(node.phase() == phase));
+        (vec![("phase", phase.name().to_owned())], is_now)
+    });
+    exposition.gauge("phase", "1 for the phase that the node is in.", phases);
+    let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+    exposition.gauge("build_info", "1.", [(version, 1.0)]);
+}

@@ -1,0 +1,74 @@
+//! The orderly end, in named phases, each with its own deadline and told once: not ready, closing, flushing, stopped.
+
+use std::{
+    net::{Shutdown, TcpListener},
+    time::{Duration, Instant},
+};
+
+use actix_rt::time::sleep;
+use actix_server::ServerHandle;
+use tracing::{info, warn};
+
+use crate::{
+    config::Server,
+    node::{Node, Phase},
+};
+
+/// What a client may need to answer a close frame, on top of the drain window; shards cut it off then.
+const CLOSE_GRACE: Duration = Duration::from_secs(3);
+/// More than a busy machine's accepting thread takes to hear that it is to pause.
+const PAUSE_TIME: Duration = Duration::from_millis(100);
+/// How often a stopping server looks whether everyone has gone.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Not ready; no new connections and every client told to reconnect; webhooks sent; HTTP replies finished.
+pub async fn drain(server: &Server, node: &Node, door: &TcpListener, clients: &ServerHandle) {
+    if !server.not_ready.is_zero() {
+        let seconds = server.not_ready.as_secs();
+        info!(
+            seconds,
+            "not ready: balancers may notice before anyone is sent away"
+        );
+        node.enter_phase(Phase::NotReady);
+        sleep(server.not_ready).await;
+    }
+    close_clients(server, node, door, clients).await;
+    flush(server, node).await;
+    clients.stop(true).await;
+    node.enter_phase(Phase::Stopped);
+}
+
+async fn close_clients(server: &Server, node: &Node, door: &TcpListener, clients: &ServerHandle) {
+    node.enter_phase(Phase::Closing);
+    let (connections, window_s) = (node.hub.connections(), server.drain_window.as_secs());
+    info!(
+        connections,
+        window_s, "closing: clients are told to reconnect"
+    );
+    clients.pause().await;
+    // The accepting thread is told, and does not answer; a socket shut under it would be logged as an error.
+    sleep(PAUSE_TIME).await;
+    // Without this the kernel goes on taking connections that nobody will answer. Refused, a client's balancer finds
+    // another node at once; left hanging, pusher-js rests for 15 s.
+    if let Err(error) = socket2::SockRef::from(door).shutdown(Shutdown::Both) {
+        warn!(%error, "the listening socket could not be closed early");
+    }
+    node.hub.drain(server.drain_window);
+    let deadline = Instant::now() + server.drain_window + CLOSE_GRACE;
+    while node.hub.connections() > 0 && Instant::now() < deadline {
+        sleep(POLL).await;
+    }
+    let left = node.hub.connections();
+    if left > 0 {
+        warn!(connections = left, "clients did not finish closing in time");
+    }
+}
+
+async fn flush(server: &Server, node: &Node) {
+    node.enter_phase(Phase::Flushing);
+    let webhook_events = node.webhooks.counts().waiting;
+    info!(webhook_events, "flushing: webhooks that wait are sent");
+    node.engine().close().get().await;
+    let deadline = Instant::now() + server.webhook_grace;
+    node.webhooks.close(deadline).await;
+}
