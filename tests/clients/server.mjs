@@ -36,7 +36,7 @@ export const apps = {
     secret: "ruled-secret",
     channels: [{ pattern: "private-outman-user-*", single_session: "replace" }],
   },
-  busy: { id: "1011", key: "busy-key", secret: "busy-secret", name: "Busy", max_batch_events: 100 },
+  busy: { id: "1020", key: "busy-key", secret: "busy-secret", name: "Busy", max_batch_events: 100 },
 };
 
 const builtBinary = fileURLToPath(new URL("../../target/release/loudhailer", import.meta.url));

@@ -4,7 +4,7 @@ import { get, path, query, remove } from "./api.js";
 import { $, bytes, chooseApp, confirm, count, duration, facts, fillApps, h, moment, plural, setText, whenQuiet } from "./dom.js";
 import { LiveView, drawEmpty } from "./live_view.js";
 import { hidePanel, link, openPanel, panelHead, panelMessage } from "./panel.js";
-import { onState, serverState } from "./server_state.js";
+import { isCluster, onState } from "./server_state.js";
 import { Table } from "./table.js";
 import { clientName, transportName } from "./words.js";
 
@@ -73,7 +73,7 @@ async function ask(wanted) {
   const [list] = await Promise.all([get(query("api/connections", filter)), opened && askOne(opened, wanted)]);
   if (!wanted()) return;
   table.show(list.connections);
-  const many = serverState()?.cluster.length > 1 ? " on this node" : "";
+  const many = isCluster() ? " on this node" : "";
   setText($("connections-counts"), list.connections.length < list.total ? `${count(list.connections.length)} of ${plural(list.total, "connection")}${many}; narrow it by the filter` : `${plural(list.total, "connection")}${many}`);
   const filtered = Object.entries(filter).some(([name, given]) => name !== "limit" && given);
   drawEmpty($("connections-empty"), list.connections.length ? "" : filtered ? "No connection passes the filter." : "Nobody is connected.");

@@ -50,7 +50,7 @@ export const plural = (number, one, many = `${one}s`) => `${count(number)} ${num
 /** Milliseconds with as many digits as mean something. */
 export function millis(ms) {
   if (ms >= 1000) return `${(ms / 1000).toFixed(2)} s`;
-  return `${ms >= 100 ? ms.toFixed(0) : ms >= 1 ? ms.toFixed(1) : ms.toFixed(2)} ms`;
+  return `${ms >= 10 ? ms.toFixed(0) : ms >= 1 ? ms.toFixed(1) : ms.toFixed(2)} ms`;
 }
 
 export function bytes(size) {

@@ -4,7 +4,8 @@ import { facts, h, moment } from "./dom.js";
 import { copyButton, formatJson, payload } from "./json_view.js";
 import { typeLabel } from "./lines.js";
 import { link, panelHead } from "./panel.js";
-import { factsOf, hintFor, toneOf, whereOf } from "./words.js";
+import { isCluster } from "./server_state.js";
+import { factsOf, hintFor, whereOf } from "./words.js";
 
 /** The children of the panel. */
 export function openedLine(line, close) {
@@ -18,8 +19,13 @@ export function openedLine(line, close) {
 
 function reachedNobody(line) {
   if (line.delivered !== 0) return undefined;
-  const hint = hintFor(line.why ?? "nobody is subscribed");
-  return h("div", { class: "note", dataset: { tone: toneOf(line) } }, h("strong", {}, `Reached nobody${line.why ? `: ${line.why}` : ""}.`), hint && h("p", {}, hint));
+  const where = isCluster() ? " on this node" : "";
+  if (line.type === "client_event") return note(`Reached nobody else${where}.`, "A client's event goes to the other subscribers of the channel.");
+  return note(`Reached nobody${where}${line.why ? `: ${line.why}` : ""}.`, hintFor(line.why));
+}
+
+function note(title, text) {
+  return h("div", { class: "note" }, h("strong", {}, title), text && h("p", {}, text));
 }
 
 function dataOf(line) {

@@ -66,12 +66,12 @@ function drawNodes(state) {
       const bar = h("span", { class: "bar", "aria-hidden": "true" }, h("i"));
       bar.firstChild.style.width = `${(node.connections / most) * 100}%`;
       const name = h("th", { scope: "row" }, h("span", { class: "mono" }, node.node), node.this && h("span", { class: "tag" }, "this node"));
-      return h("tr", {}, name, h("td", { class: "num" }, bar, count(node.connections)));
+      return h("tr", {}, name, h("td", { class: "num" }, bar, h("span", { class: "amount" }, count(node.connections))));
     },
   }));
   setRows($("nodes").tBodies[0], rows);
   const many = state.cluster.length > 1;
-  setText($("nodes-hint"), many ? "Feed, connections and messages on this page are this node's; channels and members are the cluster's." : "");
+  setText($("nodes-hint"), many ? "The feed, connections, messages and the apps' figures are this node's; the lists of channels and members are the cluster's." : "");
 }
 
 function drawAppTable(state) {

@@ -1,10 +1,10 @@
 // The event creator: a form whose payload is checked as it is typed, and what came of each event sent.
 
 import { get, path, post, query } from "./api.js";
-import { $, chooseApp, bytes, clock, count, fillApps, h, plural, setText, whenQuiet } from "./dom.js";
+import { $, bytes, chooseApp, clock, fillApps, h, plural, setText, whenQuiet } from "./dom.js";
 import { formatJson, payload } from "./json_view.js";
 import { link } from "./panel.js";
-import { appOf, onState } from "./server_state.js";
+import { appOf, isCluster, onState } from "./server_state.js";
 import { hintFor } from "./words.js";
 
 const RESULTS_MAX = 20;
@@ -124,7 +124,8 @@ async function send() {
   const button = $("send-form").querySelector("[type=submit]");
   button.disabled = true;
   try {
-    showResult(app, event, await post(path("apps", app, "events"), event));
+    const result = await post(path("apps", app, "events"), event);
+    showResult(app, event, result, isCluster() ? await subscriptionsOf(app, event.channels) : new Map());
   } catch (failure) {
     refuse(`${failure.message[0].toUpperCase()}${failure.message.slice(1)}.`);
   } finally {
@@ -137,15 +138,23 @@ function refuse(text) {
   $("send-error").hidden = false;
 }
 
-function showResult(app, event, result) {
-  const reached = result.delivered > 0;
-  const title = reached ? `Delivered to ${plural(result.delivered, "socket")}` : "Reached nobody";
+/** Deliveries are counted on this node only; how many listen on all nodes can be asked. */
+async function subscriptionsOf(app, names) {
+  const ask = async (name) => [name, (await get(path("apps", app, "channels", name)).catch(() => ({ subscriptions: 0 }))).subscriptions];
+  return new Map(await Promise.all(names.map(ask)));
+}
+
+function showResult(app, event, result, everywhere) {
+  const others = [...everywhere.values()].some((subscriptions) => subscriptions > 0);
+  const reached = result.delivered > 0 || others;
+  const here = everywhere.size ? " on this node" : "";
+  const title = reached ? `Delivered to ${plural(result.delivered, "socket")}${here}` : "Reached nobody";
   const whys = [...new Set(result.channels.map(({ why }) => why).filter(Boolean))];
   const again = h("button", { type: "button", class: "quiet small", onclick: () => fill(app, event) }, "Use again");
   const card = h("article", { class: "card result", dataset: { tone: reached ? "good" : "warn" } },
     h("header", {}, h("h3", {}, title), h("span", { class: "hint" }, clock(Date.now())), again),
     h("p", { class: "mono event" }, event.name),
-    h("ul", { class: "outcomes" }, result.channels.map((channel) => outcome(app, channel))),
+    h("ul", { class: "outcomes" }, result.channels.map((channel) => outcome(app, channel, everywhere.get(channel.name)))),
     !reached && whys.map(hintFor).filter(Boolean).map((hint) => h("p", { class: "hint" }, hint)),
     h("details", {}, h("summary", {}, `Data, ${bytes(new TextEncoder().encode(event.data).length)}`), payload(event.data)),
   );
@@ -157,9 +166,9 @@ function showResult(app, event, result) {
   setText($("send-status"), `${title}${whys.length ? `: ${whys.join(", ")}` : ""}`);
 }
 
-function outcome(app, { name, delivered, why }) {
-  const said = why ?? plural(delivered, "socket");
-  return h("li", {}, h("a", { class: "mono", href: link("channels", app, name) }, name), h("span", { class: "hint" }, delivered && why ? `${count(delivered)}, ${why}` : said));
+function outcome(app, { name, delivered, why }, everywhere) {
+  const said = [why ?? plural(delivered, "socket"), everywhere && `${plural(everywhere, "subscription")} on all nodes`];
+  return h("li", {}, h("a", { class: "mono", href: link("channels", app, name) }, name), h("span", { class: "hint" }, said.filter(Boolean).join(" · ")));
 }
 
 function fill(app, event) {

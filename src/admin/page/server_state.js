@@ -22,6 +22,9 @@ export function onState(listener) {
   if (latest) listener(latest);
 }
 
+/** Whether there are other nodes; what is counted by delivery is counted on this one. */
+export const isCluster = () => latest?.cluster.length > 1;
+
 export function appOf(id) {
   return latest?.apps.find((app) => app.id === id);
 }

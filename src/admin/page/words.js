@@ -70,8 +70,8 @@ export function toneOf(line) {
 export function hintFor(why) {
   const reason = (why ?? "").toLowerCase();
   if (reason.includes("excluded")) return "The publisher left this socket out by socket_id (toOthers), and nobody else listens.";
-  if (reason.includes("slow")) return "The client read too slowly and was closed with 4100; it comes back by itself.";
-  if (reason.includes("nobody") || reason.includes("no such channel") || reason.includes("subscribed"))
+  if (reason.includes("slow")) return "A client that reads too slowly is closed with 4100; it comes back by itself.";
+  if (reason.includes("nobody"))
     return "Compare the name letter by letter with the page's: the prefix (private-, presence-) is part of it, and an app's channels are its own. Is the client connected to this app?";
   return "";
 }
