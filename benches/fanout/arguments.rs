@@ -52,6 +52,9 @@ pub(crate) struct Arguments {
     /// Measures the Pusher host at this address (ws://host:port[/prefix]) instead of starting a server
     #[arg(long)]
     pub(crate) url: Option<String>,
+    /// Where that host answers its HTTP API, if elsewhere
+    #[arg(long)]
+    pub(crate) api_url: Option<String>,
     /// Process of that host whose CPU time and memory are counted; may be repeated
     #[arg(long)]
     pub(crate) pid: Vec<u32>,

@@ -38,6 +38,8 @@ pub(crate) struct Host {
     pub(crate) pids: Vec<u32>,
     /// Where the floor takes its orders. Absent: events are published over HTTP.
     pub(crate) control: Option<SocketAddr>,
+    /// Where events are published, if not where the sockets are.
+    api: Option<Place>,
     child: Option<Child>,
     scratch: Option<PathBuf>,
     /// Whether its clients offer compression.
@@ -176,6 +178,7 @@ fn start(
         app: arguments.app(),
         pids,
         control: None,
+        api: None,
         child: Some(child),
         scratch,
         compresses: false,
@@ -203,38 +206,56 @@ fn start(
 }
 
 fn running_host(url: &str, arguments: &Arguments) -> Result<Host, Failure> {
-    let rest = url
-        .strip_prefix("ws://")
-        .or_else(|| url.strip_prefix("http://"));
-    let rest = rest.ok_or("--url starts with ws:// or http://")?;
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let with_port = if authority.contains(':') {
-        authority.to_owned()
-    } else {
-        format!("{authority}:80")
-    };
-    let address = with_port
-        .to_socket_addrs()?
-        .next()
-        .ok_or("the name of --url has no address")?;
-    let path = path.trim_end_matches('/');
+    let place = Place::of(url)?;
+    let api = arguments.api_url.as_deref().map(Place::of).transpose()?;
     Ok(Host {
         name: "server",
-        address,
-        authority: authority.to_owned(),
-        path_prefix: if path.is_empty() {
-            String::new()
-        } else {
-            format!("/{path}")
-        },
+        address: place.address,
+        authority: place.authority,
+        path_prefix: place.path_prefix,
         app: arguments.app(),
         pids: arguments.pid.clone(),
         control: None,
+        api,
         child: None,
         scratch: None,
         compresses: false,
         counts: None,
     })
+}
+
+/// What a URL names.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) authority: String,
+    pub(crate) path_prefix: String,
+}
+
+impl Place {
+    fn of(url: &str) -> Result<Self, Failure> {
+        let rest = url
+            .strip_prefix("ws://")
+            .or_else(|| url.strip_prefix("http://"));
+        let rest = rest.ok_or("a URL starts with ws:// or http:// here")?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let with_port = if authority.contains(':') {
+            authority.to_owned()
+        } else {
+            format!("{authority}:80")
+        };
+        let mut addresses = with_port.to_socket_addrs()?;
+        let path = path.trim_end_matches('/');
+        Ok(Self {
+            address: addresses.next().ok_or("the name has no address")?,
+            authority: authority.to_owned(),
+            path_prefix: if path.is_empty() {
+                String::new()
+            } else {
+                format!("/{path}")
+            },
+        })
+    }
 }
 
 /// The same command with its instructions counted, and nothing of this process's environment.
@@ -290,6 +311,16 @@ impl Host {
         })
     }
 
+    /// Where events are published.
+    pub(crate) fn api(&self) -> Place {
+        let same = || Place {
+            address: self.address,
+            authority: self.authority.clone(),
+            path_prefix: self.path_prefix.clone(),
+        };
+        self.api.clone().unwrap_or_else(same)
+    }
+
     /// The same host once more, for another load. It ends with the first.
     pub(crate) fn again(&self) -> Self {
         Self {
@@ -299,6 +330,7 @@ impl Host {
             app: self.app.clone(),
             pids: self.pids.clone(),
             control: self.control,
+            api: self.api.clone(),
             child: None,
             scratch: None,
             compresses: self.compresses,

@@ -27,12 +27,13 @@ pub(crate) struct Signer {
 impl Signer {
     /// For `POST /apps/{id}/{endpoint}` on `host`.
     pub(crate) fn new(host: &Host, endpoint: &str) -> Self {
+        let api = host.api();
         Self {
             mac: Hmac::new_from_slice(host.app.secret.as_bytes()).expect("any length is a key"),
             key: host.app.key.clone(),
             path: format!("/apps/{}/{endpoint}", host.app.id),
-            prefix: host.path_prefix.clone(),
-            authority: host.authority.clone(),
+            prefix: api.path_prefix,
+            authority: api.authority,
         }
     }
 
@@ -85,7 +86,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects and waits until that is done: before the measurement, nobody minds.
     pub(crate) fn open(host: &Host, registry: &Registry, token: Token) -> Result<Self, Failure> {
-        let stream = std::net::TcpStream::connect(host.address)?;
+        let stream = std::net::TcpStream::connect(host.api().address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);

@@ -36,8 +36,6 @@ pub(crate) struct Subscriptions {
     pub(crate) first_channel: u32,
     /// How many connect at a time.
     pub(crate) at_once: usize,
-    /// The local address that the first sockets come from, 127.0.0.x: each has its own ports.
-    pub(crate) source: u8,
     /// The receive buffer of the first socket, which `stall_first` stops; the kernel's choice for all others.
     pub(crate) first_receive_bytes: Option<usize>,
 }
@@ -51,7 +49,6 @@ impl Subscriptions {
             presence: 0,
             first_channel: 0,
             at_once: 200,
-            source: 1,
             first_receive_bytes: None,
         })
     }

@@ -63,7 +63,7 @@ impl Load {
     fn open(&mut self, address: SocketAddr, subscriptions: Subscriptions) -> Result<(), Failure> {
         let index = self.subscribers.len();
         let receive_bytes = subscriptions.first_receive_bytes.filter(|_| index == 0);
-        let mut stream = start_connect(address, index, subscriptions.source, receive_bytes)?;
+        let mut stream = start_connect(address, index, receive_bytes)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
             .registry()
@@ -123,7 +123,6 @@ pub(crate) fn upgrade_request(host: &Host) -> Vec<u8> {
 fn start_connect(
     address: SocketAddr,
     index: usize,
-    first_source: u8,
     receive_bytes: Option<usize>,
 ) -> Result<TcpStream, Failure> {
     let socket = Socket::new(
@@ -132,12 +131,14 @@ fn start_connect(
         Some(Protocol::TCP),
     )?;
     socket.set_nonblocking(true)?;
+    // Ends at once, so that its port is free for the next run, which may come within the minute of TIME_WAIT.
+    socket.set_linger(Some(Duration::ZERO))?;
     if let Some(bytes) = receive_bytes {
         socket.set_recv_buffer_size(bytes)?;
     }
-    let source = first_source + u8::try_from(index / SOCKETS_PER_SOURCE)?;
-    if source > 1 && address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
-        socket.bind(&SocketAddr::from(([127, 0, 0, source], 0)).into())?;
+    let source = u8::try_from(index / SOCKETS_PER_SOURCE)?;
+    if source > 0 && address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        socket.bind(&SocketAddr::from(([127, 0, 0, source + 1], 0)).into())?;
     }
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error.into()),

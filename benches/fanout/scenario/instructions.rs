@@ -173,7 +173,9 @@ fn hold(
     }
     let mut section = section("instructions", Vec::new(), findings, arguments)?;
     if !failures.is_empty() {
-        say("   what is meant to cost more gets a new baseline: cargo bench --bench fanout -- instructions --update")?;
+        say(
+            "   what is meant to cost more gets a new baseline: cargo bench --bench fanout -- instructions --update",
+        )?;
     }
     section.failures = failures;
     Ok(section)

@@ -27,8 +27,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
     say(&format!(
         "\nstorms: {sockets} sockets connect and subscribe at once, then all are gone; {STORMS} times"
     ))?;
-    let bare = storms(Handshake, sockets, 1, arguments)?;
-    let ours = storms(Server, sockets, 1 + STORMS, arguments)?;
+    let bare = storms(Handshake, sockets, arguments)?;
+    let ours = storms(Server, sockets, arguments)?;
     let ratios = ours.iter().zip(&bare);
     let ratios = ratios.filter_map(|(ours, bare)| Some(ours.cpu_us? / bare.cpu_us?));
     let first = ours[0].after_bytes;
@@ -55,14 +55,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
 fn storms(
     candidate: Candidate,
     sockets: usize,
-    first_source: u8,
     arguments: &Arguments,
 ) -> Result<Vec<Storm>, Failure> {
     let host = candidate.start(arguments)?;
     let storms = (0..STORMS).map(|number| {
         let subscriptions = Subscriptions {
             at_once: AT_ONCE,
-            source: first_source + number,
             ..Subscriptions::spread(sockets, 1)?
         };
         let (cpu, started) = (of_known(&host, Cpu::of)?, std::time::Instant::now());
