@@ -160,13 +160,15 @@ fn a_killed_nodes_departures_are_told_once() {
     let mut watchers: Vec<_> = (0..2)
         .map(|at| sign_in(&cluster.nodes[at], r#"{"id":"watcher","watchlist":["u"]}"#))
         .collect();
+    for watcher in &mut watchers {
+        hears(watcher, "offline");
+    }
     let mut user = sign_in(&cluster.nodes[2], r#"{"id":"u"}"#);
     let data = json!({"auth": user.auth(ROOM), "channel": ROOM});
     user.send(&json!({"event": "pusher:subscribe", "data": data}));
     user.expect_on(ROOM, super::SUCCEEDED);
     cluster.hear_each(&["channel_occupied", "member_added u"]);
     for watcher in &mut watchers {
-        hears(watcher, "offline");
         hears(watcher, "online");
     }
     cluster.nodes[2].kill();
