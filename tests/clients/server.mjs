@@ -153,6 +153,8 @@ async function lendTo(command, args) {
     LOUDHAILER_APP_ID: apps.main.id,
     LOUDHAILER_APP_KEY: apps.main.key,
     LOUDHAILER_APP_SECRET: apps.main.secret,
+    // Of a cluster there are several, and none speaks for all.
+    ...(server.admin && { LOUDHAILER_ADMIN: server.admin }),
   });
   await server.stop();
   return status;
