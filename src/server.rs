@@ -69,11 +69,12 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let apps = AppRegistry::new(store.load().map_err(io::Error::other)?);
     let feed = Feed::default();
     let (apps, webhooks) = (Arc::new(apps), Arc::new(Webhooks::new(feed.clone())));
-    let feed_of_edges = config.redis.is_none().then(|| feed.clone());
-    let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks), feed_of_edges);
+    let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
     let engine: Arc<dyn Engine> = match &config.redis {
-        Some(redis) => Arc::new(RedisEngine::start(redis, Arc::clone(&hub), edges).await?),
-        None => Arc::new(LocalEngine::new(Arc::clone(&hub), edges)),
+        Some(redis) => {
+            Arc::new(RedisEngine::start(redis, Arc::clone(&hub), feed.clone(), edges).await?)
+        }
+        None => Arc::new(LocalEngine::new(Arc::clone(&hub), feed.clone(), edges)),
     };
     let departures = match &config.redis {
         Some(_) => Departures::Settled,

@@ -58,8 +58,8 @@ fn node() -> Arc<Node> {
     let hub = Arc::new(Hub::new(1));
     let apps = Arc::new(AppRegistry::new(vec![enabled, disabled]));
     let webhooks = Arc::new(Webhooks::new(Feed::default()));
-    let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks), None);
-    let engine = Arc::new(LocalEngine::new(Arc::clone(&hub), edges));
+    let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
+    let engine = Arc::new(LocalEngine::new(Arc::clone(&hub), Feed::default(), edges));
     Arc::new(Node::new(
         apps,
         hub,

@@ -14,6 +14,7 @@ use dashmap::DashMap;
 
 use super::{CacheableEvent, Cached, ChannelEdge, EdgeSink, Snapshot};
 use crate::{
+    feed::{Feed, Line},
     hub::{AppChannels, Change, Channel, Delivery, Hub},
     presence::{Full, Join, Leave, Member, Roster},
     protocol::{Access, ChannelKind, ChannelName, Frame, channel::online_user, message},
@@ -35,6 +36,7 @@ pub(super) type Key = (Arc<str>, Arc<str>);
 /// shard sees a channel's changes in one order; the hub never calls back.
 pub struct ChannelStates {
     hub: Arc<Hub>,
+    feed: Feed,
     channels: DashMap<Key, State, ahash::RandomState>,
     /// One count for all channels: it rises within each, and never restarts when a channel comes back.
     sequence: AtomicU64,
@@ -113,11 +115,12 @@ impl State {
 }
 
 impl ChannelStates {
-    /// No state yet; changes are announced through the hub.
+    /// No state yet; changes are announced through the hub, and members' to whoever watches too.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
+    pub fn new(hub: Arc<Hub>, feed: Feed) -> Self {
         Self {
             hub,
+            feed,
             channels: DashMap::default(),
             sequence: AtomicU64::new(1),
             counts: DashMap::default(),
@@ -129,10 +132,10 @@ impl ChannelStates {
 
     /// The same, for the only node: what [`ChannelStates::join`] and the like change is told as edges.
     #[must_use]
-    pub fn with_edges(hub: Arc<Hub>, edges: EdgeSink) -> Self {
+    pub fn with_edges(hub: Arc<Hub>, feed: Feed, edges: EdgeSink) -> Self {
         Self {
             edges: Some(edges),
-            ..Self::new(hub)
+            ..Self::new(hub, feed)
         }
     }
 
@@ -180,6 +183,11 @@ impl ChannelStates {
             _ => {
                 let Member { user_id, user_info } = member;
                 self.announce(key, message::member_added(&key.1, user_id, user_info));
+                self.feed.emit(|| Line::MemberAdded {
+                    app: &key.0,
+                    channel: &key.1,
+                    user_id,
+                });
             }
         }
     }
@@ -193,7 +201,14 @@ impl ChannelStates {
                 offline.push((now, key.clone()));
             }
             Access::Session => {}
-            _ => self.announce(key, message::member_removed(&key.1, user_id)),
+            _ => {
+                self.announce(key, message::member_removed(&key.1, user_id));
+                self.feed.emit(|| Line::MemberRemoved {
+                    app: &key.0,
+                    channel: &key.1,
+                    user_id,
+                });
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     app::Limits,
+    feed::Feed,
     hub::{AppChannels, Channel, Hub},
     presence::{Full, Member},
     protocol::{ChannelName, Frame, SocketId},
@@ -22,9 +23,9 @@ pub struct LocalEngine {
 impl LocalEngine {
     /// An engine beside this hub. All edges are its own.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, edges: EdgeSink) -> Self {
+    pub fn new(hub: Arc<Hub>, feed: Feed, edges: EdgeSink) -> Self {
         Self {
-            states: ChannelStates::with_edges(hub, edges),
+            states: ChannelStates::with_edges(hub, feed, edges),
         }
     }
 }

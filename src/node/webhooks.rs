@@ -6,7 +6,6 @@ use super::ClientPublication;
 use crate::{
     app::{AppRegistry, WebhookKind},
     engine::{ChannelEdge, EdgeSink, Edges, Heard},
-    feed::{Feed, Line},
     protocol::{
         ChannelKind,
         channel::{SessionsOf, USER_PREFIX, sessions_of},
@@ -14,21 +13,15 @@ use crate::{
     webhook::{WebhookEvent, Webhooks},
 };
 
-/// Takes an engine's edges, shows those of members to whoever watches, and makes webhooks of them all.
+/// Takes an engine's edges and makes webhooks of them.
 #[must_use]
-pub fn edges(apps: Arc<AppRegistry>, webhooks: Arc<Webhooks>, feed: Option<Feed>) -> EdgeSink {
-    Arc::new(Listener {
-        apps,
-        webhooks,
-        feed,
-    })
+pub fn edges(apps: Arc<AppRegistry>, webhooks: Arc<Webhooks>) -> EdgeSink {
+    Arc::new(Listener { apps, webhooks })
 }
 
 struct Listener {
     apps: Arc<AppRegistry>,
     webhooks: Arc<Webhooks>,
-    /// None in a cluster, where edges are told when and where webhooks need them.
-    feed: Option<Feed>,
 }
 
 impl Edges for Listener {
@@ -59,9 +52,6 @@ impl Edges for Listener {
     }
 
     fn tell(&self, app_id: &str, channel: &str, edge: ChannelEdge<'_>) {
-        if let Some(feed) = &self.feed {
-            show(feed, app_id, channel, edge);
-        }
         let Some(app) = self.apps.by_id(app_id) else {
             return;
         };
@@ -86,25 +76,6 @@ fn sessions(channel: &str) -> Option<(String, Option<String>)> {
         SessionsOf::User(user_id) => (format!("{USER_PREFIX}{user_id}"), Some(user_id)),
         SessionsOf::Channel(channel) => (channel, None),
     })
-}
-
-fn show(feed: &Feed, app: &str, channel: &str, edge: ChannelEdge<'_>) {
-    if !feed.is_watched() || !ChannelKind::of(channel).is_presence() {
-        return;
-    }
-    match edge {
-        ChannelEdge::MemberAdded(user_id) => feed.emit(|| Line::MemberAdded {
-            app,
-            channel,
-            user_id,
-        }),
-        ChannelEdge::MemberRemoved(user_id) => feed.emit(|| Line::MemberRemoved {
-            app,
-            channel,
-            user_id,
-        }),
-        _ => {}
-    }
 }
 
 fn event_of<'a>(

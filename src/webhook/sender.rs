@@ -140,6 +140,7 @@ impl Sender {
             select! {
                 Some((parcel, outcome, answered)) = under_way.next() => {
                     let fate = self.queue.borrow_mut().done(parcel, outcome, Instant::now());
+                    self.count_waiting();
                     if let Some(answered) = answered {
                         self.show(&answered, fate);
                     }

@@ -40,6 +40,7 @@ use super::{
 use crate::{
     app::Limits,
     config::Redis,
+    feed::Feed,
     hub::{AppChannels, Channel, Hub},
     presence::Member,
     protocol::{ChannelName, Frame, SocketId},
@@ -82,8 +83,13 @@ impl RedisEngine {
     ///
     /// # Errors
     /// When Redis can't be reached: a node that was told to be one of many must not come up alone.
-    pub async fn start(settings: &Redis, hub: Arc<Hub>, edges: EdgeSink) -> io::Result<Self> {
-        let states = Arc::new(ChannelStates::new(hub));
+    pub async fn start(
+        settings: &Redis,
+        hub: Arc<Hub>,
+        feed: Feed,
+        edges: EdgeSink,
+    ) -> io::Result<Self> {
+        let states = Arc::new(ChannelStates::new(hub, feed));
         let shared = Arc::new(Shared::default());
         let (intents, mailbox) = mpsc::unbounded_channel();
         let (ready, started) = oneshot::channel();

@@ -4,6 +4,7 @@ mod batches;
 mod config;
 mod events;
 mod failures;
+mod feed;
 mod filters;
 mod flood;
 mod receiver;
