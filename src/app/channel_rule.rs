@@ -1,5 +1,7 @@
 //! What an app wants of channels whose names fit a pattern.
 
+use std::time::Duration;
+
 use super::{SingleSession, origin::matches};
 
 /// A rule for the channels whose names fit its pattern.
@@ -9,6 +11,17 @@ pub struct ChannelRule {
     pub pattern: String,
     /// Whether one session at a time may subscribe.
     pub single_session: Option<SingleSession>,
+    /// What of the past a new subscriber is told.
+    pub replay: Option<Replay>,
+}
+
+/// Which events a new subscriber is told that were before it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The last so many,
+    pub events: usize,
+    /// of those that are no older than this.
+    pub age: Duration,
 }
 
 impl ChannelRule {
@@ -36,5 +49,12 @@ impl ChannelRules {
             let session = rule.single_session.as_ref()?;
             rule.fits(channel).then_some(session)
         })
+    }
+
+    /// What of the channel's past a new subscriber is told.
+    #[must_use]
+    pub fn replay(&self, channel: &str) -> Option<Replay> {
+        let mut rules = self.0.iter();
+        rules.find_map(|rule| rule.replay.filter(|_| rule.fits(channel)))
     }
 }

@@ -11,7 +11,7 @@ mod webhook;
 
 use std::{fmt, time::Duration};
 
-pub use channel_rule::{ChannelRule, ChannelRules};
+pub use channel_rule::{ChannelRule, ChannelRules, Replay};
 pub use origin::{OriginPattern, OriginPatternError};
 pub use registry::AppRegistry;
 pub use webhook::{

@@ -1,12 +1,18 @@
 //! An app's rules for channels.
 
+use std::time::Duration;
+
 use super::{
     error::ConfigError,
     raw::{Merged, RawChannelRule},
     schema::APPS,
 };
-use crate::app::{ChannelRule, ChannelRules, Newest, SingleSession};
+use crate::app::{ChannelRule, ChannelRules, Newest, Replay, SingleSession};
 
+/// Where only a time is given: at most so many.
+const REPLAY_EVENTS: usize = 100;
+/// Where only a number is given: at most so old.
+const REPLAY_S: u64 = 3600;
 /// Only of these channels' subscribers the app's backend has said who they are.
 const SIGNED: [&str; 2] = ["private-", "presence-"];
 
@@ -42,9 +48,18 @@ pub(super) fn check(
         rules.push(ChannelRule {
             pattern,
             single_session: newest.map(&session),
+            replay: replay(raw.replay_events, raw.replay_s),
         });
     }
     Ok(ChannelRules::new(rules))
+}
+
+/// Either bound turns it on; the other one then has its default.
+fn replay(events: Option<usize>, seconds: Option<u64>) -> Option<Replay> {
+    (events.is_some() || seconds.is_some()).then(|| Replay {
+        events: events.unwrap_or(REPLAY_EVENTS),
+        age: Duration::from_secs(seconds.unwrap_or(REPLAY_S)),
+    })
 }
 
 /// Who gives way, if there may be only one session.

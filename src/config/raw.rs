@@ -143,6 +143,8 @@ pub(super) struct RawChannelRule {
     pub(super) pattern: Option<String>,
     #[serde(default = "off")]
     pub(super) single_session: String,
+    pub(super) replay_events: Option<usize>,
+    pub(super) replay_s: Option<u64>,
 }
 
 fn off() -> String {

@@ -77,7 +77,7 @@ pub(super) const APPS: &str = "apps";
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 70] = [
+pub(super) const KEYS: [Key; 72] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -156,6 +156,19 @@ pub(super) const KEYS: [Key; 70] = [
     key(WEBHOOKS, "headers", Kind::Headers),
     key(CHANNELS, "pattern", Kind::Text),
     key(CHANNELS, "single_session", Kind::Text),
+    key(
+        CHANNELS,
+        "replay_events",
+        Kind::Number { min: 1, max: 1000 },
+    ),
+    key(
+        CHANNELS,
+        "replay_s",
+        Kind::Number {
+            min: 1,
+            max: 86_400,
+        },
+    ),
 ];
 
 impl Key {

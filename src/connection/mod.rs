@@ -247,7 +247,7 @@ impl Connection {
         }
     }
 
-    fn count_sent(&self, frame: &Frame) {
+    pub(super) fn count_sent(&self, frame: &Frame) {
         let traffic = self.channels.traffic();
         traffic.messages_sent.increment();
         traffic.bytes_sent.add(frame.bytes().len());

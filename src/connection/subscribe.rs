@@ -17,7 +17,7 @@ use crate::{
     node::{Entrance, Subscribing, Welcome},
     presence::Member,
     protocol::{
-        Access, ChannelKind, ChannelName, InvalidChannelName,
+        Access, ChannelKind, ChannelName, Frame, InvalidChannelName,
         channel::{USER_PREFIX, is_channel_session, online_user},
         code::SubscriptionStatus,
         message::{self, Subscribe},
@@ -165,15 +165,37 @@ impl Connection {
         if ChannelKind::of(channel).access != Access::Public {
             self.subscriber.authorized();
         }
-        for frame in welcome {
+        for frame in &welcome.frames {
             self.send(frame);
         }
+        self.replay(&welcome.replayed);
         self.worker.node.feed.emit(|| Line::Subscribed {
             app: &self.app.id,
             socket_id: self.subscriber.id.to_string(),
             channel,
             user_id,
         });
+    }
+
+    /// Tells of the past, in one write; the oldest of it not, if there is more than this client has room for.
+    fn replay(&self, events: &[Frame]) {
+        let outbox = &self.subscriber.outbox;
+        let mut room = outbox.room() / 2;
+        let newest_first = events.iter().rev();
+        let fits = |frame: &&Frame| {
+            let left = room.checked_sub(frame.bytes().len());
+            room = left.unwrap_or_default();
+            left.is_some()
+        };
+        let fitting = newest_first.take_while(fits).count();
+        let events = &events[events.len() - fitting..];
+        if events.is_empty() {
+            return;
+        }
+        let merged: Vec<&[u8]> = events.iter().map(|frame| &frame.bytes()[..]).collect();
+        if outbox.write(&merged.concat().into()) {
+            events.iter().for_each(|frame| self.count_sent(frame));
+        }
     }
 
     fn try_subscribe(&mut self, request: &Subscribe, now: Instant) -> Result<(), SubscribeError> {

@@ -1,5 +1,7 @@
 //! Channel state in this process's memory: members, cached events, and the announcement of each change in one step with it.
 
+mod past;
+
 use std::{
     collections::HashMap,
     mem,
@@ -12,12 +14,17 @@ use std::{
 
 use dashmap::DashMap;
 
-use super::{CacheableEvent, Cached, ChannelEdge, EdgeSink, Snapshot};
+pub(super) use self::past::Listed;
+
+use super::{
+    CacheableEvent, Cached, ChannelEdge, EdgeSink, Snapshot,
+    history::{Budget, History},
+};
 use crate::{
     feed::{Feed, Line},
     hub::{AppChannels, Change, Channel, Delivery, Hub},
     presence::{Full, Join, Leave, Member, Roster},
-    protocol::{Access, ChannelKind, ChannelName, Frame, channel::online_user, message},
+    protocol::{Access, ChannelKind, ChannelName, Frame, SocketId, channel::online_user, message},
 };
 
 /// Subscribers up to whom every change of their number is told at once (Pusher's documented threshold).
@@ -46,6 +53,10 @@ pub struct ChannelStates {
     offline: Mutex<Vec<(Instant, Key)>>,
     ticks: AtomicU64,
     edges: Option<EdgeSink>,
+    /// What all histories take.
+    budget: Arc<Budget>,
+    /// Held by the one thread that makes room.
+    making_room: Mutex<()>,
 }
 
 /// A channel's last `subscription_count`.
@@ -66,6 +77,7 @@ struct State {
     newest: Option<Arc<str>>,
     /// Whether a subscriber was told that nothing is cached, and since then nothing was.
     missed: bool,
+    history: Option<Box<History>>,
 }
 
 /// This node's events of a cache channel on their way to the other nodes. As long as Redis has not said where among the others'
@@ -96,12 +108,14 @@ impl State {
     fn is_needless(&self) -> bool {
         self.roster.is_empty()
             && self.cached.is_none()
+            && self.history.is_none()
             && self.went_offline.is_none()
             && !self.missed
             && !self.own.are_under_way()
     }
 
-    fn snapshot(&self, channel: &Channel, since: u64, now: Instant) -> Snapshot {
+    fn snapshot(&self, channel: &Channel, socket: SocketId, since: u64, now: Instant) -> Snapshot {
+        let history = self.history.as_ref().filter(|_| channel.replay.is_some());
         Snapshot {
             since,
             succeeded: if channel.kind.has_members() {
@@ -110,6 +124,7 @@ impl State {
                 message::subscription_succeeded(&channel.name)
             },
             cached: self.fresh(now).map(|kept| kept.frame.clone()),
+            replayed: history.map_or_else(Vec::new, |history| history.shown_to(socket, now)),
         }
     }
 }
@@ -127,6 +142,8 @@ impl ChannelStates {
             offline: Mutex::default(),
             ticks: AtomicU64::new(0),
             edges: None,
+            budget: Arc::default(),
+            making_room: Mutex::default(),
         }
     }
 
@@ -382,13 +399,14 @@ impl ChannelStates {
 
     /// What a client is told that takes its seat now.
     #[must_use]
-    pub fn snapshot(&self, channel: &Channel, now: Instant) -> Snapshot {
-        let plain = || State::default().snapshot(channel, 0, now);
-        if !channel.kind.has_members() && !channel.kind.cache {
+    pub fn snapshot(&self, channel: &Channel, socket: SocketId, now: Instant) -> Snapshot {
+        let plain = || State::default().snapshot(channel, socket, 0, now);
+        let kind = channel.kind;
+        if !kind.has_members() && !kind.cache && channel.replay.is_none() {
             return plain();
         }
         match self.channels.get(&key_of(&channel.app_id, &channel.name)) {
-            Some(state) => state.snapshot(channel, self.next_sequence(), now),
+            Some(state) => state.snapshot(channel, socket, self.next_sequence(), now),
             None => plain(),
         }
     }
@@ -546,9 +564,18 @@ impl ChannelStates {
         self.forget_needless(key);
     }
 
-    /// Forgets a channel without telling anyone: nobody on this node listens any more.
+    /// Forgets a channel without telling anyone: nobody on this node listens any more. What of its history is under way to Redis
+    /// stays until it is there.
     pub fn forget(&self, key: &Key) {
-        self.channels.remove(key);
+        self.channels.remove_if_mut(key, |_, state| {
+            let mut history = state.history.take();
+            history.take_if(|history| history.keep_under_way());
+            *state = State {
+                history,
+                ..State::default()
+            };
+            state.is_needless()
+        });
     }
 
     /// Tells a channel's subscribers how many they are: at once while they are few, else at intervals, the last change
@@ -626,6 +653,7 @@ impl ChannelStates {
             if state.fresh(now).is_none() {
                 state.cached = None;
             }
+            state.history.take_if(|history| history.expire(now));
             !state.is_needless()
         });
     }
@@ -640,3 +668,6 @@ impl ChannelStates {
 pub(super) fn key_of(app_id: &str, name: &str) -> Key {
     (app_id.into(), name.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use super::{
     channels::{ChannelStates, key_of},
 };
 use crate::{
-    app::Limits,
+    app::{Limits, Replay},
     feed::Feed,
     hub::{AppChannels, Channel, Hub},
     presence::{Full, Member},
@@ -73,8 +73,8 @@ impl Engine for LocalEngine {
             .is_online(&(Arc::clone(&channel.app_id), Arc::clone(&channel.name)))
     }
 
-    fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Snapshot {
-        self.states.snapshot(channel, now)
+    fn snapshot(&self, channel: &Arc<Channel>, socket: SocketId, now: Instant) -> Snapshot {
+        self.states.snapshot(channel, socket, now)
     }
 
     fn leave(
@@ -133,6 +133,17 @@ impl Engine for LocalEngine {
     ) {
         self.states
             .remember(app, name, event, limits.cache_ttl, now);
+    }
+
+    fn record(
+        &self,
+        app: &Arc<AppChannels>,
+        name: ChannelName<'_>,
+        event: CacheableEvent,
+        replay: Replay,
+        now: Instant,
+    ) {
+        self.states.record(app, name, event, replay, now);
     }
 
     fn terminate(&self, _: &Arc<str>, _: &Arc<str>) {}

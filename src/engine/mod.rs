@@ -3,6 +3,7 @@
 
 mod channels;
 mod edge;
+mod history;
 mod local;
 mod redis;
 
@@ -17,7 +18,7 @@ pub use self::{
     redis::RedisEngine,
 };
 use crate::{
-    app::Limits,
+    app::{Limits, Replay},
     hub::{AppChannels, Change, Channel, ChannelId, Delivery},
     presence::Member,
     protocol::{ChannelName, Frame, SocketId},
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub succeeded: Frame,
     /// The cached event of a cache channel, if it has one.
     pub cached: Option<Frame>,
+    /// Events from before, the oldest first, if the channel shows them.
+    pub replayed: Vec<Frame>,
 }
 
 /// A cached event as the HTTP API shows it.
@@ -145,7 +148,7 @@ pub trait Engine: Send + Sync {
     ) -> Answer<Result<(), EnterError>>;
 
     /// What a client is told that takes its seat now.
-    fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Snapshot;
+    fn snapshot(&self, channel: &Arc<Channel>, socket: SocketId, now: Instant) -> Snapshot;
 
     /// Whether a newer session than this one has come into a user's session channel.
     fn is_replaced(&self, channel: &Channel, session: &str) -> bool;
@@ -185,6 +188,16 @@ pub trait Engine: Send + Sync {
         name: ChannelName<'_>,
         event: CacheableEvent,
         limits: &Limits,
+        now: Instant,
+    );
+
+    /// Adds the event to the channel's history, delivers it to this node's subscribers and carries it to the others.
+    fn record(
+        &self,
+        app: &Arc<AppChannels>,
+        name: ChannelName<'_>,
+        event: CacheableEvent,
+        replay: Replay,
         now: Instant,
     );
 
@@ -235,7 +248,7 @@ pub trait Engine: Send + Sync {
     fn close(&self) -> Answer<()>;
 }
 
-/// An event on its way to a cache channel: a delivery whose channel and change the engine fills in.
+/// An event on its way to a channel that keeps it for later: a delivery whose channel and change the engine fills in.
 pub struct CacheableEvent {
     /// What to keep and to write.
     pub frame: Frame,

@@ -37,6 +37,7 @@ pub use subscriber::{Farewell, Subscriber, Subscription};
 pub use view::{ConnectionView, Search};
 
 use crate::{
+    app::Replay,
     metrics::{Latency, Traffic},
     protocol::{ChannelKind, ChannelName},
 };
@@ -62,8 +63,19 @@ pub struct Channel {
     pub kind: ChannelKind,
     /// Whether its subscribers are told how many they are.
     pub tells_count: bool,
+    /// What of its past a new subscriber is told.
+    pub replay: Option<Replay>,
     /// Where its app's deliveries are counted.
     pub traffic: Arc<Traffic>,
+}
+
+/// What an app's settings say of a channel; asked when it is occupied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ChannelSettings {
+    /// Whether its subscribers are told how many they are.
+    pub tells_count: bool,
+    /// What of its past a new subscriber is told.
+    pub replay: Option<Replay>,
 }
 
 /// Where a channel's subscribers are.
@@ -73,6 +85,8 @@ pub struct Route {
     pub channel: ChannelId,
     /// Bytes of a frame from which on it is compressed for those who negotiated that.
     compressed_from: usize,
+    /// What of the channel's past a new subscriber is told.
+    pub replay: Option<Replay>,
     shards: SmallVec<[ShardId; 8]>,
 }
 
@@ -121,7 +135,7 @@ impl AppChannels {
         &self,
         name: ChannelName<'_>,
         shard: ShardId,
-        tells_count: bool,
+        settings: impl FnOnce() -> ChannelSettings,
         first: impl FnOnce(&Channel),
     ) -> Arc<Channel> {
         // The usual case first: joining a channel that exists needs no new key.
@@ -130,6 +144,10 @@ impl AppChannels {
             return Arc::clone(&entry.channel);
         }
         let key: Arc<str> = name.as_str().into();
+        let ChannelSettings {
+            tells_count,
+            replay,
+        } = settings();
         let mut entry = self
             .channels
             .entry(Arc::clone(&key))
@@ -140,6 +158,7 @@ impl AppChannels {
                     name: key,
                     kind: name.kind(),
                     tells_count,
+                    replay,
                     traffic: Arc::clone(&self.traffic),
                 }),
                 shards: SmallVec::new(),
@@ -176,6 +195,7 @@ impl AppChannels {
         Some(Route {
             channel: entry.channel.id,
             compressed_from: self.compressed_from.load(Ordering::Relaxed),
+            replay: entry.channel.replay,
             shards: entry.shards.iter().map(|(shard, _)| *shard).collect(),
         })
     }

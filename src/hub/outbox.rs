@@ -149,6 +149,12 @@ impl Outbox {
         self.pending.borrow().is_some()
     }
 
+    /// Bytes that may come on top of what waits.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.max_bytes.saturating_sub(self.waiting_bytes())
+    }
+
     /// Bytes that wait for the socket.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use tokio::sync::oneshot;
 
-use super::Node;
+use super::{Node, subscribe::replay_of};
 use crate::{
     app::App,
     engine::{CacheableEvent, Wanted},
@@ -162,7 +162,12 @@ impl Node {
         for name in publication.channels {
             let receipt = receipt_for(name);
             let encode = || Frame::event(&event, name.as_str(), publication.data);
-            if name.kind().cache {
+            let route = channels.route(name.as_str());
+            let replay = match &route {
+                Some(route) => route.replay,
+                None => replay_of(app, *name),
+            };
+            if name.kind().cache || replay.is_some() {
                 let frame = encode();
                 let kept = frame.clone();
                 let delivery = Box::new(move |channel, change| Delivery {
@@ -181,11 +186,14 @@ impl Node {
                 if self.engine.spans_nodes() {
                     channels.traffic().peer_events_sent.increment();
                 }
-                self.engine
-                    .remember(channels, *name, event, &app.limits, now);
+                match replay {
+                    Some(replay) => self.engine.record(channels, *name, event, replay, now),
+                    None => self
+                        .engine
+                        .remember(channels, *name, event, &app.limits, now),
+                }
                 continue;
             }
-            let route = channels.route(name.as_str());
             if route.is_none() && !self.engine.spans_nodes() {
                 continue;
             }

@@ -12,9 +12,9 @@ use smallvec::{SmallVec, smallvec};
 
 use super::Node;
 use crate::{
-    app::App,
+    app::{App, Replay},
     engine::{Answer, EnterError},
-    hub::{AppChannels, Channel, Shard, Subscriber, Subscription},
+    hub::{AppChannels, Channel, ChannelSettings, Shard, Subscriber, Subscription},
     presence::Member,
     protocol::{ChannelKind, ChannelName, Frame, message},
 };
@@ -33,7 +33,30 @@ pub struct Client<'a> {
 }
 
 /// What to tell a client that has its seat, in order.
-pub type Welcome = SmallVec<[Frame; 2]>;
+pub struct Welcome {
+    /// That it is subscribed, and a cached event.
+    pub frames: SmallVec<[Frame; 2]>,
+    /// Events from before, the oldest first.
+    pub replayed: Vec<Frame>,
+}
+
+impl Welcome {
+    fn of(succeeded: Frame) -> Self {
+        Self {
+            frames: smallvec![succeeded],
+            replayed: Vec::new(),
+        }
+    }
+}
+
+/// What of the channel's past a new subscriber is told. Cache channels have their own way, the server's channels no past.
+pub(super) fn replay_of(app: &App, name: ChannelName<'_>) -> Option<Replay> {
+    let kind = name.kind();
+    if kind.cache || kind.is_internal() {
+        return None;
+    }
+    app.channels.replay(name.as_str())
+}
 
 /// A subscription that has begun.
 pub enum Subscribing {
@@ -95,12 +118,16 @@ impl Node {
             ..
         } = client;
         if let Some(subscription) = subscriber.subscription(name.as_str()) {
-            let snapshot = self.engine.snapshot(subscription.channel(), now);
+            let snapshot = self
+                .engine
+                .snapshot(subscription.channel(), subscriber.id, now);
             shard.refresh(&subscription, snapshot.since);
-            return Ok(Subscribing::Seated(smallvec![snapshot.succeeded]));
+            return Ok(Subscribing::Seated(Welcome::of(snapshot.succeeded)));
         }
-        let tells_count = app.subscription_counts && !name.kind().has_members();
-        let channel = self.attach(client, name, tells_count);
+        let channel = self.attach(client, name, || ChannelSettings {
+            tells_count: app.subscription_counts && !name.kind().has_members(),
+            replay: replay_of(app, name),
+        });
         match self
             .engine
             .enter(&channel, subscriber.id, member.as_ref(), max_members, now)
@@ -148,20 +175,19 @@ impl Node {
         member: Option<Member>,
         now: Instant,
     ) -> Welcome {
-        let snapshot = self.engine.snapshot(&channel, now);
-        let mut welcome = smallvec![snapshot.succeeded];
+        let subscriber = client.subscriber;
+        let snapshot = self.engine.snapshot(&channel, subscriber.id, now);
+        let mut welcome = Welcome::of(snapshot.succeeded);
+        welcome.replayed = snapshot.replayed;
         if channel.kind.cache {
-            welcome.push(snapshot.cached.unwrap_or_else(|| {
+            welcome.frames.push(snapshot.cached.unwrap_or_else(|| {
                 self.engine.missed(&channel);
                 message::cache_miss(&channel.name)
             }));
         }
-        client.shard.subscribe(
-            client.subscriber,
-            channel,
-            member.map(Arc::new),
-            snapshot.since,
-        );
+        client
+            .shard
+            .subscribe(subscriber, channel, member.map(Arc::new), snapshot.since);
         welcome
     }
 
@@ -186,11 +212,11 @@ impl Node {
         &self,
         client: Client<'_>,
         name: ChannelName<'_>,
-        tells_count: bool,
+        settings: impl FnOnce() -> ChannelSettings,
     ) -> Arc<Channel> {
         client
             .channels
-            .attach(name, client.shard.id(), tells_count, |channel| {
+            .attach(name, client.shard.id(), settings, |channel| {
                 self.engine.first_came(channel);
             })
     }

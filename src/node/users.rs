@@ -9,7 +9,7 @@ use super::{Client, Node, Subscribing};
 use crate::{
     app::Newest,
     engine::EnterError,
-    hub::Channel,
+    hub::{Channel, ChannelSettings},
     presence::Member,
     protocol::{ChannelName, channel::online_name},
 };
@@ -25,7 +25,7 @@ impl Node {
     pub fn go_online(&self, client: Client<'_>, user_id: &Arc<str>, now: Instant) -> Online {
         let name = online_name(user_id);
         let name = ChannelName::of_internal(&name);
-        let channel = self.attach(client, name, false);
+        let channel = self.attach(client, name, ChannelSettings::default);
         let member = Member {
             user_id: Arc::clone(user_id),
             user_info: "null".into(),

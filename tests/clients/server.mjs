@@ -15,7 +15,14 @@ import { Program, run } from "./program.mjs";
 
 /** The apps of the test configuration. Each is there for one limit. */
 export const apps = {
-  main: { id: "1001", key: "main-key", secret: "main-secret", client_events: true, watchlists: true },
+  main: {
+    id: "1001",
+    key: "main-key",
+    secret: "main-secret",
+    client_events: true,
+    watchlists: true,
+    channels: [{ pattern: "*replayed*", replay_events: 5 }],
+  },
   second: { id: "1002", key: "second-key", secret: "second-secret", client_events: true },
   quiet: { id: "1003", key: "quiet-key", secret: "quiet-secret" },
   disabled: { id: "1004", key: "disabled-key", secret: "disabled-secret", enabled: false },

@@ -22,6 +22,7 @@ mod delivery;
 mod fallback;
 mod presence;
 mod quotas;
+mod replay;
 mod storm;
 mod subscription_counts;
 mod support;

@@ -167,6 +167,10 @@ fn every_key_of_the_file_is_taken() {
         [[apps.channels]]
         pattern = "private-outman-user-*"
         single_session = "replace"
+        replay_events = 7
+        [[apps.channels]]
+        pattern = "news-*"
+        replay_s = 8
     "#;
     let config = load(text, &[]).expect("every key is known").config;
     let shown = format!("{config:?}");
@@ -184,6 +188,8 @@ fn every_key_of_the_file_is_taken() {
         "client_events: true, subscription_counts: true, compression_from_bytes: Some(16), watchlists: true",
         "newest: IsRefused, session_key: \"sid\", event: \"gone\", grace: 0ns",
         "tls_only: true",
+        "replay: Some(Replay { events: 7, age: 3600s })",
+        "replay: Some(Replay { events: 100, age: 8s })",
         "ChannelRule { pattern: \"private-outman-user-*\", single_session: Some(SingleSession { newest: Wins",
         "max_connections: Some(1), max_channel_name_length: 2, max_event_name_length: 3",
         "max_event_data_bytes: 4, max_event_channels: 5, max_batch_events: 6",

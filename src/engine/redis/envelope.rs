@@ -12,10 +12,8 @@ pub(super) const EVENT_HEADER: usize = 2 + 8 + 8 + 8 + 4;
 /// One message between nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Envelope {
-    /// An event that the sender has delivered to its own subscribers.
-    Event(Event),
-    /// As an event, and the last of its cache channel.
-    Cached(Event),
+    /// An event that the sender has delivered to its own subscribers, and what becomes of it for later ones.
+    Event(Event, Kind),
     /// A change of members, made by a script.
     Edge(Edge),
     /// How many subscriptions the channel has.
@@ -39,6 +37,17 @@ pub(super) fn terminate(sender: u64, app_id: &str, user_id: &str) -> Bytes {
         fields.expect("strings and numbers always serialise")
     )
     .into()
+}
+
+/// What becomes of an event for those who subscribe later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing.
+    Passing,
+    /// It is the last of its cache channel.
+    Cached,
+    /// It is part of its channel's history.
+    Recorded,
 }
 
 /// An event on its way to the other nodes.
@@ -72,11 +81,15 @@ pub(super) struct Edge {
 }
 
 impl Event {
-    /// The bytes of [`Envelope::Event`] or, with `cached`, of [`Envelope::Cached`].
-    pub(super) fn encode(&self, cached: bool) -> Bytes {
+    /// The bytes of [`Envelope::Event`].
+    pub(super) fn encode(&self, kind: Kind) -> Bytes {
         let mut out = BytesMut::with_capacity(EVENT_HEADER + self.frame.len());
         out.put_u8(VERSION);
-        out.put_u8(if cached { b'C' } else { b'P' });
+        out.put_u8(match kind {
+            Kind::Passing => b'P',
+            Kind::Cached => b'C',
+            Kind::Recorded => b'H',
+        });
         out.put_u64(self.sender);
         out.put_u64(self.number);
         out.put_u64(self.except.map_or(0, SocketId::to_bits));
@@ -105,14 +118,19 @@ impl Event {
 }
 
 impl Envelope {
+    fn event(bytes: Bytes, kind: Kind) -> Option<Self> {
+        Some(Self::Event(Event::decode(bytes)?, kind))
+    }
+
     /// Reads a message; `None` when it is none of ours.
     pub(super) fn decode(mut bytes: Bytes) -> Option<Self> {
         if bytes.len() < 2 || bytes.get_u8() != VERSION {
             return None;
         }
         match bytes.get_u8() {
-            b'P' => Event::decode(bytes).map(Self::Event),
-            b'C' => Event::decode(bytes).map(Self::Cached),
+            b'P' => Self::event(bytes, Kind::Passing),
+            b'C' => Self::event(bytes, Kind::Cached),
+            b'H' => Self::event(bytes, Kind::Recorded),
             b'E' => {
                 let (generation, sequence, user_id, info, again) =
                     serde_json::from_slice(&bytes).ok()?;
@@ -151,14 +169,10 @@ mod tests {
             ttl_s: 1800,
             frame: Frame::text("{}").bytes().clone(),
         };
-        assert_eq!(
-            Envelope::decode(event.encode(false)),
-            Some(Envelope::Event(event.clone()))
-        );
-        assert_eq!(
-            Envelope::decode(event.encode(true)),
-            Some(Envelope::Cached(event))
-        );
+        for kind in [Kind::Passing, Kind::Cached, Kind::Recorded] {
+            let expected = Envelope::Event(event.clone(), kind);
+            assert_eq!(Envelope::decode(event.encode(kind)), Some(expected));
+        }
         let edge = Bytes::from_static(br#"1E[5,6,"u",null,false]"#);
         let expected = Edge {
             generation: 5,

@@ -54,6 +54,12 @@ impl Keys {
         ["cache", "senders", "missed"].map(|part| format!("{topic}:{part}"))
     }
 
+    /// A channel's last events, and their senders' last numbers.
+    pub(super) fn history(&self, key: &Key) -> [String; 2] {
+        let topic = self.topic(key);
+        ["history", "recorders"].map(|part| format!("{topic}:{part}"))
+    }
+
     /// What every node listens to.
     pub(super) fn control(&self) -> String {
         format!("{}:{{control}}", self.prefix)

@@ -13,8 +13,11 @@ use redis::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::envelope::EVENT_HEADER;
-use crate::config::{Redis, RedisMode};
+use super::{super::history::CHANNEL_BYTES_MAX, envelope::EVENT_HEADER};
+use crate::{
+    app::Replay,
+    config::{Redis, RedisMode},
+};
 
 /// How long Redis may take to accept a connection or to answer. Longer, and it counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,6 +35,28 @@ redis.call('HSET', KEYS[3], ARGV[5], ARGV[6])
 redis.call('EXPIRE', KEYS[3], 3600)
 redis.call('DEL', KEYS[4])
 redis.call('SET', KEYS[1], string.sub(ARGV[2], ARGV[3]), 'EX', ARGV[4])
+return redis.call(ARGV[1], KEYS[2], ARGV[2])
+";
+
+/// Adds an event to the channel's history, behind the time in 15 digits of ms, and publishes it. What is too much goes from the
+/// front. A repetition is only published, as with [`KEEP`]. KEYS: the history, the pub/sub channel, the last numbers of the senders. ARGV: publish
+/// command, the envelope, sender, number, how many events, for how many seconds, how many bytes.
+const RECORD: &str = r"
+if tonumber(redis.call('HGET', KEYS[3], ARGV[3]) or '0') < tonumber(ARGV[4]) then
+  local now = redis.call('TIME')
+  local entry = string.format('%015d', now[1] * 1000 + math.floor(now[2] / 1000)) .. ARGV[2]
+  local length = redis.call('LLEN', KEYS[1])
+  local bytes = length > 0 and tonumber(redis.call('HGET', KEYS[3], 'bytes') or '0') or 0
+  redis.call('RPUSH', KEYS[1], entry)
+  length, bytes = length + 1, bytes + #entry
+  while length > tonumber(ARGV[5]) or (length > 0 and bytes > tonumber(ARGV[7])) do
+    bytes = bytes - #redis.call('LPOP', KEYS[1])
+    length = length - 1
+  end
+  redis.call('EXPIRE', KEYS[1], ARGV[6])
+  redis.call('HSET', KEYS[3], ARGV[3], ARGV[4], 'bytes', bytes)
+  redis.call('EXPIRE', KEYS[3], math.max(3600, tonumber(ARGV[6])))
+end
 return redis.call(ARGV[1], KEYS[2], ARGV[2])
 ";
 
@@ -181,18 +206,29 @@ impl Link {
 pub(super) struct Message {
     pub(super) topic: String,
     pub(super) envelope: Bytes,
-    /// For a cache channel.
+    /// For those who subscribe later.
     pub(super) keep: Option<Keep>,
 }
 
-/// How a cache channel's event is kept.
+/// How an event is kept.
 #[derive(Clone)]
-pub(super) struct Keep {
-    /// The keys of the frame, of the senders' numbers, and of whether it was missed.
-    pub(super) keys: [String; 3],
-    pub(super) ttl_s: u32,
-    pub(super) sender: u64,
-    pub(super) number: u64,
+pub(super) enum Keep {
+    /// As a cache channel's last.
+    Last {
+        /// The keys of the frame, of the senders' numbers, and of whether it was missed.
+        keys: [String; 3],
+        ttl_s: u32,
+        sender: u64,
+        number: u64,
+    },
+    /// As one of the channel's last.
+    History {
+        /// The keys of the events and of the senders' numbers.
+        keys: [String; 2],
+        rule: Replay,
+        sender: u64,
+        number: u64,
+    },
 }
 
 impl Message {
@@ -211,20 +247,44 @@ fn pipeline(publish: &str, messages: &[Message]) -> Pipeline {
         let (topic, envelope) = (&message.topic, &message.envelope[..]);
         match &message.keep {
             None => pipeline.cmd(publish).arg(topic).arg(envelope),
-            Some(keep) => pipeline
+            Some(Keep::Last {
+                keys,
+                ttl_s,
+                sender,
+                number,
+            }) => pipeline
                 .cmd("EVAL")
                 .arg(KEEP)
                 .arg(4)
-                .arg(&keep.keys[0])
+                .arg(&keys[0])
                 .arg(topic)
-                .arg(&keep.keys[1])
-                .arg(&keep.keys[2])
+                .arg(&keys[1])
+                .arg(&keys[2])
                 .arg(publish)
                 .arg(envelope)
                 .arg(EVENT_HEADER + 1)
-                .arg(keep.ttl_s)
-                .arg(keep.sender)
-                .arg(keep.number),
+                .arg(ttl_s)
+                .arg(sender)
+                .arg(number),
+            Some(Keep::History {
+                keys,
+                rule,
+                sender,
+                number,
+            }) => pipeline
+                .cmd("EVAL")
+                .arg(RECORD)
+                .arg(3)
+                .arg(&keys[0])
+                .arg(topic)
+                .arg(&keys[1])
+                .arg(publish)
+                .arg(envelope)
+                .arg(sender)
+                .arg(number)
+                .arg(rule.events)
+                .arg(rule.age.as_secs())
+                .arg(CHANNEL_BYTES_MAX),
         };
         pipeline.ignore();
     }

@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::{
     link::Link,
-    task::{Intent, Task},
+    task::{Intent, Keeping, Task},
 };
 use super::{
     Answer, CacheableEvent, ChannelInfo, ClusterNode, EdgeSink, Engine, EnterError, Occupied,
@@ -38,7 +38,7 @@ use super::{
     channels::{ChannelStates, Key},
 };
 use crate::{
-    app::Limits,
+    app::{Limits, Replay},
     config::Redis,
     feed::Feed,
     hub::{AppChannels, Channel, Hub},
@@ -146,13 +146,13 @@ impl RedisEngine {
         ))
     }
 
-    fn publish(&self, key: Key, frame: Frame, except: Option<SocketId>, ttl_s: Option<u32>) {
+    fn publish(&self, key: Key, frame: Frame, except: Option<SocketId>, keeping: Option<Keeping>) {
         self.shared.hold(frame.bytes().len());
         self.intend(Intent::Publish {
             key,
             frame,
             except,
-            ttl_s,
+            keeping,
         });
     }
 }
@@ -227,8 +227,8 @@ impl Engine for RedisEngine {
             .is_online(&(Arc::clone(&channel.app_id), Arc::clone(&channel.name)))
     }
 
-    fn snapshot(&self, channel: &Arc<Channel>, now: Instant) -> Snapshot {
-        self.states.snapshot(channel, now)
+    fn snapshot(&self, channel: &Arc<Channel>, socket: SocketId, now: Instant) -> Snapshot {
+        self.states.snapshot(channel, socket, now)
     }
 
     fn leave(
@@ -277,8 +277,23 @@ impl Engine for RedisEngine {
         let key = (Arc::clone(app.app_id()), name.as_str().into());
         self.states
             .remember_own(app, name, event, limits.cache_ttl, now, || {
-                self.publish(key, frame, except, Some(ttl_s));
+                self.publish(key, frame, except, Some(Keeping::Last { ttl_s }));
             });
+    }
+
+    fn record(
+        &self,
+        app: &Arc<AppChannels>,
+        name: ChannelName<'_>,
+        event: CacheableEvent,
+        replay: Replay,
+        now: Instant,
+    ) {
+        let (frame, except) = (event.frame.clone(), event.except);
+        let key = (Arc::clone(app.app_id()), name.as_str().into());
+        self.states.record_own(app, name, event, replay, now, || {
+            self.publish(key, frame, except, Some(Keeping::History(replay)));
+        });
     }
 
     fn terminate(&self, app_id: &Arc<str>, user_id: &Arc<str>) {

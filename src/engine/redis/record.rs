@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 
 use super::envelope::Edge;
 use crate::{
-    engine::EnterError,
+    app::Replay,
+    engine::{EnterError, history::EventId},
     protocol::{Access, ChannelKind, SocketId},
 };
 
@@ -57,6 +58,10 @@ pub(super) struct Record {
     pub(super) kind: ChannelKind,
     /// Whether subscribers are told how many they are.
     pub(super) tells_count: bool,
+    /// What of the past a new subscriber is told.
+    pub(super) replay: Option<Replay>,
+    /// This node's last event that Redis has, while it is asked for the past.
+    pub(super) settled: Option<EventId>,
     /// The number to tell, once those who wait are seated and hear it too.
     pub(super) untold_count: Option<usize>,
     /// Whether this node listens to the channel's topic.
@@ -103,6 +108,8 @@ impl Record {
         Self {
             kind,
             tells_count: false,
+            replay: None,
+            settled: None,
             untold_count: None,
             listening: false,
             registered: false,
@@ -137,7 +144,7 @@ impl Record {
 
     /// Whether subscribers need more than the events: then they can't enter while Redis is away.
     pub(super) fn has_shared_state(&self) -> bool {
-        self.kind.has_members() || self.kind.cache
+        self.kind.has_members() || self.kind.cache || self.replay.is_some()
     }
 
     /// Notes a client's wish.

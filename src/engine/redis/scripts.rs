@@ -284,6 +284,12 @@ if ARGV[2] == '1' then redis.call('ZADD', KEYS[1], others > 0 and 0 or ms + 6000
 return others
 ";
 
+/// A channel's history. KEYS: the history. Returns {the time in ms, entries}.
+const PAST: &str = r"
+local now = redis.call('TIME')
+return {now[1] * 1000 + math.floor(now[2] / 1000), redis.call('LRANGE', KEYS[1], 0, -1)}
+";
+
 /// All scripts, loaded once.
 pub(super) struct Scripts {
     pub(super) assert: Script,
@@ -291,6 +297,7 @@ pub(super) struct Scripts {
     pub(super) claim: Script,
     pub(super) miss: Script,
     pub(super) show: Script,
+    pub(super) past: Script,
     pub(super) lease: Script,
     pub(super) resign: Script,
 }
@@ -303,6 +310,7 @@ impl Scripts {
             claim: Script::new(&format!("{EDGES}{CLAIM}")),
             miss: Script::new(MISS),
             show: Script::new(SHOW),
+            past: Script::new(PAST),
             lease: Script::new(LEASE),
             resign: Script::new(RESIGN),
         }

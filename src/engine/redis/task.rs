@@ -31,6 +31,7 @@ use super::{
     write::Written,
 };
 use crate::{
+    app::Replay,
     config::Redis,
     engine::{
         ChannelEdge, ChannelInfo, ClusterNode, EdgeSink, EnterError, Occupied, Unavailable, Wanted,
@@ -89,12 +90,11 @@ pub(super) enum Intent {
     Recount {
         channel: Arc<Channel>,
     },
-    /// With a time to live it is a cache channel's.
     Publish {
         key: Key,
         frame: Frame,
         except: Option<SocketId>,
-        ttl_s: Option<u32>,
+        keeping: Option<Keeping>,
     },
     Terminate {
         app_id: Arc<str>,
@@ -125,6 +125,15 @@ pub(super) enum Intent {
     Close {
         reply: oneshot::Sender<()>,
     },
+}
+
+/// What is kept of an event for those who subscribe later.
+#[derive(Clone, Copy)]
+pub(super) enum Keeping {
+    /// Of a cache channel: the last one, for so long.
+    Last { ttl_s: u32 },
+    /// The last ones.
+    History(Replay),
 }
 
 /// What came of a command. Those of an earlier link are void.
@@ -192,6 +201,8 @@ struct Outgoing {
     /// An event's number; of a cache channel, with the channel.
     number: u64,
     cached: Option<Key>,
+    /// The channel, if the event goes into its history.
+    recorded: Option<Key>,
     /// How often it was handed to a link.
     tries: u32,
 }
@@ -486,6 +497,15 @@ impl Task {
         let published: Vec<_> = self.outgoing.drain(..count).collect();
         for outgoing in published {
             self.shared.release(outgoing.held);
+            if let Some(key) = outgoing.recorded {
+                let id = (self.sender, outgoing.number);
+                match self.records.get_mut(&key) {
+                    // Redis may have been asked for the channel's past before it had this.
+                    Some(record) if record.in_flight => record.settled = Some(id),
+                    Some(_) => self.states.settle_own(&key, id, true),
+                    None => self.states.settle_own(&key, id, false),
+                }
+            }
             let Some(key) = outgoing.cached else {
                 continue;
             };

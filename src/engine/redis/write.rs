@@ -11,15 +11,22 @@ use futures_util::future::try_join;
 use redis::{AsyncCommands, ErrorKind, RedisError, RedisResult, Value, from_redis_value};
 
 use super::{
+    envelope::Envelope,
     keys::Keys,
     link::Link,
     record::{Record, Sent, Stage},
     scripts::Scripts,
 };
 use crate::{
-    engine::{Heard, channels::Key},
+    engine::{
+        Heard,
+        channels::{Key, Listed},
+    },
     protocol::{Frame, SocketId},
 };
+
+/// Digits of the time before an event of a history.
+const STAMP_DIGITS: usize = 15;
 
 /// What every write needs.
 pub(super) struct Parts {
@@ -37,6 +44,7 @@ pub(super) struct Request {
     /// Whether seats of this node that are not named are to go.
     whole: bool,
     wants_snapshot: bool,
+    wants_past: bool,
     tells_count: bool,
     registers: bool,
     arriving: Vec<(Arc<str>, Arc<str>)>,
@@ -79,6 +87,8 @@ pub(super) struct Whole {
     /// The user who came last.
     pub(super) newest: Option<Arc<str>>,
     pub(super) cached: Option<(Frame, Duration)>,
+    /// Of a channel that shows its past.
+    pub(super) past: Vec<Listed>,
 }
 
 impl Request {
@@ -121,6 +131,7 @@ impl Request {
             max_members: record.kind.has_members().then_some(record.max_members),
             whole,
             wants_snapshot: !record.synced,
+            wants_past: !record.synced && record.replay.is_some(),
             tells_count: record.tells_count,
             registers: !record.registered && (subscriptions > 0 || !record.users.is_empty()),
             arriving,
@@ -209,6 +220,9 @@ pub(super) async fn write(
     let reply: Vec<Value> = script.invoke_async(&mut link).await?;
     let mut written = read(reply)?;
     if let Written::Rows(rows) = &mut written {
+        if let Some(snapshot) = rows.snapshot.as_mut().filter(|_| request.wants_past) {
+            snapshot.past = past(&mut link, &keys, &scripts, key).await?;
+        }
         if request.is_last() {
             if !request.keeps_row && rows.pending.is_empty() {
                 let () = link.srem(keys.rows(&epoch), row_name(key)).await?;
@@ -310,6 +324,7 @@ fn read(reply: Vec<Value>) -> RedisResult<Written> {
                 .collect(),
             newest: newest.map(Arc::from),
             cached: kept(cached, ttl_ms),
+            past: Vec::new(),
         }),
     };
     Ok(Written::Rows(Box::new(Rows {
@@ -340,4 +355,31 @@ pub(super) fn kept(frame: Option<Vec<u8>>, ttl_ms: i64) -> Option<(Frame, Durati
         Frame::received(Bytes::from(frame)),
         Duration::from_millis(ttl),
     ))
+}
+
+/// The channel's events that Redis has. The node listens by now: what is published later, it hears.
+async fn past(
+    link: &mut Link,
+    keys: &Keys,
+    scripts: &Scripts,
+    key: &Key,
+) -> RedisResult<Vec<Listed>> {
+    let [history, _] = keys.history(key);
+    let mut script = scripts.past.prepare_invoke();
+    script.key(history);
+    let (now_ms, entries): (u64, Vec<Vec<u8>>) = script.invoke_async(link).await?;
+    let listed = |entry: Vec<u8>| {
+        let (at_ms, envelope) = entry.split_at_checked(STAMP_DIGITS)?;
+        let at_ms: u64 = std::str::from_utf8(at_ms).ok()?.parse().ok()?;
+        let Envelope::Event(event, _) = Envelope::decode(Bytes::copy_from_slice(envelope))? else {
+            return None;
+        };
+        Some(Listed {
+            id: (event.sender, event.number),
+            except: event.except,
+            frame: event.frame(),
+            age: Duration::from_millis(now_ms.saturating_sub(at_ms)),
+        })
+    };
+    Ok(entries.into_iter().filter_map(listed).collect())
 }

@@ -12,6 +12,7 @@ mod partition;
 mod presence;
 mod reads;
 mod redis_cluster;
+mod replay;
 mod sentinel;
 mod start;
 mod users;

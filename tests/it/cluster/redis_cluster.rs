@@ -80,7 +80,10 @@ impl RedisCluster {
         Setup::new()
             .set("redis.url", urls.join(","))
             .set("redis.mode", "cluster")
-            .app(usual())
+            .app(usual().set(
+                "channels",
+                json!([{"pattern": "past-*", "replay_events": 2}]),
+            ))
     }
 
     /// The server that serves the channel's slot, its id, and the slot.
@@ -291,4 +294,24 @@ fn a_channel_whose_slot_moves_goes_on() {
         );
     }
     everything_works(&nodes, &mut rooms);
+}
+
+#[test]
+fn the_past_is_shown_wherever_its_slot_is() {
+    let cluster = RedisCluster::start(0);
+    let nodes = nodes(2, &cluster.setup());
+    for at in 0..ROOMS {
+        let channel = format!("past-{at}");
+        for data in ["1", "2", "3"] {
+            nodes[0].api().publish(&channel, "e", data);
+        }
+        within(AGREEMENT, "the other node shows the past", || {
+            let mut late = nodes[1].client();
+            late.subscribe(&channel);
+            late.send(&json!({"event": "pusher:ping", "data": {}}));
+            let shown = [late.next(), late.next()].map(|message| message.text);
+            let is_right = shown[0].contains(r#""data":"2""#) && shown[1].contains(r#""data":"3""#);
+            is_right.then_some(()).ok_or_else(|| shown.concat())
+        });
+    }
 }

@@ -7,7 +7,7 @@ use redis::{PushInfo, PushKind, Value};
 use tracing::debug;
 
 use super::{
-    super::envelope::{Edge, Envelope, Event},
+    super::envelope::{Edge, Envelope, Event, Kind},
     Task,
 };
 use crate::{
@@ -79,8 +79,7 @@ impl Task {
             return;
         };
         match envelope {
-            Envelope::Event(event) => self.on_event(&key, &event, false),
-            Envelope::Cached(event) => self.on_event(&key, &event, true),
+            Envelope::Event(event, kind) => self.on_event(&key, &event, kind),
             Envelope::Edge(edge) => self.on_edge(&key, edge),
             Envelope::Count(count) => {
                 if let Some(record) = self.records.get_mut(&key).filter(|r| r.tells_count) {
@@ -92,11 +91,11 @@ impl Task {
         }
     }
 
-    pub(super) fn on_event(&mut self, key: &Key, event: &Event, cached: bool) {
+    pub(super) fn on_event(&mut self, key: &Key, event: &Event, kind: Kind) {
         let now = Instant::now();
         let ttl = Duration::from_secs(event.ttl_s.into());
         if event.sender == self.sender {
-            if cached {
+            if kind == Kind::Cached {
                 // Delivered already; but only Redis knows which of two nodes' events was the last.
                 self.states.confirm_own(key, event.number);
                 self.states.keep(key, Some((event.frame(), ttl)), now);
@@ -126,20 +125,27 @@ impl Task {
                 published: None,
             }
         };
-        if cached {
-            record.heard_cached = true;
-            let Ok(name) = ChannelName::parse(&key.1, usize::MAX) else {
-                return;
-            };
-            let event = CacheableEvent {
-                frame,
-                except,
-                delivery: Box::new(delivery),
-            };
-            self.states.remember_others(&app, name, event, ttl, now);
-        } else if let Some(route) = app.route(&key.1) {
-            let delivery = delivery(route.channel, Change::Nothing);
-            self.states.hub().deliver(&route, delivery);
+        let kept = CacheableEvent {
+            frame,
+            except,
+            delivery: Box::new(delivery),
+        };
+        let name = ChannelName::of_checked(&key.1);
+        match (kind, record.replay) {
+            (Kind::Cached, _) => {
+                record.heard_cached = true;
+                self.states.remember_others(&app, name, kept, ttl, now);
+            }
+            (Kind::Recorded, Some(replay)) => {
+                let id = (event.sender, event.number);
+                self.states.record_others(&app, name, kept, id, replay, now);
+            }
+            (Kind::Passing | Kind::Recorded, _) => {
+                if let Some(route) = app.route(&key.1) {
+                    let delivery = (kept.delivery)(route.channel, Change::Nothing);
+                    self.states.hub().deliver(&route, delivery);
+                }
+            }
         }
     }
 

@@ -8,12 +8,12 @@ use tracing::debug;
 
 use super::{
     super::{
-        envelope::{self, Event},
+        envelope::{self, Event, Kind},
         link::{Keep, Link, Message},
         query,
         record::{Record, Stage, Waiter},
     },
-    Closing, Done, Intent, Outgoing, Resignation, Task,
+    Closing, Done, Intent, Keeping, Outgoing, Resignation, Task,
 };
 use crate::{
     engine::{EnterError, Unavailable, channels::Key},
@@ -53,8 +53,8 @@ impl Task {
                 key,
                 frame,
                 except,
-                ttl_s,
-            } => self.publish(&key, &frame, except, ttl_s),
+                keeping,
+            } => self.publish(&key, &frame, except, keeping),
             Intent::Terminate { app_id, user_id } => {
                 let text = envelope::terminate(self.sender, &app_id, &user_id);
                 self.outgoing.push_back(Outgoing {
@@ -62,6 +62,7 @@ impl Task {
                     held: 0,
                     number: 0,
                     cached: None,
+                    recorded: None,
                     tries: 0,
                 });
             }
@@ -125,6 +126,10 @@ impl Task {
             .entry(key.clone())
             .or_insert_with(|| Record::new(channel.kind));
         record.tells_count = channel.tells_count;
+        if record.replay != channel.replay {
+            record.replay = channel.replay;
+            record.synced = false;
+        }
         record.max_members = max_members;
         let user_id = member.as_ref().map(|member| Arc::clone(&member.user_id));
         record.enter(
@@ -148,40 +153,63 @@ impl Task {
         key: &Key,
         frame: &Frame,
         except: Option<SocketId>,
-        ttl_s: Option<u32>,
+        keeping: Option<Keeping>,
     ) {
         self.number += 1;
         let event = Event {
             sender: self.sender,
             number: self.number,
             except,
-            ttl_s: ttl_s.unwrap_or(0),
+            ttl_s: match keeping {
+                Some(Keeping::Last { ttl_s }) => ttl_s,
+                _ => 0,
+            },
             frame: frame.bytes().clone(),
         };
         let topic = self.keys.topic(key);
         let held = frame.bytes().len();
-        let message = match ttl_s {
-            None => Message::publish(topic, event.encode(false)),
-            Some(ttl_s) => Message {
+        let (sender, number) = (self.sender, self.number);
+        let message = match keeping {
+            None => Message::publish(topic, event.encode(Kind::Passing)),
+            Some(Keeping::History(rule)) => Message {
                 topic,
-                envelope: event.encode(true),
-                keep: Some(Keep {
+                envelope: event.encode(Kind::Recorded),
+                keep: Some(Keep::History {
+                    keys: self.keys.history(key),
+                    rule,
+                    sender,
+                    number,
+                }),
+            },
+            Some(Keeping::Last { ttl_s }) => Message {
+                topic,
+                envelope: event.encode(Kind::Cached),
+                keep: Some(Keep::Last {
                     keys: self.keys.cache(key),
                     ttl_s,
-                    sender: self.sender,
-                    number: self.number,
+                    sender,
+                    number,
                 }),
             },
         };
-        let cached = ttl_s.is_some().then(|| key.clone());
-        if cached.is_some() {
-            self.states.number_own(key, self.number);
+        let (mut cached, mut recorded) = (None, None);
+        match keeping {
+            None => {}
+            Some(Keeping::Last { .. }) => {
+                self.states.number_own(key, number);
+                cached = Some(key.clone());
+            }
+            Some(Keeping::History(_)) => {
+                self.states.name_own(key, (sender, number));
+                recorded = Some(key.clone());
+            }
         }
         self.outgoing.push_back(Outgoing {
             message,
             held,
-            number: self.number,
+            number,
             cached,
+            recorded,
             tries: 0,
         });
     }

@@ -58,8 +58,11 @@ impl Task {
     fn take_new_name(&mut self) {
         let former = std::mem::replace(&mut self.epoch, new_epoch());
         self.departures = Departures::default();
-        for record in self.records.values_mut() {
+        for (key, record) in &mut self.records {
             record.doubt(&former);
+            if record.replay.is_some() {
+                self.states.doubt_history(key);
+            }
         }
         self.former.push(former);
     }

@@ -48,6 +48,10 @@ impl Task {
             return;
         }
         record.in_flight = true;
+        if let Some(id) = record.settled.take() {
+            // Redis has it before it is asked.
+            self.states.settle_own(&key, id, true);
+        }
         let request = write::Request::of(record, subscriptions);
         let sent = request.sent();
         let parts = write::Parts {
@@ -143,6 +147,9 @@ impl Task {
             if record.kind.cache && !record.heard_cached {
                 self.states.keep(&key, snapshot.cached, now);
             }
+            if let Some(replay) = record.replay {
+                self.states.merge_history(&key, snapshot.past, replay, now);
+            }
             let early = std::mem::take(&mut record.early);
             if keep_missing {
                 // Once more when the others have had their time.
@@ -155,6 +162,9 @@ impl Task {
             }
         }
         if let Some(record) = self.records.get_mut(&key) {
+            if let Some(id) = record.settled.take() {
+                self.states.settle_own(&key, id, true);
+            }
             record.answer_written();
         }
         self.tell_count(&key);
