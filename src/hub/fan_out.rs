@@ -104,9 +104,12 @@ impl Shard {
     async fn work_off(self: &Rc<Self>, batch: &mut Vec<Message>, meanwhile: &mut Meanwhile) {
         let (messages, mut bytes) = (batch.len(), 0);
         let mut events = Vec::with_capacity(messages);
+        // Held until all is written.
+        let mut tickets = Vec::with_capacity(messages);
         for message in batch.drain(..) {
             match message {
-                Message::Deliver(delivery) => {
+                Message::Deliver(delivery, ticket) => {
+                    tickets.push(ticket);
                     bytes += delivery.frame.bytes().len();
                     events.push(delivery);
                     continue;
@@ -124,7 +127,7 @@ impl Shard {
 
     fn obey(self: &Rc<Self>, order: Message) {
         match order {
-            Message::Deliver(_) => {}
+            Message::Deliver(..) => {}
             Message::Terminate { app_id, user_id } => self.terminate(app_id, user_id),
             Message::Replace {
                 channel,
@@ -241,7 +244,7 @@ impl Shard {
         let arrived = meanwhile.messages.split_off(before);
         for (at, message) in arrived.into_iter().enumerate() {
             match &message {
-                Message::Deliver(delivery) => {
+                Message::Deliver(delivery, _) => {
                     if at < OVERTAKING_EVENTS_MAX
                         && !meanwhile.barred
                         && !behind.contains(&delivery.channel)
@@ -400,7 +403,7 @@ impl Meanwhile {
         self.behind.clear();
         self.barred = !batch
             .iter()
-            .all(|message| matches!(message, Message::Deliver(_)));
+            .all(|message| matches!(message, Message::Deliver(..)));
     }
 }
 

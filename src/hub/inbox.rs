@@ -12,19 +12,19 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-use super::{ChannelId, Shard};
+use super::{ChannelId, Room, Shard, Ticket};
 use crate::protocol::{Frame, SocketId};
 
-/// Deliveries that may wait for one shard before publishers are told to try again. At the floor's 8.5 µs a send
-/// (docs/adr/0002), a channel of 1,000 subscribers works this off in about a minute, merged writes in a second.
-const WAITING_MAX: usize = 8192;
+/// Deliveries that may wait for one shard before publishers are told to try again; one app gets at most half of them (`backlog`). At the
+/// floor's 8.5 µs a send (docs/adr/0002), a channel of 1,000 subscribers works that off in about a minute, merged writes in a second.
+const WAITING_MAX: usize = 16_384;
 /// Frame bytes that may wait for one shard.
-const WAITING_BYTES_MAX: usize = 64 << 20;
+const WAITING_BYTES_MAX: usize = 128 << 20;
 
 /// What a shard is asked to do.
 pub enum Message {
-    /// Hand an event to a channel's subscribers.
-    Deliver(Delivery),
+    /// Hand an event to a channel's subscribers. The ticket is its app's, and dropped when all is written.
+    Deliver(Delivery, Ticket),
     /// Close the connections that are signed in as this user.
     Terminate {
         /// The app.
@@ -135,16 +135,17 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Whether a publisher may add to it. Changes of presence and stops are always taken: their number is bounded by
+    /// What publishers may add to it. Changes of presence and stops are always taken: their number is bounded by
     /// the clients', and losing one would leave a wrong list behind.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.length.load(Ordering::Relaxed) < WAITING_MAX
-            && self.bytes.load(Ordering::Relaxed) < WAITING_BYTES_MAX
+    pub(super) fn free(&self) -> Room {
+        Room {
+            deliveries: WAITING_MAX.saturating_sub(self.length.load(Ordering::Relaxed)),
+            bytes: WAITING_BYTES_MAX.saturating_sub(self.bytes.load(Ordering::Relaxed)),
+        }
     }
 
     pub(super) fn push(&self, message: Message) {
-        if let Message::Deliver(delivery) = &message {
+        if let Message::Deliver(delivery, _) = &message {
             self.bytes
                 .fetch_add(delivery.frame.bytes().len(), Ordering::Relaxed);
         }

@@ -3,6 +3,7 @@
 //! The [`Hub`] is shared by all threads; a [`Shard`] belongs to one. No guard of a map leaves this module.
 
 mod address;
+mod backlog;
 mod fan_out;
 mod inbox;
 mod measure;
@@ -28,6 +29,8 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 pub use address::ClientAddress;
+pub use backlog::Ticket;
+use backlog::{Backlog, Room};
 pub use inbox::{Change, Delivery, Inbox, Message, Question, Receipt};
 pub use measure::ShardGauges;
 pub use outbox::{End, Outbox};
@@ -87,6 +90,8 @@ pub struct Route {
     compressed_from: usize,
     /// What of the channel's past a new subscriber is told.
     pub replay: Option<Replay>,
+    /// What the app has on its way.
+    backlog: Arc<Backlog>,
     shards: SmallVec<[ShardId; 8]>,
 }
 
@@ -116,6 +121,8 @@ pub struct AppChannels {
     channels: DashMap<Arc<str>, Entry, ahash::RandomState>,
     connections: AtomicUsize,
     traffic: Arc<Traffic>,
+    /// What the app has on its way to the sockets.
+    backlog: Arc<Backlog>,
     /// Bytes of a frame from which on it has a compressed form; none has while no client can read it.
     compressed_from: AtomicUsize,
     next_id: Arc<AtomicU64>,
@@ -196,6 +203,7 @@ impl AppChannels {
             channel: entry.channel.id,
             compressed_from: self.compressed_from.load(Ordering::Relaxed),
             replay: entry.channel.replay,
+            backlog: Arc::clone(&self.backlog),
             shards: entry.shards.iter().map(|(shard, _)| *shard).collect(),
         })
     }
@@ -331,6 +339,7 @@ impl Hub {
                 channels: DashMap::default(),
                 connections: AtomicUsize::new(0),
                 traffic: Arc::default(),
+                backlog: Arc::default(),
                 compressed_from: AtomicUsize::new(usize::MAX),
                 next_id: Arc::clone(&self.next_id),
             })
@@ -395,10 +404,12 @@ impl Hub {
         self.apps.iter().map(|app| Arc::clone(&app)).collect()
     }
 
-    /// Whether every shard has room for what a publisher brings.
+    /// Whether every shard has room for what a publisher of the app brings.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.inboxes.iter().all(|inbox| inbox.has_room())
+    pub fn has_room(&self, app: &AppChannels) -> bool {
+        let shards = self.inboxes.len();
+        let mut free = self.inboxes.iter().map(|inbox| inbox.free());
+        free.all(|free| app.backlog.is_within(free, shards))
     }
 
     /// Hands a delivery to every shard on the route.
@@ -409,10 +420,13 @@ impl Hub {
         if delivery.frame.bytes().len() >= route.compressed_from {
             delivery.frame = delivery.frame.compressible();
         }
+        let bytes = delivery.frame.bytes().len();
+        let ticket = || route.backlog.take(bytes);
         for shard in others {
-            self.inbox(*shard).push(Message::Deliver(delivery.clone()));
+            self.inbox(*shard)
+                .push(Message::Deliver(delivery.clone(), ticket()));
         }
-        self.inbox(*last).push(Message::Deliver(delivery));
+        self.inbox(*last).push(Message::Deliver(delivery, ticket()));
     }
 
     fn inbox(&self, shard: ShardId) -> &Inbox {

@@ -92,9 +92,9 @@ impl Node {
         &self.engine
     }
 
-    /// Whether publishers may publish: every shard and the way to other nodes has room.
-    fn has_room(&self) -> bool {
-        self.hub.has_room() && self.engine.has_room()
+    /// Whether publishers of the app may publish: every shard and the way to other nodes has room.
+    fn has_room(&self, channels: &AppChannels) -> bool {
+        self.hub.has_room(channels) && self.engine.has_room()
     }
 
     /// Counts a new connection of the app, unless a limit forbids it.

@@ -67,7 +67,7 @@ impl Node {
         request_id: &str,
         now: Instant,
     ) -> Result<(), Overloaded> {
-        if !self.has_room() {
+        if !self.has_room(channels) {
             return Err(Overloaded);
         }
         channels.traffic().api_messages.add(publications.len());
@@ -90,7 +90,7 @@ impl Node {
         request_id: &str,
         now: Instant,
     ) -> Result<Vec<Reached>, Overloaded> {
-        if !self.has_room() {
+        if !self.has_room(channels) {
             return Err(Overloaded);
         }
         channels.traffic().api_messages.increment();
@@ -222,7 +222,7 @@ impl Node {
         channels: &AppChannels,
         publication: &ClientPublication<'_>,
     ) -> Result<(), Overloaded> {
-        if !self.has_room() {
+        if !self.has_room(channels) {
             return Err(Overloaded);
         }
         let ClientPublication {

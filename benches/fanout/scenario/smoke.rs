@@ -4,7 +4,9 @@ use crate::Failure;
 use crate::arguments::Arguments;
 use crate::report::Section;
 use crate::report::say;
-use crate::scenario::{cluster, idle, ingest, one_channel, per_user};
+use crate::scenario::{
+    cluster, compression, fairness, idle, ingest, load, mixed, one_channel, per_user, storms,
+};
 
 /// A few seconds in all.
 pub(super) fn run(arguments: &Arguments, sections: &mut Vec<Section>) -> Result<(), Failure> {
@@ -20,6 +22,11 @@ pub(super) fn run(arguments: &Arguments, sections: &mut Vec<Section>) -> Result<
     sections.push(per_user::run(&small)?);
     sections.push(ingest::run(&small)?);
     sections.push(idle::run(&small)?);
+    sections.push(storms::run(&small)?);
+    sections.push(fairness::run(&small)?);
+    sections.push(compression::run(&small)?);
+    sections.push(mixed::run(&small)?);
+    sections.push(load::run(&small)?);
     if cluster::is_possible() {
         sections.push(cluster::run(&small)?);
     } else {

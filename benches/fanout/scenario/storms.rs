@@ -10,8 +10,8 @@ use crate::report::{Finding, Section, float, megabytes, say};
 use crate::scenario::section;
 
 const STORMS: u8 = 3;
-/// Connects under way at a time: more than any server answers at once, fewer than the kernel's backlog.
-const AT_ONCE: usize = 2000;
+/// Connects under way at a time: as many as the server lets the kernel hold for it; more would wait for a second try of the kernel.
+const AT_ONCE: usize = 4000;
 
 /// What one storm cost, and what it left.
 struct Storm {
