@@ -21,7 +21,11 @@ export const apps = {
     secret: "main-secret",
     client_events: true,
     watchlists: true,
-    channels: [{ pattern: "*replayed*", replay_events: 5 }],
+    channels: [
+      { pattern: "*replayed*", replay_events: 5 },
+      { pattern: "private-single-*", single_session: "replace" },
+      { pattern: "presence-single-*", single_session: "replace" },
+    ],
   },
   second: { id: "1002", key: "second-key", secret: "second-secret", client_events: true },
   quiet: { id: "1003", key: "quiet-key", secret: "quiet-secret" },
