@@ -9,7 +9,7 @@ mod subscribe;
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use self::{
-    session::Joining,
+    session::Sessions,
     signin::{FirstLook, SigningIn, User},
 };
 use admission::Admission;
@@ -51,10 +51,8 @@ pub struct Connection {
     client_events: Option<Box<DefaultDirectRateLimiter>>,
     /// Subscriptions that wait for the engine. Empty, and without memory, on a single node.
     entrances: Vec<Entrance>,
-    /// Of those, the ones whose session has to take its place first.
-    joining: Vec<Joining>,
-    /// The client's session on each of its channels that have only one.
-    sessions: Vec<(Box<str>, Arc<str>)>,
+    /// On channels that only one session may listen to; most clients have none.
+    sessions: Option<Box<Sessions>>,
     first_look: Option<Box<FirstLook>>,
     signing_in: Option<Box<SigningIn>>,
     _slot: ConnectionSlot,
@@ -117,8 +115,7 @@ impl Connection {
             user: None,
             client_events: None,
             entrances: Vec::new(),
-            joining: Vec::new(),
-            sessions: Vec::new(),
+            sessions: None,
             first_look: None,
             signing_in: None,
             _slot: slot,

@@ -14,13 +14,29 @@ use crate::{
     protocol::{ChannelName, channel::channel_session_name, message},
 };
 
+/// A client's sessions on channels that have only one.
+#[derive(Default)]
+pub(super) struct Sessions {
+    /// Subscriptions whose session has yet to take its place.
+    joining: Vec<Joining>,
+    /// Channel and session where it has.
+    held: Vec<(Box<str>, Arc<str>)>,
+}
+
 /// A subscription that waits for its session's place.
-pub(super) struct Joining {
+struct Joining {
     /// The channel of the sessions.
     sessions: String,
     session: Arc<str>,
-    pub(super) channel: String,
+    channel: String,
     member: Option<Member>,
+}
+
+impl Sessions {
+    /// Channels that wait for their session's place.
+    pub(super) fn joining(&self) -> impl Iterator<Item = &str> {
+        self.joining.iter().map(|joining| &*joining.channel)
+    }
 }
 
 /// The id that tells sessions apart: a member of what the backend signed, or of its `user_info`.
@@ -53,12 +69,13 @@ impl Connection {
         let newest = rule.newest;
         match node.join_session(client, &joining.sessions, &joining.session, newest, now) {
             Ok(Subscribing::Seated(_)) => {
-                self.sessions.push((name.as_str().into(), joining.session));
+                let held = &mut self.sessions.get_or_insert_default().held;
+                held.push((name.as_str().into(), joining.session));
                 self.enter(name, joining.member, now)
             }
             Ok(Subscribing::Waiting(entrance)) => {
                 self.entrances.push(entrance);
-                self.joining.push(joining);
+                self.sessions.get_or_insert_default().joining.push(joining);
                 Ok(())
             }
             Err(EnterError::Full) => Err(SubscribeError::OtherSession),
@@ -84,9 +101,11 @@ impl Connection {
         answer: Result<(), EnterError>,
         now: Instant,
     ) {
-        let of = |joining: &Joining| joining.sessions == entrance.channel();
-        let joining = self.joining.iter().position(of);
-        let joining = joining.map(|at| self.joining.swap_remove(at));
+        let of = |joining: &mut Joining| joining.sessions == entrance.channel();
+        let joining = self
+            .sessions
+            .as_mut()
+            .and_then(|sessions| sessions.joining.extract_if(.., of).next());
         let Some(joining) = joining else {
             return self.worker.node.give_up(self.client(), &entrance, now);
         };
@@ -94,8 +113,8 @@ impl Connection {
         let entered = match answer {
             Ok(()) => {
                 drop(self.worker.node.seat(self.client(), entrance, now));
-                self.sessions
-                    .push((channel.as_str().into(), joining.session));
+                let held = &mut self.sessions.get_or_insert_default().held;
+                held.push((channel.as_str().into(), joining.session));
                 self.enter(ChannelName::of_checked(&channel), joining.member, now)
             }
             Err(error) => {
@@ -114,10 +133,12 @@ impl Connection {
     /// The session's client listens now: from here on it can be told to go, and is if that was decided on its way.
     pub(super) fn hold_session(&self, channel: &str) {
         let mine = |(name, _): &&(Box<str>, Arc<str>)| **name == *channel;
-        let (Some((_, session)), Some(rule)) = (
-            self.sessions.iter().find(mine),
-            self.app.channels.single_session(channel),
-        ) else {
+        let held = self
+            .sessions
+            .as_ref()
+            .and_then(|sessions| sessions.held.iter().find(mine));
+        let (Some((_, session)), Some(rule)) = (held, self.app.channels.single_session(channel))
+        else {
             return;
         };
         let sessions = channel_session_name(channel);
@@ -132,20 +153,20 @@ impl Connection {
 
     /// Gives the session's place back, or does not wait for it any more.
     pub(super) fn leave_session(&mut self, channel: &str, now: Instant) {
-        let waits = |joining: &Joining| joining.channel == channel;
-        if let Some(at) = self.joining.iter().position(waits) {
-            let joining = self.joining.swap_remove(at);
+        let Some(sessions) = &mut self.sessions else {
+            return;
+        };
+        let waits = |joining: &mut Joining| joining.channel == channel;
+        let is_held = |(name, _): &mut (Box<str>, Arc<str>)| **name == *channel;
+        let joining = sessions.joining.extract_if(.., waits).next();
+        let held = sessions.held.extract_if(.., is_held).next();
+        if let Some(joining) = joining {
             let of = |entrance: &Entrance| entrance.channel() == joining.sessions;
             if let Some(at) = self.entrances.iter().position(of) {
                 let entrance = self.entrances.swap_remove(at);
                 self.worker.node.give_up(self.client(), &entrance, now);
             }
-        } else if let Some(at) = self
-            .sessions
-            .iter()
-            .position(|(name, _)| **name == *channel)
-        {
-            self.sessions.swap_remove(at);
+        } else if held.is_some() {
             let sessions = channel_session_name(channel);
             self.subscriber.forget_farewell(&sessions);
             let node = &self.worker.node;

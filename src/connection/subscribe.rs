@@ -234,7 +234,7 @@ impl Connection {
 
     fn is_on_its_way(&self, name: ChannelName<'_>) -> bool {
         let mut waiting = self.entrances.iter().map(Entrance::channel);
-        let mut joining = self.joining.iter().map(|joining| &*joining.channel);
+        let mut joining = self.sessions.iter().flat_map(|sessions| sessions.joining());
         waiting.any(|channel| channel == name.as_str())
             || joining.any(|channel| channel == name.as_str())
     }
@@ -272,7 +272,8 @@ impl Connection {
             return Ok(());
         };
         let asked = |entrance: &&Entrance| !entrance.kind().is_internal();
-        let waiting = self.entrances.iter().filter(asked).count() + self.joining.len();
+        let joining = self.sessions.iter().flat_map(|sessions| sessions.joining());
+        let waiting = self.entrances.iter().filter(asked).count() + joining.count();
         let count = self.subscriber.subscription_count() + waiting;
         if count < max || self.subscriber.subscription(name.as_str()).is_some() {
             return Ok(());

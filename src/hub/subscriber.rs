@@ -31,7 +31,7 @@ pub struct Subscriber {
     /// The tick by which the client must have shown who it is.
     pub(super) authorize_by: Cell<Option<u32>>,
     /// What the client is told, and how long it has, when another session takes one of its places.
-    farewells: RefCell<Vec<Farewell>>,
+    farewells: RefCell<Option<Box<Farewells>>>,
     /// What it said of itself, once it was let in; shared by all who said the same.
     pub(super) profile: OnceCell<Arc<Profile>>,
     /// Where it comes from, if that is not where its socket leads.
@@ -41,6 +41,10 @@ pub struct Subscriber {
     /// Whether a control pong ever came, so that control pings are enough.
     pub(super) answers_pings: Cell<bool>,
 }
+
+/// One for each place that another session may take.
+#[derive(Default)]
+struct Farewells(Vec<Farewell>);
 
 /// How a client is let go whose place another session takes.
 #[derive(Clone, Debug)]
@@ -125,7 +129,8 @@ impl Subscriber {
 
     /// Notes how the client is to be let go when another session takes its place.
     pub fn prepare_farewell(&self, farewell: Farewell) {
-        self.farewells.borrow_mut().push(farewell);
+        let mut farewells = self.farewells.borrow_mut();
+        farewells.get_or_insert_default().0.push(farewell);
     }
 
     /// Notes that the client has left the place by itself.
@@ -135,9 +140,8 @@ impl Subscriber {
 
     pub(super) fn take_farewell(&self, sessions: &str) -> Option<Farewell> {
         let mut farewells = self.farewells.borrow_mut();
-        let of = |farewell: &Farewell| *farewell.sessions == *sessions;
-        let at = farewells.iter().position(of)?;
-        Some(farewells.swap_remove(at))
+        let of = |farewell: &mut Farewell| *farewell.sessions == *sessions;
+        farewells.as_mut()?.0.extract_if(.., of).next()
     }
 
     /// Notes a control pong.

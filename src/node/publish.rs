@@ -162,12 +162,15 @@ impl Node {
         for name in publication.channels {
             let receipt = receipt_for(name);
             let encode = || Frame::event(&event, name.as_str(), publication.data);
-            let route = channels.route(name.as_str());
+            let is_cached = name.kind().cache;
+            let route = (!is_cached)
+                .then(|| channels.route(name.as_str()))
+                .flatten();
             let replay = match &route {
                 Some(route) => route.replay,
                 None => replay_of(app, *name),
             };
-            if name.kind().cache || replay.is_some() {
+            if is_cached || replay.is_some() {
                 let frame = encode();
                 let kept = frame.clone();
                 let delivery = Box::new(move |channel, change| Delivery {
