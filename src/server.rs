@@ -106,6 +106,15 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
         public_address,
         admin_address,
     ))?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        public = %public_address,
+        admin = %admin_address,
+        engine = if config.redis.is_some() { "redis" } else { "local" },
+        apps = config.apps.len(),
+        workers = config.server.workers,
+        "started"
+    );
     signals.next().await;
     info!("stopping; a second signal stops at once");
     let stopped = tokio::select! {

@@ -36,7 +36,7 @@ use actix_web::{
     web::{self, Payload, ServiceConfig},
 };
 use percent_encoding::percent_decode_str;
-use tracing::debug;
+use tracing::{debug, info};
 
 pub use self::creator::create_event;
 use self::{
@@ -46,7 +46,13 @@ use self::{
     route::{Endpoint, Target},
     signed::{Clock, SignedRequest},
 };
-use crate::{app::App, config::Config, feed::Line, hub::AppChannels, node::Node};
+use crate::{
+    app::App,
+    config::Config,
+    feed::Line,
+    hub::AppChannels,
+    node::{Node, Phase},
+};
 
 /// What the API must know of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +85,7 @@ pub fn configure(config: &mut ServiceConfig, prefix: &str) {
             let id = RequestId::of(&request);
             let answer = answer(&request, body, &prefix, &id).await;
             let mut response = answer.unwrap_or_else(|error| {
-                report(&request, &prefix, &error);
+                report(&request, &prefix, &id, &error);
                 error.error_response()
             });
             response
@@ -93,14 +99,27 @@ pub fn configure(config: &mut ServiceConfig, prefix: &str) {
 }
 
 /// Counts a refused request, and shows it to whoever watches.
-fn report(request: &HttpRequest, prefix: &str, error: &ApiError) {
+fn report(request: &HttpRequest, prefix: &str, id: &RequestId, error: &ApiError) {
     let Ok(node) = data::<Node>(request) else {
         return;
     };
-    match error {
-        ApiError::Unauthorized(_) => node.incidents.auth_failures.increment("api"),
-        ApiError::TooFast(_) => node.incidents.rate_limited.increment("api"),
-        _ => {}
+    let trouble = match error {
+        ApiError::Unauthorized(_) => {
+            node.incidents.auth_failures.increment("api");
+            Some("an API request is not rightly signed")
+        }
+        ApiError::TooFast(_) => {
+            node.incidents.rate_limited.increment("api");
+            Some("an app asks faster than it may")
+        }
+        ApiError::NoSuchApp => Some("an API request names no app of this server"),
+        _ => None,
+    };
+    if let Some(trouble) = trouble
+        && let Some(untold) = node.storms.tell(trouble, Instant::now())
+    {
+        let (request_id, path) = (id.as_str(), request.path());
+        info!(request_id, path, untold, "{trouble}: {error}");
     }
     if !node.feed.is_watched() {
         return;
@@ -149,7 +168,7 @@ async fn answer(
     let (path, id, endpoint) = match target {
         Target::App { path, id, endpoint } => (path, id, endpoint),
         Target::Up => return Ok(reply::up()),
-        Target::Ready => return Ok(reply::ready(node.readiness().is_ok())),
+        Target::Ready => return Ok(reply::ready(node.phase() == Phase::Running)),
     };
     let app = node.apps.by_id(&decoded(id)?).ok_or(ApiError::NoSuchApp)?;
     let method = request.method().as_str();

@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 pub(super) enum Target<'a> {
     /// Whether it lives: `/up` as Reverb has it, `/` as soketi, `/health` as laravel-websockets
     Up,
-    /// Whether it should get traffic: `/ready` and `/accept-traffic`, as soketi has them.
+    /// Whether it should get traffic: `/ready` and `/accept-traffic`, as soketi has them. Not where Redis is away: then every
+    /// balancer would take all nodes out at once, and local delivery would end.
     Ready,
     /// `/apps/{id}/…`
     App {

@@ -16,7 +16,7 @@ use admission::Admission;
 pub use admission::{Opening, Refusal};
 use governor::DefaultDirectRateLimiter;
 use tokio::net::TcpStream;
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::{
     app::App,
@@ -71,7 +71,12 @@ impl Connection {
         let socket_id = subscriber.id.to_string();
         let admission = Admission::decide(worker, opening).inspect_err(|refusal| {
             let code = refusal.code.number();
-            debug!(code, "connection refused: {}", refusal.reason);
+            let app = refusal.app.as_ref().map(|app| app.id.as_str());
+            let (reason, origin) = (refusal.reason, opening.origin);
+            match worker.node.storms.tell(reason, Instant::now()) {
+                Some(untold) => info!(code, app, origin, untold, "connection refused: {reason}"),
+                None => debug!(code, app, origin, "connection refused: {reason}"),
+            }
             worker.node.incidents.refusals.increment(&code.to_string());
             worker.node.feed.emit(|| Line::Error {
                 app: refusal.app.as_ref().map(|app| &*app.id),
@@ -204,6 +209,7 @@ impl Connection {
         }
         let node = &self.worker.node;
         if node.unsubscribe(self.client(), channel, now) {
+            debug!(app = self.app.id, socket_id = %self.subscriber.id, channel, "unsubscribed");
             node.feed.emit(|| Line::Unsubscribed {
                 app: &self.app.id,
                 socket_id: self.subscriber.id.to_string(),

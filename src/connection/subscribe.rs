@@ -8,6 +8,7 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tracing::debug;
 
 use super::Connection;
 use crate::{
@@ -169,6 +170,7 @@ impl Connection {
             self.send(frame);
         }
         self.replay(&welcome.replayed);
+        debug!(app = self.app.id, socket_id = %self.subscriber.id, channel, user_id, "subscribed");
         self.worker.node.feed.emit(|| Line::Subscribed {
             app: &self.app.id,
             socket_id: self.subscriber.id.to_string(),

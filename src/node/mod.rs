@@ -6,6 +6,7 @@ mod phase;
 mod publish;
 mod query;
 mod rates;
+mod storm;
 mod subscribe;
 mod users;
 mod webhooks;
@@ -17,6 +18,7 @@ use phase::CurrentPhase;
 pub use phase::Phase;
 pub use publish::{ClientPublication, Overloaded, Publication, Reached};
 pub use rates::{Rates, TooFast};
+pub use storm::Storms;
 pub use subscribe::{Client, Entrance, Subscribing, Welcome};
 pub use users::Online;
 pub use webhooks::edges;
@@ -49,6 +51,8 @@ pub struct Node {
     pub feed: Feed,
     /// What went wrong or ended, counted.
     pub incidents: Incidents,
+    /// What went wrong so often that the log is not told of each.
+    pub storms: Storms,
     /// How fast the apps' backends may ask.
     pub rates: Rates,
     /// What happens, for the apps' backends.
@@ -76,6 +80,7 @@ impl Node {
             hub,
             feed,
             incidents: Incidents::default(),
+            storms: Storms::default(),
             rates: Rates::default(),
             webhooks,
             engine,

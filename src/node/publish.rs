@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use tokio::sync::oneshot;
+use tracing::debug;
 
 use super::{Node, subscribe::replay_of};
 use crate::{
@@ -72,6 +73,13 @@ impl Node {
         }
         channels.traffic().api_messages.add(publications.len());
         for publication in publications {
+            debug!(
+                app = app.id,
+                request_id,
+                event = publication.event,
+                channels = publication.channels.len(),
+                "published"
+            );
             let receipt = self.receipt(app, channels, publication, request_id);
             self.publish_one(app, channels, publication, now, |_| receipt.clone());
         }

@@ -20,6 +20,7 @@ mod config;
 mod connection;
 mod delivery;
 mod fallback;
+mod logs;
 mod presence;
 mod quotas;
 mod replay;

@@ -306,3 +306,48 @@ fn a_slow_client_is_counted_and_so_is_what_waits_for_it() {
         }
     });
 }
+
+/// The names in a text that follow this prefix.
+fn names<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    let parts = text.split(prefix).skip(1);
+    parts
+        .map(|part| part.split(ends).next().expect("a part"))
+        .collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+    let server = TestServer::usual();
+    let text = server.admin_get("/metrics").body;
+    let documented = include_str!("../../../docs/operations.md");
+    let known: BTreeSet<&str> = names(&text, "# TYPE loudhailer_");
+    // Those with labels that come with what happened.
+    let late = [
+        "disconnections_total",
+        "connection_errors_total",
+        "auth_failures_total",
+        "rate_limit_triggered_total",
+        "client_info",
+    ];
+    let exists = |name: &str| {
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end));
+        known.contains(family.unwrap_or(name)) || late.contains(&name)
+    };
+    let dashboard = include_str!("../../../docs/grafana/loudhailer.json");
+    let alerts = include_str!("../../../docs/grafana/alerts.yml");
+    let mut asked = names(dashboard, "${prefix}_");
+    asked.extend(names(alerts, "loudhailer_"));
+    assert!(asked.len() > 25, "{asked:?}");
+    for name in asked {
+        assert!(exists(name), "{name}");
+    }
+    for name in known.iter().chain(&late) {
+        assert!(
+            documented.contains(&format!("`{name}`")),
+            "{name} is not in docs/operations.md"
+        );
+    }
+}
