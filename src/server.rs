@@ -35,7 +35,7 @@ use crate::{
     hub::{Capacity, Hub, Shard, ShardSettings},
     node::{self, Node},
     transport::{
-        fallback::{self, Fallback, Sessions},
+        fallback::{self, Carrier, Fallback, Sessions},
         proxies::Proxies,
         websocket::Listener,
     },
@@ -88,7 +88,13 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let node = Arc::new(Node::new(apps, hub, engine, webhooks, feed, capacity));
 
     let door = public.try_clone()?;
-    let clients = public_server(config, &node, public)?;
+    let sessions = Sessions::default();
+    let post = node.engine().post();
+    let carrier = post.map(|post| Carrier::new(post, sessions.clone()));
+    let carrying = carrier
+        .clone()
+        .map(|carrier| actix_rt::spawn(carrier.run()));
+    let clients = public_server(config, &node, (sessions, carrier), public)?;
     let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
     let access = Access::new(config.admin.token.clone(), admin_address.port());
     let settings = AdminSettings {
@@ -132,18 +138,25 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     for server in [clients, operators] {
         server.await.map_err(io::Error::other)??;
     }
+    if let Some(carrying) = carrying {
+        carrying.abort();
+    }
     info!("stopped");
     Ok(())
 }
 
-fn public_server(config: &Config, node: &Arc<Node>, socket: TcpListener) -> io::Result<Server> {
+fn public_server(
+    config: &Config,
+    node: &Arc<Node>,
+    (sessions, carrier): (Sessions, Option<Arc<Carrier>>),
+    socket: TcpListener,
+) -> io::Result<Server> {
     let (config, node, workers) = (config.clone(), Arc::clone(node), config.server.workers);
     let builder = Server::build()
         .workers(workers)
         .disable_signals()
         .shutdown_timeout(HTTP_GRACE_S);
     let stopping = builder.graceful_shutdown_signal();
-    let sessions = Sessions::default();
     let proxies = Proxies::new(config.server.trusted_proxies.clone());
     let server = builder.listen("public", socket, move || {
         let worker = start_worker(&config, &node);
@@ -157,6 +170,7 @@ fn public_server(config: &Config, node: &Arc<Node>, socket: TcpListener) -> io::
         let fallback = Rc::new(Fallback::new(
             worker,
             sessions.clone(),
+            carrier.clone(),
             proxies.clone(),
             config.websocket.max_message_bytes,
             config.websocket.max_outbox_bytes,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     Answer, CacheableEvent, ChannelEdge, ChannelInfo, ClusterNode, EdgeSink, Engine, EnterError,
-    Occupied, Snapshot, Unavailable, Wanted,
+    Occupied, Post, Snapshot, Unavailable, Wanted,
     channels::{ChannelStates, key_of},
 };
 use crate::{
@@ -119,6 +119,10 @@ impl Engine for LocalEngine {
 
     fn spans_nodes(&self) -> bool {
         false
+    }
+
+    fn post(&self) -> Option<Post> {
+        None
     }
 
     fn forward(&self, _: &Arc<str>, _: &str, _: &Frame, _: Option<SocketId>) {}

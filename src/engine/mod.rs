@@ -15,7 +15,7 @@ pub use self::{
     channels::ChannelStates,
     edge::{ChannelEdge, EdgeSink, Edges, Heard},
     local::LocalEngine,
-    redis::RedisEngine,
+    redis::{NodeId, Post, RedisEngine},
 };
 use crate::{
     app::{Limits, Replay},
@@ -177,6 +177,9 @@ pub trait Engine: Send + Sync {
 
     /// Whether there may be other nodes, so that an event without a subscriber here must be carried on.
     fn spans_nodes(&self) -> bool;
+
+    /// The way to one other node, if there may be any.
+    fn post(&self) -> Option<Post>;
 
     /// Carries an event to the other nodes; this node's subscribers have it already.
     fn forward(&self, app_id: &Arc<str>, name: &str, frame: &Frame, except: Option<SocketId>);

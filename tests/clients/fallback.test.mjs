@@ -3,11 +3,9 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { STREAM_CHARACTERS, fallbackOptions, numbersTo, publishNumbered, transports } from "./fallback.mjs";
-import { clustered } from "./server.mjs";
 import { connectUser, signInUser } from "./user.mjs";
 import { needsOwnServer, openWorld } from "./world.mjs";
 
-const skip = clustered && "a session belongs to one node (the servers are clusters)";
 const world = await openWorld();
 after(() => world.close());
 
@@ -20,7 +18,7 @@ function crowd() {
 }
 
 for (const transport of transports) {
-  describe(transport, { skip }, () => {
+  describe(transport, () => {
     const options = fallbackOptions(world, transport);
     const connect = (more) => world.connect({ ...options, ...more });
     const channel = (name) => world.channel(`${name}-${transport}`);
@@ -136,7 +134,7 @@ for (const transport of transports) {
   });
 }
 
-test("a streaming client that aborts has left its presence channel about ten seconds later", { skip }, async () => {
+test("a streaming client that aborts has left its presence channel about ten seconds later", async () => {
   const name = world.channel("presence-aborted");
   const bob = await world.connect({ user: "bob" });
   const room = await bob.subscribe(name);

@@ -8,7 +8,6 @@ import { createServer, request } from "node:http";
 import { after, describe, test } from "node:test";
 import { openBrowser } from "./browser.mjs";
 import { STREAM_CHARACTERS, fallbackOptions, numbersTo, publishNumbered, transports } from "./fallback.mjs";
-import { clustered } from "./server.mjs";
 import { signInUser } from "./user.mjs";
 import { tokenOf } from "./auth_server.mjs";
 import { openWorld } from "./world.mjs";
@@ -17,7 +16,6 @@ const TRAFFIC_SECONDS = Number(process.env.LOUDHAILER_TRAFFIC_SECONDS ?? 8);
 const EVENTS_A_ROUND = 30;
 const FALLBACK_PATIENCE_MS = 20_000;
 
-const skip = clustered && "a session belongs to one node (the servers are clusters)";
 const world = await openWorld();
 const browser = await openBrowser(world);
 after(async () => {
@@ -48,7 +46,7 @@ async function waitFor(page, find, argument, timeout = 15_000) {
 }
 
 for (const transport of transports) {
-  test(`${transport} loses nothing in ${TRAFFIC_SECONDS} s of traffic`, { skip }, async () => {
+  test(`${transport} loses nothing in ${TRAFFIC_SECONDS} s of traffic`, async () => {
     const { bare, full } = channelsOf((name) => world.channel(`${name}-${transport}`));
     const options = { user: "ann", ...fallbackOptions(world, transport) };
     const page = await browser.connect(options);
@@ -86,7 +84,7 @@ for (const transport of transports) {
     await page.close();
   });
 
-  test(`${transport} with an unknown key is told 4001 and stays disconnected`, { skip }, async () => {
+  test(`${transport} with an unknown key is told 4001 and stays disconnected`, async () => {
     const page = await browser.open({ ...fallbackOptions(world, transport), key: "no-such-key" });
     await page.reaches("disconnected");
     assert.deepEqual((await page.errors()).map(({ code }) => code), [4001]);
@@ -131,7 +129,7 @@ async function startBlockingProxy({ host, port }) {
   };
 }
 
-test("where WebSockets are blocked, pusher-js falls back by itself", { skip }, async () => {
+test("where WebSockets are blocked, pusher-js falls back by itself", async () => {
   const proxy = await startBlockingProxy(world.server);
   const { port } = proxy;
   const hosts = { httpHost: "127.0.0.1", httpPort: port, httpsPort: port, wsHost: "127.0.0.1", wsPort: port, wssPort: port };
@@ -149,7 +147,7 @@ test("where WebSockets are blocked, pusher-js falls back by itself", { skip }, a
   await proxy.close();
 });
 
-describe("a page that signs in", { skip }, () => {
+describe("a page that signs in", () => {
   const signIn = () => {
     const { user } = echo.connector.pusher;
     for (const event of ["online", "offline"]) user.watchlist.bind(event, ({ user_ids: ids }) => hear(event, ids));

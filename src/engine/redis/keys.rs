@@ -65,6 +65,16 @@ impl Keys {
         format!("{}:{{control}}", self.prefix)
     }
 
+    /// What one node listens to.
+    pub(super) fn letters(&self, node: u64) -> String {
+        format!("{}:{{letters-{node:016x}}}", self.prefix)
+    }
+
+    /// Who holds what is called so.
+    pub(super) fn held(&self, name: &str) -> String {
+        format!("{}:held:{name}", self.prefix)
+    }
+
     /// Nodes by the end of their lease.
     pub(super) fn leases(&self) -> String {
         format!("{}:{{nodes}}:leases", self.prefix)
@@ -101,6 +111,7 @@ mod tests {
         let key: Key = ("1001".into(), "presence-a;b=c".into());
         assert_eq!(keys.channel(&keys.topic(&key)), Some(key));
         assert_eq!(keys.channel(&keys.control()), None);
+        assert_eq!(keys.channel(&keys.letters(7)), None);
         assert_eq!(keys.channel("other:{1:a}"), None);
     }
 }

@@ -8,6 +8,7 @@ mod envelope;
 mod keys;
 mod lease;
 mod link;
+mod post;
 mod query;
 mod record;
 mod scripts;
@@ -28,9 +29,10 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::post::{NodeId, Post};
 use self::{
     link::Link,
-    task::{Intent, Keeping, Task},
+    task::{Intent, Keeping, Outside, Task},
 };
 use super::{
     Answer, CacheableEvent, ChannelInfo, ClusterNode, EdgeSink, Engine, EnterError, Occupied,
@@ -56,6 +58,7 @@ pub struct RedisEngine {
     states: Arc<ChannelStates>,
     intents: mpsc::UnboundedSender<Intent>,
     shared: Arc<Shared>,
+    post: Post,
 }
 
 /// What the engine's thread tells the others without being asked.
@@ -92,9 +95,16 @@ impl RedisEngine {
         let states = Arc::new(ChannelStates::new(hub, feed));
         let shared = Arc::new(Shared::default());
         let (intents, mailbox) = mpsc::unbounded_channel();
+        let node = rand::random();
+        let (post, letters) = Post::new(node, intents.clone());
         let (ready, started) = oneshot::channel();
-        let task_states = Arc::clone(&states);
-        let task_shared = Arc::clone(&shared);
+        let outside = Outside {
+            node,
+            states: Arc::clone(&states),
+            shared: Arc::clone(&shared),
+            edges,
+            letters,
+        };
         let addresses = Link::addresses(settings);
         let settings = settings.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -104,7 +114,7 @@ impl RedisEngine {
             .name("redis".to_owned())
             .spawn(move || {
                 runtime.block_on(async move {
-                    match Task::connect(settings, task_states, mailbox, task_shared, edges).await {
+                    match Task::connect(settings, mailbox, outside).await {
                         Ok(task) => {
                             let _ = ready.send(Ok(()));
                             task.run().await;
@@ -127,6 +137,7 @@ impl RedisEngine {
             states,
             intents,
             shared,
+            post,
         })
     }
 
@@ -253,6 +264,10 @@ impl Engine for RedisEngine {
 
     fn spans_nodes(&self) -> bool {
         true
+    }
+
+    fn post(&self) -> Option<Post> {
+        Some(self.post.clone())
     }
 
     fn forward(&self, app_id: &Arc<str>, name: &str, frame: &Frame, except: Option<SocketId>) {

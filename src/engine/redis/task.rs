@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use redis::{PushInfo, RedisResult};
 use tokio::{
@@ -26,6 +27,7 @@ use super::{
     keys::Keys,
     lease::{self, Lease},
     link::{Link, Message},
+    post::{Errand, NodeId},
     record::{Record, Sent},
     scripts::Scripts,
     write::Written,
@@ -122,6 +124,7 @@ pub(super) enum Intent {
     Nodes {
         reply: oneshot::Sender<Result<Vec<ClusterNode>, Unavailable>>,
     },
+    Post(Errand),
     Close {
         reply: oneshot::Sender<()>,
     },
@@ -134,6 +137,16 @@ pub(super) enum Keeping {
     Last { ttl_s: u32 },
     /// The last ones.
     History(Replay),
+}
+
+/// What the task shares with the rest of the server.
+pub(super) struct Outside {
+    /// Names this process.
+    pub(super) node: NodeId,
+    pub(super) states: Arc<ChannelStates>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) edges: EdgeSink,
+    pub(super) letters: mpsc::Sender<Bytes>,
 }
 
 /// What came of a command. Those of an earlier link are void.
@@ -215,6 +228,9 @@ pub(super) struct Task {
     shared: Arc<Shared>,
     edges: EdgeSink,
     departures: Departures,
+    letters: mpsc::Sender<Bytes>,
+    /// Where letters to this node come.
+    own_topic: String,
     mailbox: mpsc::UnboundedReceiver<Intent>,
     link: Option<Link>,
     /// Counts links, to tell results of an earlier one.
@@ -269,21 +285,29 @@ fn new_epoch() -> String {
 impl Task {
     pub(super) async fn connect(
         settings: Redis,
-        states: Arc<ChannelStates>,
         mailbox: mpsc::UnboundedReceiver<Intent>,
-        shared: Arc<Shared>,
-        edges: EdgeSink,
+        outside: Outside,
     ) -> RedisResult<Self> {
+        let Outside {
+            node,
+            states,
+            shared,
+            edges,
+            letters,
+        } = outside;
         let (sender, pushes) = mpsc::unbounded_channel();
         let link = Link::connect(&settings, sender).await?;
+        let keys = Keys::new(&settings.key_prefix);
         let mut task = Self {
-            keys: Keys::new(&settings.key_prefix),
+            own_topic: keys.letters(node),
+            keys,
             settings,
             scripts: Arc::new(Scripts::new()),
             states,
             shared,
             edges,
             departures: Departures::default(),
+            letters,
             mailbox,
             link: None,
             link_number: 0,
@@ -298,7 +322,7 @@ impl Task {
             hold_until: Instant::now(),
             unheard: 0,
             reap_from: Instant::now() + REAP_GRACE,
-            sender: rand::random(),
+            sender: node,
             number: 0,
             epoch: new_epoch(),
             former: Vec::new(),
@@ -308,6 +332,7 @@ impl Task {
         };
         let mut first = link.clone();
         first.subscribe(&task.keys.control()).await?;
+        first.subscribe(&task.own_topic).await?;
         let renewal = lease::renew(first, task.lease_parts(), LEASE_RENEWAL * 3).await?;
         debug!(expired = renewal.expired.len(), "joined the cluster");
         task.holds_lease = true;

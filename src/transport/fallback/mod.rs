@@ -1,8 +1,10 @@
 //! The HTTP transports of pusher-js, for networks that let no WebSocket through: `xhr_streaming` and `xhr_polling`.
 //!
 //! A client is a session: it receives by one POST after another (`/xhr_streaming`, or `/xhr` for polling) and sends by others
-//! (`/xhr_send`). The session lives on the thread that its first request reached; later requests find it by its name.
+//! (`/xhr_send`). The session lives on the thread that its first request reached; later requests find it by its name, also from
+//! another node.
 
+mod carrier;
 mod lines;
 mod route;
 mod session;
@@ -26,6 +28,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+pub use self::carrier::Carrier;
 use self::{
     route::{Kind, Target},
     session::{Opened, Session, ToSession},
@@ -43,10 +46,18 @@ const RESPONSE_BACKLOG: usize = 4;
 #[derive(Clone, Default)]
 pub struct Sessions(Arc<DashMap<String, mpsc::Sender<ToSession>, ahash::RandomState>>);
 
+impl Sessions {
+    fn find(&self, name: &str) -> Option<mpsc::Sender<ToSession>> {
+        self.0.get(name).map(|session| session.clone())
+    }
+}
+
 /// What the fallback side of one worker needs.
 pub struct Fallback {
     worker: Rc<Worker>,
     sessions: Sessions,
+    /// In a cluster.
+    carrier: Option<Arc<Carrier>>,
     proxies: Proxies,
     max_message_bytes: usize,
     max_outbox_bytes: usize,
@@ -67,6 +78,7 @@ impl Fallback {
     pub fn new(
         worker: Rc<Worker>,
         sessions: Sessions,
+        carrier: Option<Arc<Carrier>>,
         proxies: Proxies,
         max_message_bytes: usize,
         max_outbox_bytes: usize,
@@ -74,6 +86,7 @@ impl Fallback {
         Self {
             worker,
             sessions,
+            carrier,
             proxies,
             max_message_bytes,
             max_outbox_bytes,
@@ -89,17 +102,28 @@ impl Fallback {
         let name = Self::name(target);
         let (response, body) = mpsc::channel(RESPONSE_BACKLOG);
         let streaming = target.kind == Kind::Streaming;
-        let attach = ToSession::Attach {
-            response,
+        let mut attach = ToSession::Attach {
+            response: response.clone(),
             streaming,
         };
-        let attach = match self.sessions.0.get(&name).map(|session| session.clone()) {
-            Some(session) => match session.send(attach).await {
+        if let Some(session) = self.sessions.find(&name) {
+            attach = match session.send(attach).await {
                 Ok(()) => return answer(body),
                 Err(mpsc::error::SendError(attach)) => attach,
-            },
-            None => attach,
-        };
+            };
+        }
+        if let Some(carrier) = &self.carrier
+            && carrier.receive(&name, &response, streaming).await.is_some()
+        {
+            return answer(body);
+        }
+        self.open(request, target, name, attach);
+        answer(body)
+    }
+
+    /// Begins a session with its first request.
+    fn open(&self, request: &HttpRequest, target: &Target<'_>, name: String, attach: ToSession) {
+        let streaming = target.kind == Kind::Streaming;
         let parameters = parameters(request);
         let header = |name| {
             request
@@ -134,14 +158,15 @@ impl Fallback {
             inbox,
             self.max_outbox_bytes,
         );
-        let sessions = self.sessions.clone();
+        let (sessions, carrier) = (self.sessions.clone(), self.carrier.clone());
         tokio::task::spawn_local(async move {
             session.run().await;
-            sessions
-                .0
-                .remove_if(&name, |_, current| current.same_channel(&sender));
+            let is_ours = |_: &String, current: &mpsc::Sender<_>| current.same_channel(&sender);
+            let was_last = sessions.0.remove_if(&name, is_ours).is_some();
+            if let Some(carrier) = carrier.filter(|_| was_last) {
+                carrier.release(&name).await;
+            }
         });
-        answer(body)
     }
 
     /// Reads the body of a sending request, or says why not.
@@ -160,37 +185,65 @@ impl Fallback {
     }
 
     /// A sending request: messages of the client, or none as a sign of life.
-    fn send(&self, request: &HttpRequest, target: &Target<'_>, body: &[u8]) -> HttpResponse {
-        let Some(session) = self
-            .sessions
-            .0
-            .get(&Self::name(target))
-            .map(|session| session.clone())
-        else {
-            return reply(StatusCode::NOT_FOUND).body("no such session");
-        };
-        let Ok(messages) = serde_json::from_slice::<Vec<String>>(body) else {
-            return reply(StatusCode::BAD_REQUEST).body("the body must be a JSON array of strings");
-        };
-        if let Some(message) = messages
-            .iter()
-            .find(|text| text.len() > self.max_message_bytes)
-        {
-            let (bytes, max) = (message.len(), self.max_message_bytes);
-            let error = format!("a message has {bytes} bytes, at most {max} are allowed");
-            return reply(StatusCode::PAYLOAD_TOO_LARGE).body(error);
+    async fn send(&self, request: &HttpRequest, target: &Target<'_>, body: &[u8]) -> HttpResponse {
+        let name = Self::name(target);
+        let session = self.sessions.find(&name);
+        if session.is_none() && self.carrier.is_none() {
+            return no_such_session();
         }
+        let messages = match self.messages(body) {
+            Ok(messages) => messages,
+            Err((status, error)) => return reply(status).body(error),
+        };
         let number = parameters(request).n.unwrap_or_default();
-        match session.try_send(ToSession::Messages { number, messages }) {
+        let Some(session) = session else {
+            return self.send_on(&name, number, messages).await;
+        };
+        let carried = false;
+        match session.try_send(ToSession::Messages {
+            number,
+            messages,
+            carried,
+        }) {
             Ok(()) => reply(StatusCode::NO_CONTENT).finish(),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 reply(StatusCode::SERVICE_UNAVAILABLE).body("too many messages are waiting")
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                reply(StatusCode::NOT_FOUND).body("no such session")
-            }
+            Err(mpsc::error::TrySendError::Closed(_)) => no_such_session(),
         }
     }
+
+    /// A sending request whose session is on another node, or nowhere.
+    async fn send_on(&self, name: &str, number: u64, messages: Vec<String>) -> HttpResponse {
+        let Some(carrier) = &self.carrier else {
+            return no_such_session();
+        };
+        match carrier.send(name, number, messages).await {
+            Ok(true) => reply(StatusCode::NO_CONTENT).finish(),
+            Ok(false) => no_such_session(),
+            Err(error) => reply(StatusCode::SERVICE_UNAVAILABLE).body(error.to_string()),
+        }
+    }
+
+    fn messages(&self, body: &[u8]) -> Result<Vec<String>, (StatusCode, String)> {
+        let Ok(messages) = serde_json::from_slice::<Vec<String>>(body) else {
+            let error = "the body must be a JSON array of strings".to_owned();
+            return Err((StatusCode::BAD_REQUEST, error));
+        };
+        let max = self.max_message_bytes;
+        match messages.iter().find(|text| text.len() > max) {
+            Some(message) => {
+                let bytes = message.len();
+                let error = format!("a message has {bytes} bytes, at most {max} are allowed");
+                Err((StatusCode::PAYLOAD_TOO_LARGE, error))
+            }
+            None => Ok(messages),
+        }
+    }
+}
+
+fn no_such_session() -> HttpResponse {
+    reply(StatusCode::NOT_FOUND).body("no such session")
 }
 
 /// Takes the transports' paths, wherever the client's `httpPath` puts them.
@@ -207,7 +260,7 @@ pub fn configure(config: &mut ServiceConfig, fallback: &Rc<Fallback>) {
                 match *request.method() {
                     Method::OPTIONS => preflight(),
                     Method::POST if target.kind == Kind::Send => match fallback.read(body).await {
-                        Ok(body) => fallback.send(&request, &target, &body),
+                        Ok(body) => fallback.send(&request, &target, &body).await,
                         Err(refusal) => refusal,
                     },
                     Method::POST => fallback.receive(&request, &target).await,

@@ -32,6 +32,8 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(25);
 const UNSENT_BYTES: usize = 16 << 10;
 /// Sends are separate requests and may overtake each other; those within this time are put in order.
 const REORDER_WINDOW: Duration = Duration::from_millis(5);
+/// The same, once a send has come by way of another node.
+const CARRIED_WINDOW: Duration = Duration::from_millis(50);
 
 /// What requests ask of a session.
 pub(super) enum ToSession {
@@ -40,8 +42,14 @@ pub(super) enum ToSession {
         response: mpsc::Sender<Bytes>,
         streaming: bool,
     },
-    /// Take these messages; none is a sign of life.
-    Messages { number: u64, messages: Vec<String> },
+    /// Take these messages; none is a sign of life. Those that another node carried here took a longer way.
+    Messages {
+        number: u64,
+        messages: Vec<String>,
+        carried: bool,
+    },
+    /// Something may not have reached the client.
+    Lost,
 }
 
 /// What the first request said.
@@ -72,6 +80,7 @@ pub(super) struct Session {
     /// Lines that no response has taken yet.
     unsent: Lines,
     sends: Vec<(u64, Vec<String>)>,
+    reorder_window: Duration,
     /// When the sends are taken.
     sends_due: Option<Instant>,
     /// When the receiver gets a heartbeat or, without one, the session ends.
@@ -134,6 +143,7 @@ impl Session {
                 closes: false,
             },
             sends: Vec::new(),
+            reorder_window: REORDER_WINDOW,
             sends_due: None,
             due: Instant::now() + patience(true),
             streaming: true,
@@ -159,6 +169,10 @@ impl Session {
                 () = gone(response.as_ref()) => self.detach(),
                 () = room(response.as_ref()), if delivers => {}
                 () = poll_fn(|cx| poll_news(&self.subscriber, self.connection.as_mut(), fetches, cx)) => {}
+            }
+            // Whoever asked before an event came gets it, not the response before.
+            while let Ok(request) = self.inbox.try_recv() {
+                self.on_request(request);
             }
             self.fetch();
             self.deliver();
@@ -187,11 +201,20 @@ impl Session {
                     self.unsent.text.push_str(NOTHING);
                 }
             }
-            ToSession::Messages { number, messages } => {
+            ToSession::Messages {
+                number,
+                messages,
+                carried,
+            } => {
+                if carried {
+                    self.reorder_window = CARRIED_WINDOW;
+                }
                 self.sends.push((number, messages));
+                let window = self.reorder_window;
                 self.sends_due
-                    .get_or_insert_with(|| Instant::now() + REORDER_WINDOW);
+                    .get_or_insert_with(|| Instant::now() + window);
             }
+            ToSession::Lost => self.subscriber.outbox.break_off("the client went away"),
         }
     }
 

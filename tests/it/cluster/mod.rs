@@ -4,6 +4,7 @@ mod apart;
 mod cache;
 mod chaos;
 mod delivery;
+mod fallback;
 mod interest;
 mod leases;
 mod loss;

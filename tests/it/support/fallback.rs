@@ -104,6 +104,11 @@ impl Session {
         self
     }
 
+    /// Has the next requests go to this server.
+    pub(crate) fn move_to(&mut self, server: &TestServer) {
+        self.address = server.public;
+    }
+
     fn next_number(&self) -> u64 {
         self.number.set(self.number.get() + 1);
         self.number.get()

@@ -49,7 +49,7 @@ impl Task {
                 .records
                 .get(&key)
                 .is_some_and(|record| record.listening),
-            None => *topic == *self.keys.control(),
+            None => *topic == *self.keys.control() || *topic == *self.own_topic,
         };
         if is_listened_to {
             let error = redis::RedisError::from((redis::ErrorKind::Io, "a channel has moved"));
@@ -58,6 +58,11 @@ impl Task {
     }
 
     pub(super) fn on_message(&mut self, topic: &str, message: Bytes) {
+        if topic == self.own_topic {
+            // Whoever wrote it waits for an answer only so long.
+            let _ = self.letters.try_send(message);
+            return;
+        }
         let Some(envelope) = Envelope::decode(message) else {
             return debug!(
                 topic,

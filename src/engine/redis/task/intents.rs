@@ -10,6 +10,7 @@ use super::{
     super::{
         envelope::{self, Event, Kind},
         link::{Keep, Link, Message},
+        post::{self, Errand},
         query,
         record::{Record, Stage, Waiter},
     },
@@ -101,12 +102,35 @@ impl Task {
                 let here = (self.epoch.clone(), self.states.hub().connections());
                 self.ask(reply, |link, parts| query::nodes(link, parts, here));
             }
+            Intent::Post(errand) => self.run_errand(errand),
             Intent::Close { reply } => {
                 self.closing = Some(Closing {
                     since: Instant::now(),
                     reply,
                     resignation: Resignation::NotYet,
                 });
+            }
+        }
+    }
+
+    fn run_errand(&mut self, errand: Errand) {
+        let node = self.sender;
+        match errand {
+            Errand::Hold {
+                name,
+                instead_of,
+                reply,
+            } => self.ask(reply, |link, parts| {
+                post::hold(link, parts, name, node, instead_of)
+            }),
+            Errand::Holder { name, reply } => {
+                self.ask(reply, |link, parts| post::holder(link, parts, name));
+            }
+            Errand::Release { name, reply } => {
+                self.ask(reply, |link, parts| post::release(link, parts, name, node));
+            }
+            Errand::Letter { to, text, reply } => {
+                self.ask(reply, |link, parts| post::letter(link, parts, to, text));
             }
         }
     }

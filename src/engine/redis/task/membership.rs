@@ -68,7 +68,8 @@ impl Task {
     }
 
     pub(super) fn reconnect(&self, delay: Duration) {
-        let (settings, control) = (self.settings.clone(), self.keys.control());
+        let settings = self.settings.clone();
+        let topics = [self.keys.control(), self.own_topic.clone()];
         let parts = self.lease_parts();
         self.begin(async move {
             sleep(delay).await;
@@ -76,7 +77,9 @@ impl Task {
             let connecting = async {
                 let link = Link::connect(&settings, sender).await?;
                 let mut first = link.clone();
-                first.subscribe(&control).await?;
+                for topic in &topics {
+                    first.subscribe(topic).await?;
+                }
                 // Only a Redis that can be written to is of use.
                 let lease = lease::renew(first, parts, LEASE_RENEWAL * 3).await?;
                 Ok(Connected {

@@ -1,0 +1,344 @@
+//! Between nodes: a request that reached another node than the one that holds its session is carried there, and what it receives is
+//! carried back, one piece at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::web::Bytes;
+use dashmap::DashMap;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    select,
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tracing::debug;
+
+use super::{RESPONSE_BACKLOG, Sessions, session::ToSession};
+use crate::engine::{NodeId, Post, Unavailable};
+
+/// How long another node may take to answer a request.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client may take to read a piece.
+const READ_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is asked whether the other node is still there, while it has nothing to say.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How often this node says which sessions are its own.
+const HOLD_AGAIN: Duration = Duration::from_secs(20);
+/// Letters about one request that may wait; there are never more than two.
+const DESK_SIZE: usize = 8;
+
+/// What nodes write to each other.
+#[derive(Debug, Serialize, Deserialize)]
+enum Letter {
+    /// To the session's node: the client sends.
+    Send {
+        session: String,
+        number: u64,
+        messages: Vec<String>,
+    },
+    /// To the session's node: the client receives, by this request.
+    Receive {
+        session: String,
+        from: NodeId,
+        request: u64,
+        streaming: bool,
+    },
+    /// About a request, in either direction.
+    About { request: u64, word: Word },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Word {
+    /// The session has the request.
+    Accepted,
+    /// There is no such session.
+    Unknown,
+    /// Lines for the client.
+    Piece(String),
+    /// The client's connection has taken the piece.
+    Taken,
+    /// The response is complete.
+    End,
+    /// The client is still there, and so should the session's node be.
+    Here,
+    /// The client has gone.
+    Gone,
+}
+
+/// What became of a request that was carried.
+pub(super) enum Carried {
+    /// It is answered by the session's node.
+    Yes,
+    /// That node or the session is gone.
+    Gone,
+}
+
+/// This node's side of it.
+pub struct Carrier {
+    post: Post,
+    sessions: Sessions,
+    /// Where letters about a request are read.
+    desks: DashMap<u64, mpsc::Sender<Word>, ahash::RandomState>,
+}
+
+impl Carrier {
+    /// Carries for these sessions.
+    #[must_use]
+    pub fn new(post: Post, sessions: Sessions) -> Arc<Self> {
+        Arc::new(Self {
+            post,
+            sessions,
+            desks: DashMap::default(),
+        })
+    }
+
+    /// Reads this node's letters, as long as it lives. Must run within a `LocalSet`.
+    pub async fn run(self: Arc<Self>) {
+        let Some(mut letters) = self.post.take_letters() else {
+            return;
+        };
+        let mut hold_again = interval(HOLD_AGAIN);
+        hold_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            select! {
+                letter = letters.recv() => match letter {
+                    Some(letter) => self.read(&letter),
+                    None => return,
+                },
+                _ = hold_again.tick() => {
+                    tokio::task::spawn_local(Arc::clone(&self).hold_all());
+                }
+            }
+        }
+    }
+
+    async fn hold_all(self: Arc<Self>) {
+        let names: Vec<String> = self.sessions.0.iter().map(|s| s.key().clone()).collect();
+        for name in names {
+            if self.post.hold(&name, None).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn read(self: &Arc<Self>, letter: &[u8]) {
+        match serde_json::from_slice(letter) {
+            Ok(Letter::Send {
+                session,
+                number,
+                messages,
+            }) => {
+                if let Some(session) = self.sessions.find(&session) {
+                    let carried = true;
+                    let messages = ToSession::Messages {
+                        number,
+                        messages,
+                        carried,
+                    };
+                    // Too many wait, or it has just ended: then they are lost, as a client's requests may be.
+                    let _ = session.try_send(messages);
+                }
+            }
+            Ok(Letter::Receive {
+                session,
+                from,
+                request,
+                streaming,
+            }) => {
+                let carrier = Arc::clone(self);
+                tokio::task::spawn_local(async move {
+                    carrier.serve(&session, from, request, streaming).await;
+                });
+            }
+            Ok(Letter::About { request, word }) => {
+                if let Some(desk) = self.desks.get(&request) {
+                    let _ = desk.try_send(word);
+                }
+            }
+            Err(error) => debug!(%error, "a letter that this version does not know was ignored"),
+        }
+    }
+
+    async fn say(&self, to: NodeId, request: u64, word: Word) -> bool {
+        self.write(to, &Letter::About { request, word }).await
+    }
+
+    async fn write(&self, to: NodeId, letter: &Letter) -> bool {
+        let text = serde_json::to_vec(letter).expect("strings and numbers always serialise");
+        self.post.send(to, text.into()).await
+    }
+
+    /// Has a session fetch for a request at another node, until either ends.
+    async fn serve(&self, session: &str, from: NodeId, request: u64, streaming: bool) {
+        let Some(session) = self.sessions.find(session) else {
+            self.say(from, request, Word::Unknown).await;
+            return;
+        };
+        let (desk, words) = mpsc::channel(DESK_SIZE);
+        self.desks.insert(request, desk);
+        let (response, pieces) = mpsc::channel(RESPONSE_BACKLOG);
+        let attach = ToSession::Attach {
+            response,
+            streaming,
+        };
+        if session.send(attach).await.is_err() {
+            self.say(from, request, Word::Unknown).await;
+        } else if self.say(from, request, Word::Accepted).await
+            && !self.carry_back(from, request, pieces, words).await
+        {
+            // A piece may not have arrived, so the client must begin anew.
+            let _ = session.send(ToSession::Lost).await;
+        }
+        self.desks.remove(&request);
+    }
+
+    /// Whether everything arrived, as far as the client was there.
+    async fn carry_back(
+        &self,
+        from: NodeId,
+        request: u64,
+        mut pieces: mpsc::Receiver<Bytes>,
+        mut words: mpsc::Receiver<Word>,
+    ) -> bool {
+        loop {
+            let piece = select! {
+                piece = pieces.recv() => piece,
+                word = words.recv() => match word {
+                    Some(Word::Here) => continue,
+                    _ => return true,
+                },
+            };
+            let Some(piece) = piece else {
+                self.say(from, request, Word::End).await;
+                return true;
+            };
+            let piece = String::from_utf8_lossy(&piece).into_owned();
+            if !self.say(from, request, Word::Piece(piece)).await {
+                return false;
+            }
+            match timeout(READ_PATIENCE, answer(&mut words)).await {
+                Ok(Some(Word::Taken)) => {}
+                Ok(Some(Word::Gone)) => return true,
+                _ => return false,
+            }
+        }
+    }
+
+    /// A session of this node has ended.
+    pub(super) async fn release(&self, session: &str) {
+        self.post.release(session).await;
+    }
+
+    /// Carries a sending request to the session's node; whether there is one.
+    pub(super) async fn send(
+        &self,
+        session: &str,
+        number: u64,
+        messages: Vec<String>,
+    ) -> Result<bool, Unavailable> {
+        let Some(holder) = self.other_holder(session).await? else {
+            return Ok(false);
+        };
+        let session = session.to_owned();
+        let letter = Letter::Send {
+            session,
+            number,
+            messages,
+        };
+        Ok(self.write(holder, &letter).await)
+    }
+
+    async fn other_holder(&self, session: &str) -> Result<Option<NodeId>, Unavailable> {
+        let holder = self.post.holder(session).await?;
+        Ok(holder.filter(|holder| *holder != self.post.node()))
+    }
+
+    /// Has the session's node answer a receiving request; `None` when the session is this node's to open. While Redis is away
+    /// that is the best that can be done: a client that had a session elsewhere notices, and connects anew.
+    pub(super) async fn receive(
+        self: &Arc<Self>,
+        session: &str,
+        response: &mpsc::Sender<Bytes>,
+        streaming: bool,
+    ) -> Option<()> {
+        let mut gone = None;
+        loop {
+            let holder = self.post.hold(session, gone).await.ok()?;
+            if holder == self.post.node() {
+                return None;
+            }
+            match self.fetch(holder, session, response, streaming).await {
+                Carried::Yes => return Some(()),
+                Carried::Gone => gone = Some(holder),
+            }
+        }
+    }
+
+    async fn fetch(
+        self: &Arc<Self>,
+        holder: NodeId,
+        session: &str,
+        response: &mpsc::Sender<Bytes>,
+        streaming: bool,
+    ) -> Carried {
+        let request = rand::random();
+        let (desk, mut words) = mpsc::channel(DESK_SIZE);
+        self.desks.insert(request, desk);
+        let letter = Letter::Receive {
+            session: session.to_owned(),
+            from: self.post.node(),
+            request,
+            streaming,
+        };
+        if self.write(holder, &letter).await
+            && let Ok(Some(Word::Accepted)) = timeout(ANSWER_PATIENCE, words.recv()).await
+        {
+            let (carrier, response) = (Arc::clone(self), response.clone());
+            tokio::task::spawn_local(async move {
+                carrier.hand_over(holder, request, words, response).await;
+                carrier.desks.remove(&request);
+            });
+            return Carried::Yes;
+        }
+        self.desks.remove(&request);
+        Carried::Gone
+    }
+
+    /// Hands pieces from another node to the client.
+    async fn hand_over(
+        &self,
+        holder: NodeId,
+        request: u64,
+        mut words: mpsc::Receiver<Word>,
+        response: mpsc::Sender<Bytes>,
+    ) {
+        loop {
+            let word = select! {
+                word = timeout(LOOK_AGAIN, words.recv()) => word.unwrap_or(Some(Word::Here)),
+                () = response.closed() => Some(Word::Gone),
+            };
+            let answer = match word {
+                Some(Word::Piece(text)) => match response.send(text.into()).await {
+                    Ok(()) => Word::Taken,
+                    Err(_) => Word::Gone,
+                },
+                Some(word @ (Word::Gone | Word::Here)) => word,
+                _ => return,
+            };
+            let is_gone = matches!(answer, Word::Gone);
+            if !self.say(holder, request, answer).await || is_gone {
+                return;
+            }
+        }
+    }
+}
+
+/// What the client's node says to a piece.
+async fn answer(words: &mut mpsc::Receiver<Word>) -> Option<Word> {
+    loop {
+        match words.recv().await {
+            Some(Word::Here) => {}
+            answer => return answer,
+        }
+    }
+}
