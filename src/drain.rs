@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::{
     config::Server,
     node::{Node, Phase},
+    transport::fallback::Carrier,
 };
 
 /// What a client may need to answer a close frame, on top of the drain window; shards cut it off then.
@@ -22,7 +23,13 @@ const PAUSE_TIME: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Not ready; no new connections and every client told to reconnect; webhooks sent; HTTP replies finished.
-pub async fn drain(server: &Server, node: &Node, door: &TcpListener, clients: &ServerHandle) {
+pub async fn drain(
+    server: &Server,
+    node: &Node,
+    carrier: Option<&Carrier>,
+    door: &TcpListener,
+    clients: &ServerHandle,
+) {
     if !server.not_ready.is_zero() {
         let seconds = server.not_ready.as_secs();
         info!(
@@ -31,6 +38,9 @@ pub async fn drain(server: &Server, node: &Node, door: &TcpListener, clients: &S
         );
         node.enter_phase(Phase::NotReady);
         sleep(server.not_ready).await;
+    }
+    if let Some(carrier) = carrier {
+        carrier.stop();
     }
     close_clients(server, node, door, clients).await;
     flush(server, node).await;

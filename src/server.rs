@@ -94,7 +94,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let carrying = carrier
         .clone()
         .map(|carrier| actix_rt::spawn(carrier.run()));
-    let clients = public_server(config, &node, (sessions, carrier), public)?;
+    let clients = public_server(config, &node, (sessions, carrier.clone()), public)?;
     let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
     let access = Access::new(config.admin.token.clone(), admin_address.port());
     let settings = AdminSettings {
@@ -124,7 +124,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     signals.next().await;
     info!("stopping; a second signal stops at once");
     let stopped = tokio::select! {
-        () = drain(&config.server, &node, &door, &clients_handle) => true,
+        () = drain(&config.server, &node, carrier.as_deref(), &door, &clients_handle) => true,
         () = signals.next() => false,
     };
     if !stopped {

@@ -1,5 +1,5 @@
 //! Between nodes: a request that reached another node than the one that holds its session is carried there, and what it receives is
-//! carried back, one piece at a time.
+//! carried back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,13 +8,16 @@ use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
 use tokio::{
     select,
-    sync::mpsc,
-    time::{MissedTickBehavior, interval, timeout},
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tracing::debug;
 
-use super::{RESPONSE_BACKLOG, Sessions, session::ToSession};
-use crate::engine::{NodeId, Post, Unavailable};
+use super::{RESPONSE_BACKLOG, Sessions, lines::Lines, session::ToSession};
+use crate::{
+    engine::{NodeId, Post, Unavailable},
+    protocol::{CloseCode, Frame},
+};
 
 /// How long another node may take to answer a request.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
@@ -24,8 +27,13 @@ const READ_PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How often this node says which sessions are its own.
 const HOLD_AGAIN: Duration = Duration::from_secs(20);
-/// Letters about one request that may wait; there are never more than two.
-const DESK_SIZE: usize = 8;
+/// Pieces of one response that may be on their way.
+const PIECES_MAX: usize = 16;
+/// Letters about one request that may wait; there are never more.
+const DESK_SIZE: usize = 2 * PIECES_MAX;
+
+/// What a client is told whose session is elsewhere when its node stops.
+const REASON: &str = "The server is restarting; reconnect.";
 
 /// What nodes write to each other.
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,6 +71,8 @@ enum Word {
     Here,
     /// The client has gone.
     Gone,
+    /// The client's node stops, and has told it to connect anew.
+    Told,
 }
 
 /// What became of a request that was carried.
@@ -79,6 +89,7 @@ pub struct Carrier {
     sessions: Sessions,
     /// Where letters about a request are read.
     desks: DashMap<u64, mpsc::Sender<Word>, ahash::RandomState>,
+    stopping: watch::Sender<bool>,
 }
 
 impl Carrier {
@@ -89,6 +100,7 @@ impl Carrier {
             post,
             sessions,
             desks: DashMap::default(),
+            stopping: watch::Sender::new(false),
         })
     }
 
@@ -110,6 +122,11 @@ impl Carrier {
                 }
             }
         }
+    }
+
+    /// Tells the clients whose sessions are elsewhere to connect anew: this node stops.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
     }
 
     async fn hold_all(self: Arc<Self>) {
@@ -200,28 +217,36 @@ impl Carrier {
         mut pieces: mpsc::Receiver<Bytes>,
         mut words: mpsc::Receiver<Word>,
     ) -> bool {
-        loop {
-            let piece = select! {
-                piece = pieces.recv() => piece,
+        let (mut on_their_way, mut has_ended) = (0, false);
+        let mut deadline = Instant::now();
+        while on_their_way > 0 || !has_ended {
+            select! {
+                piece = pieces.recv(), if !has_ended && on_their_way < PIECES_MAX => {
+                    if on_their_way == 0 {
+                        deadline = Instant::now() + READ_PATIENCE;
+                    }
+                    has_ended = piece.is_none();
+                    on_their_way += usize::from(piece.is_some());
+                    let word = piece.map_or(Word::End, |piece| {
+                        Word::Piece(String::from_utf8_lossy(&piece).into_owned())
+                    });
+                    if !self.say(from, request, word).await {
+                        return false;
+                    }
+                }
                 word = words.recv() => match word {
-                    Some(Word::Here) => continue,
+                    Some(Word::Taken) => {
+                        on_their_way = on_their_way.saturating_sub(1);
+                        deadline = Instant::now() + READ_PATIENCE;
+                    }
+                    Some(Word::Here) => {}
+                    Some(Word::Told) => return false,
                     _ => return true,
                 },
-            };
-            let Some(piece) = piece else {
-                self.say(from, request, Word::End).await;
-                return true;
-            };
-            let piece = String::from_utf8_lossy(&piece).into_owned();
-            if !self.say(from, request, Word::Piece(piece)).await {
-                return false;
-            }
-            match timeout(READ_PATIENCE, answer(&mut words)).await {
-                Ok(Some(Word::Taken)) => {}
-                Ok(Some(Word::Gone)) => return true,
-                _ => return false,
+                () = sleep_until(deadline), if on_their_way > 0 => return false,
             }
         }
+        true
     }
 
     /// A session of this node has ended.
@@ -263,13 +288,18 @@ impl Carrier {
     ) -> Option<()> {
         let mut gone = None;
         loop {
-            let holder = self.post.hold(session, gone).await.ok()?;
-            if holder == self.post.node() {
-                return None;
+            let holder = match self.post.hold(session, gone).await {
+                Ok(holder) if holder == self.post.node() => return None,
+                Ok(holder) => Some(holder),
+                Err(Unavailable) => None,
+            };
+            if *self.stopping.borrow() {
+                say_goodbye(response).await;
+                return Some(());
             }
-            match self.fetch(holder, session, response, streaming).await {
+            match self.fetch(holder?, session, response, streaming).await {
                 Carried::Yes => return Some(()),
-                Carried::Gone => gone = Some(holder),
+                Carried::Gone => gone = holder,
             }
         }
     }
@@ -312,8 +342,13 @@ impl Carrier {
         mut words: mpsc::Receiver<Word>,
         response: mpsc::Sender<Bytes>,
     ) {
+        let mut stopping = self.stopping.subscribe();
         loop {
             let word = select! {
+                _ = stopping.wait_for(|stops| *stops) => {
+                    say_goodbye(&response).await;
+                    Some(Word::Told)
+                }
                 word = timeout(LOOK_AGAIN, words.recv()) => word.unwrap_or(Some(Word::Here)),
                 () = response.closed() => Some(Word::Gone),
             };
@@ -322,10 +357,10 @@ impl Carrier {
                     Ok(()) => Word::Taken,
                     Err(_) => Word::Gone,
                 },
-                Some(word @ (Word::Gone | Word::Here)) => word,
+                Some(word @ (Word::Gone | Word::Here | Word::Told)) => word,
                 _ => return,
             };
-            let is_gone = matches!(answer, Word::Gone);
+            let is_gone = matches!(answer, Word::Gone | Word::Told);
             if !self.say(holder, request, answer).await || is_gone {
                 return;
             }
@@ -333,12 +368,10 @@ impl Carrier {
     }
 }
 
-/// What the client's node says to a piece.
-async fn answer(words: &mut mpsc::Receiver<Word>) -> Option<Word> {
-    loop {
-        match words.recv().await {
-            Some(Word::Here) => {}
-            answer => return answer,
-        }
-    }
+/// Tells a client to connect anew.
+async fn say_goodbye(response: &mpsc::Sender<Bytes>) {
+    let mut goodbye = Lines::default();
+    goodbye.add(Frame::close(CloseCode::Reconnect, REASON).bytes().clone());
+    // It may have gone.
+    let _ = response.send(goodbye.text.into()).await;
 }
