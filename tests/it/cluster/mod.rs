@@ -1,5 +1,6 @@
 //! Many nodes on real Redis processes: whatever a client or a backend asks, it can't tell which node it talks to.
 
+mod admin;
 mod apart;
 mod cache;
 mod chaos;
