@@ -4,7 +4,7 @@ import { get, path, query } from "./api.js";
 import { $, chooseApp, count, duration, facts, fillApps, h, plural, setText, whenQuiet } from "./dom.js";
 import { copyButton, formatJson, payload } from "./json_view.js";
 import { LiveView, drawEmpty } from "./live_view.js";
-import { hidePanel, link, openPanel, panelHead, panelMessage } from "./panel.js";
+import { hidePanel, link, panelHead, panelMessage, visitPanel } from "./panel.js";
 import { onState } from "./server_state.js";
 import { Table } from "./table.js";
 
@@ -45,7 +45,7 @@ export function show(parameters, [app, name]) {
   table.open(name);
   const panel = $("channels-detail");
   if (name) {
-    openPanel(panel, panelHead(name, h("span", { class: "badge" }, "Channel"), close), h("div", { class: "detail-body" }));
+    visitPanel(panel, panelHead(name, h("span", { class: "badge" }, "Channel"), close), h("div", { class: "detail-body" }));
     panelMessage(panel, "Asking the server");
   } else hidePanel(panel);
   view.show();

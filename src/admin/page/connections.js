@@ -3,7 +3,7 @@
 import { get, path, query, remove } from "./api.js";
 import { $, bytes, chooseApp, confirm, count, duration, facts, fillApps, h, moment, plural, setText, whenQuiet } from "./dom.js";
 import { LiveView, drawEmpty } from "./live_view.js";
-import { hidePanel, link, openPanel, panelHead, panelMessage } from "./panel.js";
+import { hidePanel, link, panelHead, panelMessage, visitPanel } from "./panel.js";
 import { isCluster, onState } from "./server_state.js";
 import { Table } from "./table.js";
 import { clientName, transportName } from "./words.js";
@@ -50,7 +50,7 @@ export function show(parameters, [socketId]) {
   table.open(socketId);
   const panel = $("connections-detail");
   if (socketId) {
-    openPanel(panel, panelHead(socketId, h("span", { class: "badge" }, "Connection"), close), h("div", { class: "detail-body" }));
+    visitPanel(panel, panelHead(socketId, h("span", { class: "badge" }, "Connection"), close), h("div", { class: "detail-body" }));
     panelMessage(panel, "Asking the server");
   } else hidePanel(panel);
   view.show();

@@ -28,6 +28,12 @@ export function openPanel(panel, ...children) {
   if (narrow.matches) panel.querySelector(".close").focus();
 }
 
+/** Shows the panel and goes there to read it. */
+export function visitPanel(panel, ...children) {
+  openPanel(panel, ...children);
+  if (!narrow.matches) panel.focus({ preventScroll: true });
+}
+
 export function hidePanel(panel) {
   if (panel.hidden) return;
   panel.hidden = true;

@@ -69,7 +69,7 @@ function sample(state, now, before) {
   };
   return {
     time: now / 1000,
-    here: ownConnections(state),
+    here: sum(state.apps),
     everywhere: state.cluster.length > 1 ? sum(state.cluster) : null,
     fromClients: rate("messages_received"),
     fromApi: rate("api_messages"),
@@ -79,8 +79,4 @@ function sample(state, now, before) {
   };
 }
 
-const sum = (nodes) => nodes.reduce((total, node) => total + node.connections, 0);
-
-function ownConnections(state) {
-  return state.cluster.find((node) => node.this)?.connections ?? sum(state.cluster);
-}
+const sum = (parts) => parts.reduce((total, { connections }) => total + connections, 0);

@@ -78,28 +78,30 @@ describe("the event creator", () => {
 describe("the connections", () => {
   test("are found and inspected, and one is disconnected after a question", async () => {
     const channel = world.channel("presence-room");
-    const client = await world.connect({ user: "cleo" });
-    await client.subscribe(channel);
+    const client = await browser.connect({ user: "cleo" });
+    await client.run((name) => window.subscribed(window.echo.join(name.replace("presence-", ""))), channel);
+    const socketId = await client.run(() => window.echo.socketId());
     const other = await world.connect();
     const dashboard = await open("#/connections");
     const { page, panel } = dashboard;
     const list = page.getByRole("table", { name: "Connections" });
-    await page.locator("#connections-filters").getByLabel("Search").fill(client.socketId);
+    await page.locator("#connections-filters").getByLabel("Search").fill(socketId);
     await list.getByRole("link", { name: other.socketId }).waitFor({ state: "detached" });
-    await list.getByRole("link", { name: client.socketId }).click();
+    await list.getByRole("link", { name: socketId }).click();
     for (const shown of [channel, "pusher-js", "WebSocket", "127.0.0.1"]) await panel.getByText(shown).first().waitFor();
 
     await panel.getByRole("button", { name: "Disconnect" }).click();
     const question = page.getByRole("dialog");
     await question.getByRole("button", { name: "Cancel" }).click();
-    assert.equal(client.state, "connected", "a question may be answered with no");
+    assert.equal(await client.run(() => window.connection.state), "connected", "a question may be answered with no");
     await panel.getByRole("button", { name: "Disconnect" }).click();
     await question.getByRole("button", { name: "Disconnect" }).click();
-    await client.isTold(4009);
     await client.reaches("disconnected");
+    assert.equal((await client.errors())[0].code, 4009);
     await panel.getByText("Disconnected.").waitFor();
-    await list.getByRole("link", { name: client.socketId }).waitFor({ state: "detached" });
+    await list.getByRole("link", { name: socketId }).waitFor({ state: "detached" });
     assert.equal(other.state, "connected");
+    await client.close();
     await dashboard.close();
   });
 });
@@ -118,6 +120,9 @@ describe("the channels", () => {
     await panel.getByText("dora", { exact: true }).waitFor();
     await panel.getByText('{"name":"Emil"}').waitFor();
     await panel.getByText('"hello"').waitFor();
+    await page.keyboard.press("Escape");
+    await panel.waitFor({ state: "hidden" });
+    await page.waitForFunction((name) => document.activeElement.textContent === name, room);
     await dashboard.close();
   });
 });
