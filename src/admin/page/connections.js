@@ -94,7 +94,7 @@ async function askOne(socketId, wanted) {
 
 /** Draws anew only what has changed in kind; age and backlog, which always change, are written in place. */
 function drawConnection(panel, connection) {
-  const { backlog_bytes, ...lasting } = connection;
+  const { backlog_bytes, connected_ms: _, ...lasting } = connection;
   const key = JSON.stringify(lasting);
   if (drawnFor !== key) {
     drawnFor = key;

@@ -81,6 +81,24 @@ describe("the feed shows", () => {
   });
 });
 
+test("of very many lines the newest are kept, and only those in sight are drawn", async () => {
+  const feed = await openFeed();
+  await feed.page.evaluate(async () => {
+    const { takeMessage } = await import("/assets/feed.js");
+    const line = { type: "unsubscribed", app: "1001", channel: "left", time_ms: Date.now() };
+    for (let at = 1; at <= 12_500; at += 1) takeMessage(JSON.stringify({ ...line, socket_id: `1.${at}` }));
+  });
+  await feed.row("1.12500");
+  await feed.page.getByText(/^1[01],\d{3} lines · the newest of 12,5/).waitFor();
+  assert.ok((await feed.page.locator(".feed-row").count()) < 100);
+  await feed.rows().first().focus();
+  await feed.page.keyboard.press("End");
+  await feed.page.getByRole("button", { name: "Back to the newest" }).click();
+  await feed.row("1.12500");
+  assert.deepEqual(feed.complaints, []);
+  await feed.close();
+});
+
 /** Publishes `perSecond` events until it is stopped; gives the number of those that were taken. */
 function startLoad(perSecond) {
   const publisher = world.publisherOf(world.apps.busy);
