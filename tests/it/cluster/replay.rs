@@ -5,7 +5,10 @@ use serde_json::json;
 use super::{AGREEMENT, expect_not_ready, expect_ready, nodes};
 use crate::{
     replay::{app, come_and_go_while_others_publish},
-    support::{client::TestClient, redis::RedisServer, server::TestServer, setup::Setup, within},
+    support::{
+        client::TestClient, proxy::Proxy, redis::RedisServer, server::TestServer, setup::Setup,
+        within,
+    },
 };
 
 const CHANNEL: &str = "past-a";
@@ -96,6 +99,31 @@ fn what_was_published_while_redis_was_away_is_shown_once() {
     expect_past(&nodes, &["1", "2"]);
     assert_eq!(before.expect_on(CHANNEL, "e").data(), "2");
     before.expect_silence();
+}
+
+#[test]
+fn a_node_that_was_cut_off_shows_what_it_missed_and_what_it_said() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::start(redis.port);
+    let app = app(&json!({"replay_events": 10}));
+    let near = Setup::new().set("redis.url", redis.url()).app(app);
+    let far = near.clone().set("redis.url", proxy.url());
+    let nodes = [TestServer::start(near), TestServer::start(far)];
+    nodes[0].api().publish(CHANNEL, "e", "1");
+    expect_past(&nodes, &["1"]);
+    let (mut there, _) = shown(&nodes[1]);
+    proxy.hold_all();
+    expect_not_ready(&nodes[1..]);
+    nodes[1].api().publish(CHANNEL, "e", "theirs");
+    for data in ["2", "3"] {
+        nodes[0].api().publish(CHANNEL, "e", data);
+    }
+    proxy.release();
+    expect_ready(AGREEMENT, &nodes);
+    expect_past(&nodes, &["1", "2", "3", "theirs"]);
+    assert_eq!(there.expect_on(CHANNEL, "e").data(), "theirs");
+    nodes[0].api().publish(CHANNEL, "e", "4");
+    expect_past(&nodes, &["1", "2", "3", "theirs", "4"]);
 }
 
 #[test]

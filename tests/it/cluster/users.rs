@@ -152,6 +152,22 @@ fn a_second_session_on_another_node_is_refused_until_the_place_is_free() {
 }
 
 #[test]
+fn of_two_at_once_one_is_refused() {
+    let (_redis, nodes) = started("channels", one_session_on("refuse"));
+    for round in 0..12 {
+        let channel = format!("private-outman-user-{round}");
+        let other = round + usize::from(round % 2 == 0);
+        let mut both = [round, other].map(|at| nodes[at % 3].client());
+        for client in &mut both {
+            client.ask(&channel);
+        }
+        let answers = both.map(|mut client| client.next().event().to_owned());
+        let granted = answers.iter().filter(|event| *event == super::SUCCEEDED);
+        assert_eq!(granted.count(), 1, "round {round}: {answers:?}");
+    }
+}
+
+#[test]
 fn tabs_on_several_nodes_are_one_session() {
     const CHANNEL: &str = "presence-outman-user-1";
     let rule = json!([{"pattern": "presence-outman-user-*", "single_session": "replace"}]);
