@@ -1,6 +1,9 @@
 //! A Redis Cluster below the nodes: sharded pub/sub, one slot per channel.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -9,12 +12,15 @@ use super::{
     watcher::{Watcher, sync},
 };
 use crate::support::{
+    app::App,
+    fallback::{STREAMING, Session},
     redis::{Folder, RedisServer, free_port, run_to_end},
     server::TestServer,
     setup::Setup,
     stream::PATIENCE,
     within,
 };
+use crate::webhooks::{Receiver, app_with};
 
 /// Enough that every master has some.
 const ROOMS: usize = 9;
@@ -76,14 +82,16 @@ impl RedisCluster {
     }
 
     fn setup(&self) -> Setup {
+        let replayed = json!([{"pattern": "past-*", "replay_events": 2}]);
+        self.setup_of(usual().set("channels", replayed))
+    }
+
+    fn setup_of(&self, app: App) -> Setup {
         let urls: Vec<_> = self.servers[..3].iter().map(RedisServer::url).collect();
         Setup::new()
             .set("redis.url", urls.join(","))
             .set("redis.mode", "cluster")
-            .app(usual().set(
-                "channels",
-                json!([{"pattern": "past-*", "replay_events": 2}]),
-            ))
+            .app(app)
     }
 
     /// The server that serves the channel's slot, its id, and the slot.
@@ -314,4 +322,36 @@ fn the_past_is_shown_wherever_its_slot_is() {
             is_right.then_some(()).ok_or_else(|| shown.concat())
         });
     }
+}
+
+#[test]
+fn webhooks_are_told_once_and_requests_find_their_session() {
+    let (receiver, redis) = (Receiver::start(), RedisCluster::start(0));
+    let nodes = nodes(
+        2,
+        &redis.setup_of(app_with(&json!([{"url": receiver.url("/")}]))),
+    );
+    let told = |names: [&str; 2]| {
+        let events = receiver.events(nodes[0].app(), 2 * ROOMS);
+        for name in names {
+            let of_name = events.iter().filter(|event| event["name"] == name);
+            let rooms: BTreeSet<_> = of_name.map(|event| event["channel"].to_string()).collect();
+            assert_eq!(rooms.len(), ROOMS, "{name}: {events:?}");
+        }
+    };
+    let mut clients: Vec<_> = nodes.iter().map(TestServer::client).collect();
+    for client in &mut clients {
+        for at in 0..ROOMS {
+            client.join(&room(at), "7");
+        }
+    }
+    told(["channel_occupied", "member_added"]);
+    drop(clients);
+    told(["member_removed", "channel_vacated"]);
+    let mut opened = Session::new(&nodes[0], nodes[0].app()).open(STREAMING);
+    opened.session.move_to(&nodes[1]);
+    opened.receive(STREAMING);
+    let data = json!({"channel": "news", "auth": ""});
+    opened.send(&[json!({"event": "pusher:subscribe", "data": data})]);
+    opened.receiving.expect_on("news", super::SUCCEEDED);
 }
