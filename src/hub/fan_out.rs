@@ -26,6 +26,8 @@ use crate::{metrics::Traffic, protocol::Frame};
 /// 8.5 µs a send (docs/adr/0002) the thread is back within 1.1 ms. What is published meanwhile is merged into the next round: with
 /// 1,000 sockets at full speed 200 cost a third of 1,000's CPU per delivery, 64 a fifth (docs/benchmarks.md).
 const WRITES_BEFORE_YIELD: usize = 128;
+/// Bytes written between two yields: merged events of a busy channel make writes of 50 KB, which take longer than small ones.
+const BYTES_BEFORE_YIELD: usize = 1 << 20;
 /// Frame bytes that are merged into one write. Larger than any event, small beside a socket's kernel buffer.
 const MERGED_BYTES_MAX: usize = 128 << 10;
 /// Events that are merged into one write per socket.
@@ -186,7 +188,8 @@ impl Shard {
         under_way: &[Delivery],
         meanwhile: &mut Meanwhile,
     ) {
-        for (at, seats) in group.seats.chunks(WRITES_BEFORE_YIELD).enumerate() {
+        let at_once = writes_before_yield(group.bytes());
+        for (at, seats) in group.seats.chunks(at_once).enumerate() {
             if at > 0 {
                 self.pause(under_way, meanwhile).await;
             }
@@ -205,10 +208,11 @@ impl Shard {
         under_way: &[Delivery],
         meanwhile: &mut Meanwhile,
     ) {
+        let at_once = writes_before_yield(groups.iter().map(Group::bytes).max().unwrap_or(0));
         let visits = visits(groups);
         let firsts = visits.iter().filter(|visit| visit.earlier == 0);
         for (at, first) in firsts.enumerate() {
-            if at > 0 && at % WRITES_BEFORE_YIELD == 0 {
+            if at > 0 && at % at_once == 0 {
                 self.pause(under_way, meanwhile).await;
             }
             let earlier = |last: &u32| match visits[*last as usize - 1].earlier {
@@ -219,7 +223,7 @@ impl Shard {
             let theirs = iter::successors(Some(last), earlier)
                 .map(|visit| &visits[visit as usize - 1])
                 .map(|visit| (&groups[visit.group], visit.seat_in(groups)))
-                .filter(|(group, seat)| at < WRITES_BEFORE_YIELD || group.is_current(seat))
+                .filter(|(group, seat)| at < at_once || group.is_current(seat))
                 .collect::<SmallVec<[_; 4]>>();
             match theirs[..] {
                 [] => {}
@@ -332,6 +336,12 @@ impl<'a> Group<'a> {
         joined.freeze()
     }
 
+    /// Bytes of all frames, uncompressed.
+    fn bytes(&self) -> usize {
+        let first = || self.events[0].delivery.frame.bytes();
+        self.merged.as_ref().unwrap_or_else(first).len()
+    }
+
     /// All frames, as this client reads them.
     fn bytes_for(&self, outbox: &Outbox) -> &Bytes {
         if self.is_compressible && outbox.reads_compressed() {
@@ -405,6 +415,11 @@ impl Meanwhile {
             .iter()
             .all(|message| matches!(message, Message::Deliver(..)));
     }
+}
+
+/// How many writes of so many bytes are done at once.
+fn writes_before_yield(bytes: usize) -> usize {
+    (BYTES_BEFORE_YIELD / bytes.max(1)).clamp(1, WRITES_BEFORE_YIELD)
 }
 
 /// How many of the events are worked off together.

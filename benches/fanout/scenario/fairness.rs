@@ -15,6 +15,8 @@ use crate::schedule::Pace;
 
 const QUIET: usize = 100;
 const QUIET_EVENTS_PER_SECOND: f64 = 200.0;
+/// Events on the way to the slowest of the many sockets: more would only fill the kernel's memory for them, which the quiet ones share.
+const WINDOW: u64 = 64;
 /// Tens of ms.
 const QUIET_P99_MS: f64 = 50.0;
 
@@ -70,7 +72,7 @@ fn measure(
     let alone = alone.run(round, arguments)?;
     let mut bench = quiet_bench("quiet, beside", &large_bench.host, quiet)?;
     let mut beside = Contender::warm_up(&mut bench, quiet, u64::MAX, arguments)?;
-    let mut full = Contender::warm_up(&mut large_bench, large, arguments.window, arguments)?;
+    let mut full = Contender::warm_up(&mut large_bench, large, WINDOW, arguments)?;
     std::thread::scope(|scope| {
         let full = scope.spawn(|| full.measure(large.duration));
         let measured = beside.measure(quiet.duration);
