@@ -161,7 +161,10 @@ fn of_two_at_once_one_is_refused() {
         for client in &mut both {
             client.ask(&channel);
         }
-        let answers = both.map(|mut client| client.next().event().to_owned());
+        // Both stay until both are answered.
+        let answers = both
+            .each_mut()
+            .map(|client| client.next().event().to_owned());
         let granted = answers.iter().filter(|event| *event == super::SUCCEEDED);
         assert_eq!(granted.count(), 1, "round {round}: {answers:?}");
     }
