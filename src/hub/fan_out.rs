@@ -116,6 +116,8 @@ impl Shard {
                     events.push(delivery);
                     continue;
                 }
+                // Holds up nothing, and nothing holds it up.
+                Message::Ask(question) => question(self),
                 order => {
                     self.fan_out(&events, meanwhile).await;
                     events.clear();
@@ -129,7 +131,7 @@ impl Shard {
 
     fn obey(self: &Rc<Self>, order: Message) {
         match order {
-            Message::Deliver(..) => {}
+            Message::Deliver(..) | Message::Ask(_) => {}
             Message::Terminate { app_id, user_id } => self.terminate(app_id, user_id),
             Message::Replace {
                 channel,
@@ -139,7 +141,6 @@ impl Shard {
             Message::Drain { window } => {
                 tokio::task::spawn_local(Rc::clone(self).drain(window));
             }
-            Message::Ask(question) => question(self),
         }
     }
 
@@ -247,6 +248,14 @@ impl Shard {
         }
         let arrived = meanwhile.messages.split_off(before);
         for (at, message) in arrived.into_iter().enumerate() {
+            let message = match message {
+                Message::Ask(question) => {
+                    question(self);
+                    self.inbox.done(1, 0);
+                    continue;
+                }
+                message => message,
+            };
             match &message {
                 Message::Deliver(delivery, _) => {
                     if at < OVERTAKING_EVENTS_MAX
@@ -413,7 +422,7 @@ impl Meanwhile {
         self.behind.clear();
         self.barred = !batch
             .iter()
-            .all(|message| matches!(message, Message::Deliver(..)));
+            .all(|message| matches!(message, Message::Deliver(..) | Message::Ask(_)));
     }
 }
 

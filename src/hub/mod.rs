@@ -461,7 +461,8 @@ impl Hub {
         }
     }
 
-    /// Asks every shard that works. An answer comes when what waited before it is done; none comes from a shard that ends.
+    /// Asks every shard that works. Answers hold up nothing and come soon, also from the middle of a large fan-out; none comes from a
+    /// shard that ends.
     pub fn ask<T: Send + 'static>(
         &self,
         question: impl Fn(&Shard) -> T + Clone + Send + 'static,
