@@ -9,6 +9,7 @@ import { onState } from "./server_state.js";
 import { Table } from "./table.js";
 
 const LIMIT = 200;
+const MEMBERS_SHOWN = 500;
 
 let table;
 let opened;
@@ -107,7 +108,7 @@ function channelBody(app, channel) {
 
 function members(list) {
   const row = (member) => h("li", {}, h("b", {}, member.user_id), member.user_info !== undefined && h("code", {}, JSON.stringify(member.user_info)));
-  return h("section", {}, h("h3", {}, "Members"), h("ul", { class: "people" }, list.map(row)));
+  return h("section", {}, h("h3", {}, "Members"), h("ul", { class: "people" }, list.slice(0, MEMBERS_SHOWN).map(row)), list.length > MEMBERS_SHOWN && h("p", { class: "hint" }, `and ${count(list.length - MEMBERS_SHOWN)} more`));
 }
 
 function cached({ event, data, ttl_s }) {
