@@ -5,6 +5,7 @@
 //! bookkeeping; the shards' threads hand it intents and never wait. `docs/adr/0004-redis-engine.md` has the data model.
 
 mod envelope;
+mod intent;
 mod keys;
 mod lease;
 mod link;
@@ -31,8 +32,9 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::post::{NodeId, Post};
 use self::{
+    intent::{Intent, Keeping, Outside},
     link::Link,
-    task::{Intent, Keeping, Outside, Task},
+    task::Task,
 };
 use super::{
     Answer, CacheableEvent, ChannelInfo, ClusterNode, EdgeSink, Engine, EnterError, Occupied,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use redis::{AsyncCommands, RedisResult, Script};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{link::Link, query::Parts, task::Intent};
+use super::{intent::Intent, link::Link, query::Parts};
 use crate::engine::Unavailable;
 
 /// Letters that wait for their reader. Over it the newest is lost, and its sender waits in vain.

@@ -9,12 +9,13 @@ use tracing::debug;
 use super::{
     super::{
         envelope::{self, Event, Kind},
+        intent::{Intent, Keeping},
         link::{Keep, Link, Message},
         post::{self, Errand},
         query,
         record::{Record, Stage, Waiter},
     },
-    Closing, Done, Intent, Keeping, Outgoing, Resignation, Task,
+    Closing, Done, Outgoing, Resignation, Task,
 };
 use crate::{
     engine::{EnterError, Unavailable, channels::Key},
