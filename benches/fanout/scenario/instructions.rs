@@ -68,7 +68,7 @@ const MERGED: Sizes = Sizes {
 };
 const CONNECTS: Sizes = Sizes {
     sockets: [50, 650],
-    requests: [1, 1],
+    requests: [0, 0],
     ..FAN_OUT
 };
 
