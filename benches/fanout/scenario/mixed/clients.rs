@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::host::Host;
 use crate::load::{Names, upgrade_request};
-use crate::websocket::{TEXT, client_frame, header, http_head};
+use crate::websocket::{PING, PONG, TEXT, client_frame, header, http_head};
 
 /// Between two visits, and between two client events: 20 a second, 5 a second.
 const VISIT_PAUSE: Duration = Duration::from_millis(50);
@@ -118,11 +118,16 @@ impl Client {
                 self.read()?;
                 continue;
             };
+            if frame.opcode == PING {
+                let pong = client_frame(PONG, payload);
+                self.stream.write_all(&pong)?;
+            }
             let message = (frame.opcode == TEXT).then(|| serde_json::from_slice::<Value>(payload));
             let message = message.transpose()?.unwrap_or_default();
             self.received.drain(..end);
             match message["event"].as_str() {
                 Some(name) if name == event => return Ok(message),
+                Some("pusher:ping") => self.send(&json!({"event": "pusher:pong", "data": {}}))?,
                 Some("pusher:error") => return Err(format!("the host says {message}").into()),
                 _ => {}
             }
