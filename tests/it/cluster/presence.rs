@@ -325,7 +325,7 @@ fn a_watcher_that_comes_and_goes_keeps_true_views() {
             visitor.client.close();
         } else {
             visitor.client.unsubscribe(ROOM);
-            visitor.client.expect_silence();
+            visitor.client.expect_answered();
         }
     }
     for watcher in &mut steady {

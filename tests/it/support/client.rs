@@ -203,6 +203,13 @@ impl TestClient {
         self.expect("pusher:pong");
     }
 
+    /// Proves that the server has answered everything this connection sent before, whatever else it had to say.
+    #[track_caller]
+    pub(crate) fn expect_answered(&mut self) {
+        self.send(&json!({"event": "pusher:ping", "data": {}}));
+        while self.next().event() != "pusher:pong" {}
+    }
+
     /// Proves that nothing came on `channel`: an event published now must be the next message.
     #[track_caller]
     pub(crate) fn expect_nothing_before_marker(&mut self, api: &Api, channel: &str) {

@@ -60,7 +60,8 @@ fn an_endpoint_that_is_not_there_is_told_without_a_status_or_the_secrets_of_its_
     let setup = Setup::new().set("server.webhook_grace_s", 0).app(app);
     let server = TestServer::start(setup);
     let mut feed = Feed::connect(&server);
-    server.client().subscribe("orders");
+    let mut client = server.client();
+    client.subscribe("orders");
     let line = told(&mut feed);
     assert_eq!(
         (line.get("status"), &line["outcome"]),
