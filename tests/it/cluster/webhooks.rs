@@ -297,6 +297,15 @@ fn a_node_that_stood_still_tells_of_its_members_again() {
     let mut witness = Watcher::join(&cluster.nodes[0], ROOM, "witness");
     let _member = cluster.join(1, "m");
     cluster.hear_all(&["channel_occupied", "member_added witness", "member_added m"]);
+    // A request without an answer would be repeated after the thaw, rightly.
+    within(AGREEMENT, "the node knows that it was heard", || {
+        let metrics = cluster.nodes[1].admin_get("/metrics").body;
+        if metrics.contains("loudhailer_webhook_queue_depth 0") {
+            Ok(())
+        } else {
+            Err(metrics)
+        }
+    });
     cluster.nodes[1].freeze();
     cluster.hear_each(&["member_removed m"]);
     cluster.nodes[1].thaw();
