@@ -67,12 +67,8 @@ pub(super) async fn channels(
 
 #[derive(Serialize)]
 struct Detail<'a> {
-    name: &'a str,
-    kind: &'static str,
-    cache: bool,
-    subscriptions: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    users: Option<usize>,
+    #[serde(flatten)]
+    row: Row<'a>,
     members: Vec<MemberRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cached: Option<CachedEvent>,
@@ -115,12 +111,15 @@ pub(super) async fn channel(
         ..Search::default()
     };
     let (sockets, _) = node.find_connections(search).await;
-    Ok(json(&Detail {
+    let row = Row {
         name: name.as_str(),
         kind: kind_name(kind),
         cache: kind.cache,
         subscriptions: info.subscription_count.unwrap_or_default(),
         users: info.user_count,
+    };
+    Ok(json(&Detail {
+        row,
         members: members(&node, &app, name).await?,
         cached: info.cache.flatten().and_then(cached),
         sockets: sockets.iter().map(|socket| socket.id.to_string()).collect(),

@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Keeps the frame of an event and publishes the event. A sender repeats what it is not sure of, and an old connection may deliver
 /// it late; neither may replace a newer event, so a repetition is published, for those who missed it, as one that is not kept.
-/// KEYS: where to keep it, the pub/sub channel, the last numbers of the senders, whether it was missed. ARGV: publish command, the envelope, where in it
-/// the frame begins, for how many seconds, sender, number.
+/// KEYS: where to keep it, the pub/sub channel, the last numbers of the senders, whether it was missed. ARGV: publish command,
+/// the envelope, where in it the frame begins, for how many seconds, sender, number.
 /// A script and not a transaction: before 7.2, Redis writes what a connection publishes to itself into the middle of `EXEC`'s reply.
 const KEEP: &str = r"
 if tonumber(redis.call('HGET', KEYS[3], ARGV[5]) or '0') >= tonumber(ARGV[6]) then
@@ -39,8 +39,8 @@ return redis.call(ARGV[1], KEYS[2], ARGV[2])
 ";
 
 /// Adds an event to the channel's history, behind the time in 15 digits of ms, and publishes it. What is too much goes from the
-/// front. A repetition is only published, as with [`KEEP`]. KEYS: the history, the pub/sub channel, the last numbers of the senders. ARGV: publish
-/// command, the envelope, sender, number, how many events, for how many seconds, how many bytes.
+/// front. A repetition is only published, as with [`KEEP`]. KEYS: the history, the pub/sub channel, the last numbers of the senders.
+/// ARGV: publish command, the envelope, sender, number, how many events, for how many seconds, how many bytes.
 const RECORD: &str = r"
 if tonumber(redis.call('HGET', KEYS[3], ARGV[3]) or '0') < tonumber(ARGV[4]) then
   local now = redis.call('TIME')

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 import { after, before, beforeEach } from "node:test";
-import { chromium } from "playwright-core";
+import { launchChromium } from "../browser.mjs";
 
 const PATIENCE_MS = 15_000;
 export const outman = { email: "outman@example.com", password: "outman-password" };
@@ -22,19 +22,7 @@ export function forEachTest(url) {
     await fetch(new URL("/login", url)).catch((cause) => {
       throw new Error(`no example at ${url}: start examples/single_login or name another`, { cause });
     });
-    browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-      headless: true,
-      chromiumSandbox: false,
-      args: [
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-      ],
-    });
+    browser = await launchChromium();
   });
 
   after(() => browser?.close());
