@@ -59,6 +59,8 @@ pub(crate) enum Candidate {
     Handshake,
     /// The server: the one built here, or the one that `--url` names.
     Server,
+    /// The build of the server that `--against` names.
+    Other,
     /// The server with compression, for clients that offer it.
     Compressing,
 }
@@ -71,6 +73,7 @@ impl Candidate {
             Self::Bare => start_self("bare", arguments),
             Self::Handshake => start_self("handshake", arguments),
             Self::Compressing => start_compressing(arguments),
+            Self::Other => start_other(arguments),
             Self::Server => match &arguments.url {
                 Some(url) => running_host(url, arguments),
                 None => start_loudhailer(arguments),
@@ -93,6 +96,12 @@ fn start_loudhailer(arguments: &Arguments) -> Result<Host, Failure> {
     start_node("loudhailer", &server_config(arguments), arguments)
 }
 
+fn start_other(arguments: &Arguments) -> Result<Host, Failure> {
+    let binary = arguments.against.as_ref();
+    let binary = binary.ok_or("--against names no other build")?;
+    start_binary("other", binary, &server_config(arguments), arguments)
+}
+
 fn start_compressing(arguments: &Arguments) -> Result<Host, Failure> {
     let config = format!("{}compression = true\n", server_config(arguments));
     let mut host = start_node("compressing", &config, arguments)?;
@@ -111,6 +120,15 @@ pub(crate) fn start_node(
     let binary = named
         .or(built_here)
         .ok_or("set LOUDHAILER_BIN to the server's binary")?;
+    start_binary(name, &binary, config_text, arguments)
+}
+
+fn start_binary(
+    name: &'static str,
+    binary: &Path,
+    config_text: &str,
+    arguments: &Arguments,
+) -> Result<Host, Failure> {
     let (process, number) = (std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
     let scratch = std::env::temp_dir().join(format!("loudhailer-fanout-{process}-{name}-{number}"));
     fs::create_dir_all(&scratch)?;

@@ -116,15 +116,15 @@ impl Bench {
 }
 
 /// Measures the candidates in turn, slice by slice, and prints and returns a run for each, in this order.
-pub(crate) fn measure<const N: usize>(
-    candidates: [(Candidate, Shape); N],
+pub(crate) fn measure(
+    candidates: &[(Candidate, Shape)],
     round: usize,
     arguments: &Arguments,
 ) -> Result<Vec<Run>, Failure> {
     let sockets: usize = candidates.iter().map(|(_, shape)| shape.sockets).sum();
     let (files_max, _) = rlimit::getrlimit(rlimit::Resource::NOFILE)?;
     if u64::try_from(sockets + OTHER_FILES)? <= files_max {
-        return side_by_side(&candidates, round, arguments);
+        return side_by_side(candidates, round, arguments);
     }
     let alone = candidates
         .iter()

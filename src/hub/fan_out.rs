@@ -26,6 +26,8 @@ use crate::{metrics::Traffic, protocol::Frame};
 /// 8.5 µs a send (docs/adr/0002) the thread is back within 1.1 ms. What is published meanwhile is merged into the next round: with
 /// 1,000 sockets at full speed 200 cost a third of 1,000's CPU per delivery, 64 a fifth (docs/benchmarks.md).
 const WRITES_BEFORE_YIELD: usize = 128;
+/// Sockets whose memory is fetched at once before they are written to, so that they do not wait for it one after the other.
+const LOOK_AHEAD: usize = 16;
 /// Bytes written between two yields: merged events of a busy channel make writes of 50 KB, which take longer than small ones.
 const BYTES_BEFORE_YIELD: usize = 1 << 20;
 /// Frame bytes that are merged into one write. Larger than any event, small beside a socket's kernel buffer.
@@ -194,9 +196,13 @@ impl Shard {
             if at > 0 {
                 self.pause(under_way, meanwhile).await;
             }
-            for seat in seats {
-                if at == 0 || group.is_current(seat) {
-                    group.write_to(seat);
+            for few in seats.chunks(LOOK_AHEAD) {
+                few.iter()
+                    .for_each(|seat| seat.subscriber.outbox.look_ahead());
+                for seat in few {
+                    if at == 0 || group.is_current(seat) {
+                        group.write_to(seat);
+                    }
                 }
             }
         }

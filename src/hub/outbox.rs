@@ -3,11 +3,13 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    hint::black_box,
     io::{self, IoSlice},
     task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::protocol::{CloseCode, Frame};
@@ -114,7 +116,9 @@ impl Outbox {
         let Some(stream) = &self.stream else {
             return self.wait_with(bytes.clone());
         };
-        match stream.try_write(bytes) {
+        // Straight to the kernel: the runtime's record of who is writable lies in memory of its own, and fetching that for each
+        // socket of a large fan-out was a quarter of the time spent outside the kernel.
+        match SockRef::from(stream).send(bytes) {
             Ok(written) if written == bytes.len() => true,
             Ok(written) => self.wait_with(bytes.slice(written..)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -125,6 +129,11 @@ impl Outbox {
                 false
             }
         }
+    }
+
+    /// Looks at what [`Outbox::write`] is going to look at, so that it is in the processor's cache by then.
+    pub fn look_ahead(&self) {
+        black_box((self.phase.get(), self.is_waiting(), self.stream.is_some()));
     }
 
     /// Adds bytes behind what waits, without writing; [`Outbox::flush`] follows. Says whether they were taken.

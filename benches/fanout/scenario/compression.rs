@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
         shape.sockets
     ))?;
     let candidates = [(Server, shape), (Compressing, shape)];
-    let rounds = (1..=arguments.pairs).map(|round| measure(candidates, round, &arguments));
+    let rounds = (1..=arguments.pairs).map(|round| measure(&candidates, round, &arguments));
     let rounds = rounds.collect::<Result<Vec<_>, _>>()?;
     let bytes = per_round(&rounds, |pair| {
         Some(pair[1].bytes_per_delivery / pair[0].bytes_per_delivery)

@@ -35,7 +35,7 @@ fn latency(arguments: &Arguments) -> Result<Section, Failure> {
             publishers: arguments.publishers.unwrap_or(4),
             batch: 1,
         };
-        runs.extend(measure([(Floor, shape), (Server, shape)], 1, arguments)?);
+        runs.extend(measure(&[(Floor, shape), (Server, shape)], 1, arguments)?);
     }
     section("latency", runs, Vec::new(), arguments)
 }

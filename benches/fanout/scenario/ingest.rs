@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
         single.publishers
     ))?;
     let candidates = [(Bare, single), (Server, single), (Server, batch)];
-    let rounds = (1..=arguments.pairs).map(|round| measure(candidates, round, arguments));
+    let rounds = (1..=arguments.pairs).map(|round| measure(&candidates, round, arguments));
     let rounds = rounds.collect::<Result<Vec<_>, _>>()?;
     let single = per_round(&rounds, |runs| {
         Some(runs[1].cpu_us_each()? / runs[0].cpu_us_each()?)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::arguments::Arguments;
-use crate::host::Candidate::{Floor, Server};
+use crate::host::Candidate::{Floor, Other, Server};
 use crate::measure::{Shape, measure};
 use crate::report::{Finding, Run, Section, say_title};
 use crate::scenario::{per_round, seconds, section};
@@ -33,6 +33,7 @@ pub(super) fn steady(arguments: &Arguments) -> Result<Section, Failure> {
     let findings = vec![
         cpu_ratio(&rounds, 1.12),
         Finding::new("p99, × floor", p99, Some(1.3)),
+        other_ratio(&rounds),
     ];
     section("steady", rounds.concat(), findings, arguments)
 }
@@ -53,15 +54,19 @@ pub(super) fn full(arguments: &Arguments) -> Result<Section, Failure> {
         shape.sockets, shape.publishers
     ))?;
     let rounds = pairs(shape, arguments)?;
-    let findings = vec![cpu_ratio(&rounds, 0.2)];
+    let findings = vec![cpu_ratio(&rounds, 0.2), other_ratio(&rounds)];
     section("full", rounds.concat(), findings, arguments)
 }
 
-/// Floor and server in turn.
+/// Floor and server in turn, and another build of the server if one is named.
 fn pairs(shape: Shape, arguments: &Arguments) -> Result<Vec<Vec<Run>>, Failure> {
-    let pair = [(Floor, shape), (Server, shape)];
+    let other = arguments.against.as_ref().map(|_| (Other, shape));
+    let candidates: Vec<_> = [(Floor, shape), (Server, shape)]
+        .into_iter()
+        .chain(other)
+        .collect();
     (1..=arguments.pairs)
-        .map(|round| measure(pair, round, arguments))
+        .map(|round| measure(&candidates, round, arguments))
         .collect()
 }
 
@@ -70,4 +75,12 @@ fn cpu_ratio(rounds: &[Vec<Run>], target: f64) -> Finding {
         Some(pair[1].cpu_us_each()? / pair[0].cpu_us_each()?)
     });
     Finding::new("CPU per delivery, × floor", ratios, Some(target))
+}
+
+/// Against the other build, if one is named; else it has no rounds.
+fn other_ratio(rounds: &[Vec<Run>]) -> Finding {
+    let ratios = per_round(rounds, |runs| {
+        Some(runs[1].cpu_us_each()? / runs.get(2)?.cpu_us_each()?)
+    });
+    Finding::new("CPU per delivery, × the other build", ratios, None)
 }

@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
         shape.channels, shape.publishers
     ))?;
     let candidates = [(Bare, nobody), (Floor, shape), (Server, shape)];
-    let rounds = (1..=arguments.pairs).map(|round| measure(candidates, round, arguments));
+    let rounds = (1..=arguments.pairs).map(|round| measure(&candidates, round, arguments));
     let rounds = rounds.collect::<Result<Vec<_>, _>>()?;
     let ratios = per_round(&rounds, |runs| {
         Some(runs[2].cpu_us_each()? / (runs[0].cpu_us_each()? + runs[1].cpu_us_each()?))

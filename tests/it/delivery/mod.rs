@@ -2,3 +2,4 @@
 
 mod order;
 mod slow;
+mod writes;
