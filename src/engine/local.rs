@@ -1,6 +1,9 @@
 //! The engine of a single node: state in this process's memory, nothing to wait for.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     Answer, CacheableEvent, ChannelEdge, ChannelInfo, ClusterNode, EdgeSink, Engine, EnterError,
@@ -8,9 +11,9 @@ use super::{
     channels::{ChannelStates, key_of},
 };
 use crate::{
-    app::{Limits, Replay},
+    app::Replay,
     feed::Feed,
-    hub::{AppChannels, Channel, Hub},
+    hub::{Channel, Hub},
     presence::{Full, Member},
     protocol::{ChannelName, Frame, SocketId},
 };
@@ -127,27 +130,12 @@ impl Engine for LocalEngine {
 
     fn forward(&self, _: &Arc<str>, _: &str, _: &Frame, _: Option<SocketId>) {}
 
-    fn remember(
-        &self,
-        app: &Arc<AppChannels>,
-        name: ChannelName<'_>,
-        event: CacheableEvent,
-        limits: &Limits,
-        now: Instant,
-    ) {
-        self.states
-            .remember(app, name, event, limits.cache_ttl, now);
+    fn remember(&self, event: CacheableEvent<'_>, ttl: Duration) {
+        self.states.remember(event, ttl);
     }
 
-    fn record(
-        &self,
-        app: &Arc<AppChannels>,
-        name: ChannelName<'_>,
-        event: CacheableEvent,
-        replay: Replay,
-        now: Instant,
-    ) {
-        self.states.record(app, name, event, replay, now);
+    fn record(&self, event: CacheableEvent<'_>, replay: Replay) {
+        self.states.record(event, replay);
     }
 
     fn terminate(&self, _: &Arc<str>, _: &Arc<str>) {}

@@ -7,10 +7,15 @@ mod history;
 mod local;
 mod redis;
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::LocalBoxFuture;
 
+use self::channels::key_of;
 pub use self::{
     channels::ChannelStates,
     edge::{ChannelEdge, EdgeSink, Edges, Heard},
@@ -18,8 +23,8 @@ pub use self::{
     redis::{NodeId, Post, RedisEngine},
 };
 use crate::{
-    app::{Limits, Replay},
-    hub::{AppChannels, Change, Channel, ChannelId, Delivery},
+    app::Replay,
+    hub::{AppChannels, Change, Channel, Delivery, Hub, Receipt},
     presence::Member,
     protocol::{ChannelName, Frame, SocketId},
 };
@@ -185,24 +190,10 @@ pub trait Engine: Send + Sync {
     fn forward(&self, app_id: &Arc<str>, name: &str, frame: &Frame, except: Option<SocketId>);
 
     /// Keeps the event as the channel's last, delivers it to this node's subscribers and carries it to the others.
-    fn remember(
-        &self,
-        app: &Arc<AppChannels>,
-        name: ChannelName<'_>,
-        event: CacheableEvent,
-        limits: &Limits,
-        now: Instant,
-    );
+    fn remember(&self, event: CacheableEvent<'_>, ttl: Duration);
 
     /// Adds the event to the channel's history, delivers it to this node's subscribers and carries it to the others.
-    fn record(
-        &self,
-        app: &Arc<AppChannels>,
-        name: ChannelName<'_>,
-        event: CacheableEvent,
-        replay: Replay,
-        now: Instant,
-    );
+    fn record(&self, event: CacheableEvent<'_>, replay: Replay);
 
     /// Has the other nodes close the connections that are signed in as this user.
     fn terminate(&self, app_id: &Arc<str>, user_id: &Arc<str>);
@@ -252,11 +243,40 @@ pub trait Engine: Send + Sync {
 }
 
 /// An event on its way to a channel that keeps it for later: a delivery whose channel and change the engine fills in.
-pub struct CacheableEvent {
+pub struct CacheableEvent<'a> {
+    /// The app's channels.
+    pub app: &'a Arc<AppChannels>,
+    /// The channel.
+    pub name: ChannelName<'a>,
     /// What to keep and to write.
     pub frame: Frame,
     /// Who is left out.
     pub except: Option<SocketId>,
-    /// Makes the delivery for a route.
-    pub delivery: Box<dyn FnOnce(ChannelId, Change) -> Delivery>,
+    /// Counts whom it reached, while somebody wants to know.
+    pub receipt: Option<Arc<Receipt>>,
+    /// When a backend's request brought it to this node, if one did.
+    pub published: Option<Instant>,
+    /// When it came here.
+    pub at: Instant,
+}
+
+impl CacheableEvent<'_> {
+    fn key(&self) -> channels::Key {
+        key_of(self.app.app_id(), self.name.as_str())
+    }
+
+    /// Delivers it to this node's subscribers.
+    fn deliver(self, hub: &Hub, change: Change) {
+        if let Some(route) = self.app.route(self.name.as_str()) {
+            let delivery = Delivery {
+                channel: route.channel,
+                frame: self.frame,
+                except: self.except,
+                change,
+                receipt: self.receipt,
+                published: self.published,
+            };
+            hub.deliver(&route, delivery);
+        }
+    }
 }

@@ -4,18 +4,19 @@
 
 mod address;
 mod backlog;
+mod channels;
 mod fan_out;
 mod inbox;
 mod measure;
 mod outbox;
 mod profile;
 mod shard;
+mod slots;
 mod subscriber;
 mod view;
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -23,27 +24,24 @@ use std::{
     time::Duration,
 };
 
-use address::{Place, Places};
+use address::Places;
 use dashmap::DashMap;
-use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 pub use address::ClientAddress;
+use backlog::Room;
 pub use backlog::Ticket;
-use backlog::{Backlog, Room};
+pub use channels::{AppChannels, Channel, ChannelSettings, Route};
 pub use inbox::{Change, Delivery, Inbox, Message, Question, Receipt};
 pub use measure::ShardGauges;
 pub use outbox::{End, Outbox};
 pub use profile::{Profile, Transport};
 pub use shard::{Shard, ShardSettings};
+pub use slots::{Capacity, ConnectionSlot, NoSlot};
 pub use subscriber::{Farewell, Subscriber, Subscription};
 pub use view::{ConnectionView, Search};
 
-use crate::{
-    app::Replay,
-    metrics::{Latency, Traffic},
-    protocol::{ChannelKind, ChannelName},
-};
+use crate::metrics::Latency;
 
 /// One worker's place among the shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,252 +50,6 @@ pub struct ShardId(u16);
 /// Names a channel within this process for as long as it has subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChannelId(u64);
-
-/// An occupied channel. Shared by all who subscribe to it, so that its name is stored once.
-#[derive(Debug)]
-pub struct Channel {
-    /// Within this process.
-    pub id: ChannelId,
-    /// The app that it belongs to.
-    pub app_id: Arc<str>,
-    /// Its name, prefix included.
-    pub name: Arc<str>,
-    /// What the name says.
-    pub kind: ChannelKind,
-    /// Whether its subscribers are told how many they are.
-    pub tells_count: bool,
-    /// What of its past a new subscriber is told.
-    pub replay: Option<Replay>,
-    /// Where its app's deliveries are counted.
-    pub traffic: Arc<Traffic>,
-}
-
-/// What an app's settings say of a channel; asked when it is occupied.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ChannelSettings {
-    /// Whether its subscribers are told how many they are.
-    pub tells_count: bool,
-    /// What of its past a new subscriber is told.
-    pub replay: Option<Replay>,
-}
-
-/// Where a channel's subscribers are.
-#[derive(Debug)]
-pub struct Route {
-    /// The channel.
-    pub channel: ChannelId,
-    /// Bytes of a frame from which on it is compressed for those who negotiated that.
-    compressed_from: usize,
-    /// What of the channel's past a new subscriber is told.
-    pub replay: Option<Replay>,
-    /// What the app has on its way.
-    backlog: Arc<Backlog>,
-    shards: SmallVec<[ShardId; 8]>,
-}
-
-struct Entry {
-    channel: Arc<Channel>,
-    /// Subscriptions per shard that has any.
-    shards: SmallVec<[(ShardId, u32); 2]>,
-}
-
-impl Entry {
-    fn attach(&mut self, shard: ShardId, first: impl FnOnce(&Channel)) {
-        let is_first = self.shards.is_empty();
-        count_up(&mut self.shards, shard);
-        if is_first {
-            first(&self.channel);
-        }
-    }
-
-    fn subscriptions(&self) -> usize {
-        self.shards.iter().map(|(_, count)| *count as usize).sum()
-    }
-}
-
-/// One app's channels and connections on this node.
-pub struct AppChannels {
-    app_id: Arc<str>,
-    channels: DashMap<Arc<str>, Entry, ahash::RandomState>,
-    connections: AtomicUsize,
-    traffic: Arc<Traffic>,
-    /// What the app has on its way to the sockets.
-    backlog: Arc<Backlog>,
-    /// Bytes of a frame from which on it has a compressed form; none has while no client can read it.
-    compressed_from: AtomicUsize,
-    next_id: Arc<AtomicU64>,
-}
-
-impl AppChannels {
-    /// The app.
-    #[must_use]
-    pub fn app_id(&self) -> &Arc<str> {
-        &self.app_id
-    }
-
-    /// Counts one more subscription of the shard to the channel. `first` is called if it is the only one on this node: under the
-    /// channel's lock, so that firsts and lasts come in the order in which they happen. It must not call back.
-    #[must_use]
-    pub fn attach(
-        &self,
-        name: ChannelName<'_>,
-        shard: ShardId,
-        settings: impl FnOnce() -> ChannelSettings,
-        first: impl FnOnce(&Channel),
-    ) -> Arc<Channel> {
-        // The usual case first: joining a channel that exists needs no new key.
-        if let Some(mut entry) = self.channels.get_mut(name.as_str()) {
-            entry.attach(shard, first);
-            return Arc::clone(&entry.channel);
-        }
-        let key: Arc<str> = name.as_str().into();
-        let ChannelSettings {
-            tells_count,
-            replay,
-        } = settings();
-        let mut entry = self
-            .channels
-            .entry(Arc::clone(&key))
-            .or_insert_with(|| Entry {
-                channel: Arc::new(Channel {
-                    id: ChannelId(self.next_id.fetch_add(1, Ordering::Relaxed)),
-                    app_id: Arc::clone(&self.app_id),
-                    name: key,
-                    kind: name.kind(),
-                    tells_count,
-                    replay,
-                    traffic: Arc::clone(&self.traffic),
-                }),
-                shards: SmallVec::new(),
-            });
-        entry.attach(shard, first);
-        Arc::clone(&entry.channel)
-    }
-
-    /// Counts one subscription of the shard less; the channel goes with the last. `last` is called if there is none left on this
-    /// node, as [`AppChannels::attach`] calls `first`.
-    pub fn detach(&self, channel: &Channel, shard: ShardId, last: impl FnOnce(&Channel)) {
-        let vacated = match self.channels.get_mut(&channel.name) {
-            Some(mut entry) => {
-                count_down(&mut entry.shards, shard);
-                let vacated = entry.shards.is_empty();
-                if vacated {
-                    last(channel);
-                }
-                vacated
-            }
-            None => false,
-        };
-        if vacated {
-            // Someone may have come in between; then it stays.
-            self.channels
-                .remove_if(&channel.name, |_, entry| entry.shards.is_empty());
-        }
-    }
-
-    /// Where the channel's subscribers are; `None` without any.
-    #[must_use]
-    pub fn route(&self, name: &str) -> Option<Route> {
-        let entry = self.channels.get(name)?;
-        Some(Route {
-            channel: entry.channel.id,
-            compressed_from: self.compressed_from.load(Ordering::Relaxed),
-            replay: entry.channel.replay,
-            backlog: Arc::clone(&self.backlog),
-            shards: entry.shards.iter().map(|(shard, _)| *shard).collect(),
-        })
-    }
-
-    /// How many subscriptions the channel has on this node.
-    #[must_use]
-    pub fn subscriptions(&self, name: &str) -> usize {
-        self.channels
-            .get(name)
-            .map_or(0, |entry| entry.subscriptions())
-    }
-
-    /// The occupied channels whose names begin so, with their subscription counts.
-    #[must_use]
-    pub fn occupied(&self, prefix: &str) -> Vec<(Arc<str>, usize)> {
-        let matching = self
-            .channels
-            .iter()
-            .filter(|entry| entry.key().starts_with(prefix));
-        matching
-            .map(|entry| (Arc::clone(entry.key()), entry.subscriptions()))
-            .collect()
-    }
-
-    /// What went to and fro for the app.
-    #[must_use]
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// From now on there are clients that read compressed frames; from this size on they get them.
-    pub fn compress_from(&self, bytes: usize) {
-        self.compressed_from.store(bytes, Ordering::Relaxed);
-    }
-
-    /// How many clients are connected to the app on this node.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-}
-
-fn count_up(shards: &mut SmallVec<[(ShardId, u32); 2]>, shard: ShardId) {
-    match shards.iter_mut().find(|(id, _)| *id == shard) {
-        Some((_, count)) => *count += 1,
-        None => shards.push((shard, 1)),
-    }
-}
-
-fn count_down(shards: &mut SmallVec<[(ShardId, u32); 2]>, shard: ShardId) {
-    if let Some(at) = shards.iter().position(|(id, _)| *id == shard) {
-        shards[at].1 -= 1;
-        if shards[at].1 == 0 {
-            shards.swap_remove(at);
-        }
-    }
-}
-
-/// One of an app's and of the node's connections; given back when dropped.
-pub struct ConnectionSlot {
-    app: Arc<AppChannels>,
-    hub: Arc<Hub>,
-    place: Option<Place>,
-}
-
-impl Drop for ConnectionSlot {
-    fn drop(&mut self) {
-        self.app.connections.fetch_sub(1, Ordering::Relaxed);
-        self.hub.connections.fetch_sub(1, Ordering::Relaxed);
-        if let Some(place) = self.place {
-            self.hub.places.give_back(place);
-        }
-    }
-}
-
-/// How many clients a node takes; `None` is no limit.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Capacity {
-    /// In all.
-    pub connections: Option<usize>,
-    /// From one address or, with IPv6, one /64.
-    pub per_address: Option<usize>,
-}
-
-/// Which limit leaves no room for one more connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoSlot {
-    /// The app's own.
-    App,
-    /// The node's.
-    Node,
-    /// The one of the client's address.
-    Address,
-}
 
 /// All channels of this node and the ways into its shards.
 pub struct Hub {
@@ -333,55 +85,9 @@ impl Hub {
             return Arc::clone(&app);
         }
         let app_id: Arc<str> = app_id.into();
-        let app = self.apps.entry(Arc::clone(&app_id)).or_insert_with(|| {
-            Arc::new(AppChannels {
-                app_id,
-                channels: DashMap::default(),
-                connections: AtomicUsize::new(0),
-                traffic: Arc::default(),
-                backlog: Arc::default(),
-                compressed_from: AtomicUsize::new(usize::MAX),
-                next_id: Arc::clone(&self.next_id),
-            })
-        });
+        let app = self.apps.entry(Arc::clone(&app_id));
+        let app = app.or_insert_with(|| Arc::new(AppChannels::new(app_id, &self.next_id)));
         Arc::clone(&app)
-    }
-
-    /// Counts a new connection, unless a limit forbids it.
-    ///
-    /// # Errors
-    /// [`NoSlot`] names the limit; nothing was counted.
-    pub fn take_slot(
-        self: &Arc<Self>,
-        app: &Arc<AppChannels>,
-        app_max: Option<usize>,
-        capacity: Capacity,
-        ip: Option<IpAddr>,
-    ) -> Result<ConnectionSlot, NoSlot> {
-        let take = |counter: &AtomicUsize, max: Option<usize>| {
-            counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-                (max.is_none_or(|max| count < max)).then_some(count + 1)
-            })
-        };
-        take(&app.connections, app_max).map_err(|_| NoSlot::App)?;
-        if take(&self.connections, capacity.connections).is_err() {
-            app.connections.fetch_sub(1, Ordering::Relaxed);
-            return Err(NoSlot::Node);
-        }
-        // From here on, what was counted is given back with the slot.
-        let mut slot = ConnectionSlot {
-            app: Arc::clone(app),
-            hub: Arc::clone(self),
-            place: None,
-        };
-        if let (Some(max), Some(ip)) = (capacity.per_address, ip) {
-            let place = Place::of(ip);
-            if !self.places.take(place, max) {
-                return Err(NoSlot::Address);
-            }
-            slot.place = Some(place);
-        }
-        Ok(slot)
     }
 
     /// How many clients are connected to this node.

@@ -179,29 +179,21 @@ impl Node {
                 None => replay_of(app, *name),
             };
             if is_cached || replay.is_some() {
-                let frame = encode();
-                let kept = frame.clone();
-                let delivery = Box::new(move |channel, change| Delivery {
-                    channel,
-                    frame,
+                let event = CacheableEvent {
+                    app: channels,
+                    name: *name,
+                    frame: encode(),
                     except,
-                    change,
                     receipt,
                     published: Some(now),
-                });
-                let event = CacheableEvent {
-                    frame: kept,
-                    except,
-                    delivery,
+                    at: now,
                 };
                 if self.engine.spans_nodes() {
                     channels.traffic().peer_events_sent.increment();
                 }
                 match replay {
-                    Some(replay) => self.engine.record(channels, *name, event, replay, now),
-                    None => self
-                        .engine
-                        .remember(channels, *name, event, &app.limits, now),
+                    Some(replay) => self.engine.record(event, replay),
+                    None => self.engine.remember(event, app.limits.cache_ttl),
                 }
                 continue;
             }

@@ -5,12 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CacheableEvent, ChannelStates, Key, State, key_of};
+use super::{ChannelStates, Key, State};
 use crate::{
     app::Replay,
-    engine::history::{EventId, History, Past, Standing},
-    hub::{AppChannels, Change},
-    protocol::{ChannelName, Frame, SocketId},
+    engine::{
+        CacheableEvent,
+        history::{EventId, History, Past, Standing},
+    },
+    hub::Change,
+    protocol::{Frame, SocketId},
 };
 
 /// An event that another node sent, as Redis has it.
@@ -24,58 +27,28 @@ pub(in crate::engine) struct Listed {
 
 impl ChannelStates {
     /// Adds the event to the channel's history and delivers it to this node's subscribers.
-    pub fn record(
-        &self,
-        app: &AppChannels,
-        name: ChannelName<'_>,
-        event: CacheableEvent,
-        replay: Replay,
-        now: Instant,
-    ) {
-        self.record_as(app, name, event, replay, now, Standing::Settled, || {});
+    pub fn record(&self, event: CacheableEvent<'_>, replay: Replay) {
+        self.record_as(Standing::Settled, event, replay, || {});
     }
 
     /// As [`ChannelStates::record`], for an event of this node that `send` brings on its way to the others: in the same step, so
     /// that it goes out in the order in which this node's subscribers see it.
-    pub fn record_own(
-        &self,
-        app: &AppChannels,
-        name: ChannelName<'_>,
-        event: CacheableEvent,
-        replay: Replay,
-        now: Instant,
-        send: impl FnOnce(),
-    ) {
-        self.record_as(app, name, event, replay, now, Standing::UnderWay, send);
+    pub fn record_own(&self, event: CacheableEvent<'_>, replay: Replay, send: impl FnOnce()) {
+        self.record_as(Standing::UnderWay, event, replay, send);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the two above say what it is")]
     fn record_as(
         &self,
-        app: &AppChannels,
-        name: ChannelName<'_>,
-        event: CacheableEvent,
-        replay: Replay,
-        now: Instant,
         standing: Standing,
+        event: CacheableEvent<'_>,
+        replay: Replay,
         send: impl FnOnce(),
     ) {
-        let key = key_of(app.app_id(), name.as_str());
-        let mut state = self.channels.entry(key).or_default();
-        let past = Past {
-            frame: event.frame,
-            except: event.except,
-            at: now,
-            id: None,
-            standing,
-            number: self.next_sequence(),
-        };
+        let mut state = self.channels.entry(event.key()).or_default();
+        let past = past(&event, standing, None, self.next_sequence());
         let number = past.number;
         self.history(&mut state, replay).add(past, replay);
-        if let Some(route) = app.route(name.as_str()) {
-            let delivery = (event.delivery)(route.channel, Change::Cache(number));
-            self.hub.deliver(&route, delivery);
-        }
+        event.deliver(&self.hub, Change::Cache(number));
         send();
         drop(state);
         self.keep_within_budget();
@@ -84,33 +57,18 @@ impl ChannelStates {
     /// As [`ChannelStates::record`], for an event of another node. One that is known already goes to those who were here before it.
     pub(in crate::engine) fn record_others(
         &self,
-        app: &AppChannels,
-        name: ChannelName<'_>,
-        event: CacheableEvent,
+        event: CacheableEvent<'_>,
         id: EventId,
         replay: Replay,
-        now: Instant,
     ) {
-        let key = key_of(app.app_id(), name.as_str());
-        let mut state = self.channels.entry(key).or_default();
+        let mut state = self.channels.entry(event.key()).or_default();
         let history = self.history(&mut state, replay);
-        let known = history.number_of(id);
-        let number = known.unwrap_or_else(|| self.next_sequence());
-        if known.is_none() {
-            let past = Past {
-                frame: event.frame,
-                except: event.except,
-                at: now,
-                id: Some(id),
-                standing: Standing::Settled,
-                number,
-            };
-            history.add(past, replay);
-        }
-        if let Some(route) = app.route(name.as_str()) {
-            let delivery = (event.delivery)(route.channel, Change::Cache(number));
-            self.hub.deliver(&route, delivery);
-        }
+        let number = history.number_of(id).unwrap_or_else(|| {
+            let number = self.next_sequence();
+            history.add(past(&event, Standing::Settled, Some(id), number), replay);
+            number
+        });
+        event.deliver(&self.hub, Change::Cache(number));
         drop(state);
         self.keep_within_budget();
     }
@@ -196,5 +154,17 @@ impl ChannelStates {
             }
             self.forget_needless(&key);
         }
+    }
+}
+
+/// The event as a history keeps it.
+fn past(event: &CacheableEvent<'_>, standing: Standing, id: Option<EventId>, number: u64) -> Past {
+    Past {
+        frame: event.frame.clone(),
+        except: event.except,
+        at: event.at,
+        id,
+        standing,
+        number,
     }
 }

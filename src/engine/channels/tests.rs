@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{app::Replay, feed::Feed};
+use crate::{app::Replay, engine::CacheableEvent, protocol::ChannelName};
 
 const RULE: Replay = Replay {
     events: 3,
@@ -9,21 +9,16 @@ const RULE: Replay = Replay {
 };
 
 fn publish(states: &ChannelStates, name: &str, now: Instant) {
-    let frame = Frame::text("{}");
     let event = CacheableEvent {
-        frame: frame.clone(),
+        app: &states.hub.app("1"),
+        name: ChannelName::of_checked(name),
+        frame: Frame::text("{}"),
         except: None,
-        delivery: Box::new(move |channel, change| Delivery {
-            channel,
-            frame,
-            except: None,
-            change,
-            receipt: None,
-            published: None,
-        }),
+        receipt: None,
+        published: None,
+        at: now,
     };
-    let app = states.hub.app("1");
-    states.record(&app, ChannelName::of_checked(name), event, RULE, now);
+    states.record(event, RULE);
 }
 
 #[test]

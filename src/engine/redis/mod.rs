@@ -25,7 +25,7 @@ use std::{
     },
     task::{Context, Poll, ready},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -42,10 +42,10 @@ use super::{
     channels::{ChannelStates, Key},
 };
 use crate::{
-    app::{Limits, Replay},
+    app::Replay,
     config::Redis,
     feed::Feed,
-    hub::{AppChannels, Channel, Hub},
+    hub::{Channel, Hub},
     presence::Member,
     protocol::{ChannelName, Frame, SocketId},
 };
@@ -281,34 +281,19 @@ impl Engine for RedisEngine {
         );
     }
 
-    fn remember(
-        &self,
-        app: &Arc<AppChannels>,
-        name: ChannelName<'_>,
-        event: CacheableEvent,
-        limits: &Limits,
-        now: Instant,
-    ) {
+    fn remember(&self, event: CacheableEvent<'_>, ttl: Duration) {
         let (frame, except) = (event.frame.clone(), event.except);
-        let ttl_s = u32::try_from(limits.cache_ttl.as_secs()).unwrap_or(u32::MAX);
-        let key = (Arc::clone(app.app_id()), name.as_str().into());
-        self.states
-            .remember_own(app, name, event, limits.cache_ttl, now, || {
-                self.publish(key, frame, except, Some(Keeping::Last { ttl_s }));
-            });
+        let ttl_s = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
+        let key = (Arc::clone(event.app.app_id()), event.name.as_str().into());
+        self.states.remember_own(event, ttl, || {
+            self.publish(key, frame, except, Some(Keeping::Last { ttl_s }));
+        });
     }
 
-    fn record(
-        &self,
-        app: &Arc<AppChannels>,
-        name: ChannelName<'_>,
-        event: CacheableEvent,
-        replay: Replay,
-        now: Instant,
-    ) {
+    fn record(&self, event: CacheableEvent<'_>, replay: Replay) {
         let (frame, except) = (event.frame.clone(), event.except);
-        let key = (Arc::clone(app.app_id()), name.as_str().into());
-        self.states.record_own(app, name, event, replay, now, || {
+        let key = (Arc::clone(event.app.app_id()), event.name.as_str().into());
+        self.states.record_own(event, replay, || {
             self.publish(key, frame, except, Some(Keeping::History(replay)));
         });
     }

@@ -1,9 +1,11 @@
 //! The engine's thread: intents and Redis' messages come in, one at a time; commands go out, at most one per channel.
 
 mod arrivals;
+mod closing;
 mod departures;
 mod intents;
 mod membership;
+mod outgoing;
 mod rows;
 
 use std::{
@@ -16,18 +18,18 @@ use bytes::Bytes;
 use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use redis::{PushInfo, RedisResult};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     time::{MissedTickBehavior, interval, sleep_until},
 };
-use tracing::{debug, error};
+use tracing::debug;
 
-use self::departures::Departures;
+use self::{closing::Closing, departures::Departures, outgoing::Outgoing};
 use super::{
     Shared,
     intent::{Intent, Outside},
     keys::Keys,
     lease::{self, Lease},
-    link::{Link, Message},
+    link::Link,
     record::{Record, Sent},
     scripts::Scripts,
     write::Written,
@@ -46,15 +48,6 @@ const LEASE_RENEWAL: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(250);
 /// A link that did not live so long is followed by another only after [`RETRY`].
 const SHORT_LIFE: Duration = Duration::from_secs(1);
-/// Messages sent together.
-const PUBLISH_BATCH: usize = 512;
-/// Bytes of those, unless one alone is larger, so that a slow line can carry them before Redis counts as away.
-const PUBLISH_BATCH_BYTES: usize = 1 << 20;
-/// After a return of Redis: how long messages wait for the other nodes to listen again. Above [`RETRY`] by what a busy machine
-/// takes, below the two seconds in which everything is to be back.
-const HOLD: Duration = Duration::from_secs(1);
-/// With very many channels the others take as long as this node does to listen to its own again; at most so much longer.
-const HOLD_MORE: Duration = Duration::from_secs(4);
 /// After Redis was away: how long the others have to renew their leases before they count as dead.
 const REAP_GRACE: Duration = Duration::from_secs(4);
 /// Channels that wait at most for a publish batch; intents and pushes taken in one turn.
@@ -63,9 +56,6 @@ const TURN: usize = 1024;
 const LINGER: Duration = Duration::from_secs(5);
 /// After Redis lost its data: how long members it does not know are kept, for their nodes to write them again.
 const LOSS_GRACE: Duration = Duration::from_secs(8);
-/// How long a closing node tries to have its last words heard.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
-
 /// What came of a command. Those of an earlier link are void.
 enum Done {
     Connected(RedisResult<Connected>),
@@ -123,20 +113,6 @@ struct Connected {
     lease: Lease,
 }
 
-/// A message that waits for other nodes.
-struct Outgoing {
-    message: Message,
-    /// Bytes of the frame, as they were counted against the backlog.
-    held: usize,
-    /// An event's number; of a cache channel, with the channel.
-    number: u64,
-    cached: Option<Key>,
-    /// The channel, if the event goes into its history.
-    recorded: Option<Key>,
-    /// How often it was handed to a link.
-    tries: u32,
-}
-
 pub(super) struct Task {
     settings: Redis,
     keys: Keys,
@@ -177,22 +153,6 @@ pub(super) struct Task {
     holds_lease: bool,
     reaping: HashSet<String>,
     closing: Option<Closing>,
-}
-
-struct Closing {
-    since: Instant,
-    reply: oneshot::Sender<()>,
-    resignation: Resignation,
-}
-
-/// How far a closing node has come with giving its lease back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Resignation {
-    NotYet,
-    UnderWay,
-    /// There is no other node: this one tells of all departures itself.
-    Alone,
-    Done,
 }
 
 fn new_epoch() -> String {
@@ -339,40 +299,6 @@ impl Task {
         }
     }
 
-    /// Whether the other nodes may not listen again yet.
-    fn holds_back(&self, now: Instant) -> bool {
-        now < self.hold_until || (self.unheard > 0 && now < self.hold_until + HOLD_MORE)
-    }
-
-    fn send_outgoing(&mut self, link: &Link) {
-        if self.publishing || self.outgoing.is_empty() || self.holds_back(Instant::now()) {
-            return;
-        }
-        self.publishing = true;
-        let mut bytes = 0;
-        let batch: Vec<Message> = self
-            .outgoing
-            .iter_mut()
-            .take(PUBLISH_BATCH)
-            .take_while(|outgoing| {
-                let is_first = bytes == 0;
-                bytes += outgoing.message.envelope.len();
-                is_first || bytes <= PUBLISH_BATCH_BYTES
-            })
-            .map(|outgoing| {
-                outgoing.tries += 1;
-                outgoing.message.clone()
-            })
-            .collect();
-        let mut link = link.clone();
-        self.begin(async move {
-            Done::Published {
-                count: batch.len(),
-                result: link.publish_all(&batch).await,
-            }
-        });
-    }
-
     fn take_done(&mut self, number: u64, done: Done) {
         if let Done::Connected(result) = done {
             return self.on_connected(result);
@@ -429,74 +355,5 @@ impl Task {
                 }
             }
         }
-    }
-
-    fn on_published(&mut self, count: usize, result: RedisResult<()>) {
-        self.publishing = false;
-        if let Err(error) = result {
-            return self.lose_link(&error);
-        }
-        let published: Vec<_> = self.outgoing.drain(..count).collect();
-        for outgoing in published {
-            self.shared.release(outgoing.held);
-            if let Some(key) = outgoing.recorded {
-                let id = (self.sender, outgoing.number);
-                match self.records.get_mut(&key) {
-                    // Redis may have been asked for the channel's past before it had this.
-                    Some(record) if record.in_flight => record.settled = Some(id),
-                    Some(_) => self.states.settle_own(&key, id, true),
-                    None => self.states.settle_own(&key, id, false),
-                }
-            }
-            let Some(key) = outgoing.cached else {
-                continue;
-            };
-            self.states.confirm_own(&key, outgoing.number);
-            if outgoing.tries > 1
-                && let Some(record) = self.records.get_mut(&key)
-            {
-                // An earlier try may have been kept, and its echo lost: only Redis knows whether another event came after it.
-                record.synced = false;
-                record.heard_cached = false;
-                self.enqueue(key);
-            }
-        }
-    }
-
-    fn has_said_everything(&self) -> bool {
-        let hub = self.states.hub();
-        let all_written = self.records.iter().all(|(key, record)| {
-            !record.in_flight && !record.is_out_of_date(hub.app(&key.0).subscriptions(&key.1))
-        });
-        all_written && self.outgoing.is_empty()
-    }
-
-    /// Whether a closing node has no more to do.
-    fn has_closed(&mut self) -> bool {
-        let Some(closing) = &self.closing else {
-            return false;
-        };
-        let resignation = closing.resignation;
-        let is_patient = closing.since.elapsed() < CLOSE_PATIENCE;
-        if self.link.is_some() && resignation != Resignation::Done && is_patient {
-            let may_resign = match resignation {
-                Resignation::NotYet => true,
-                Resignation::Alone => self.departures.is_empty(),
-                _ => false,
-            };
-            if may_resign && self.has_said_everything() {
-                self.resign();
-            }
-            return false;
-        }
-        if let Some(closing) = self.closing.take() {
-            let _ = closing.reply.send(());
-        }
-        if self.link.is_none() {
-            error!(
-                "stopped while Redis was out of reach; other nodes notice when the lease has run out"
-            );
-        }
-        true
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     engine::{CacheableEvent, channels::Key},
-    hub::{Change, Delivery},
+    hub::Change,
     presence::Member,
     protocol::ChannelName,
 };
@@ -116,40 +116,28 @@ impl Task {
         if !record.is_new(event.sender, event.number) {
             return;
         }
-        let (frame, except) = (event.frame(), event.except);
         let app = self.states.hub().app(&key.0);
         app.traffic().peer_events_received.increment();
-        let delivery = {
-            let frame = frame.clone();
-            move |channel, change| Delivery {
-                channel,
-                frame,
-                except,
-                change,
-                receipt: None,
-                published: None,
-            }
+        let arrived = CacheableEvent {
+            app: &app,
+            name: ChannelName::of_checked(&key.1),
+            frame: event.frame(),
+            except: event.except,
+            receipt: None,
+            published: None,
+            at: now,
         };
-        let kept = CacheableEvent {
-            frame,
-            except,
-            delivery: Box::new(delivery),
-        };
-        let name = ChannelName::of_checked(&key.1);
         match (kind, record.replay) {
             (Kind::Cached, _) => {
                 record.heard_cached = true;
-                self.states.remember_others(&app, name, kept, ttl, now);
+                self.states.remember_others(arrived, ttl);
             }
             (Kind::Recorded, Some(replay)) => {
                 let id = (event.sender, event.number);
-                self.states.record_others(&app, name, kept, id, replay, now);
+                self.states.record_others(arrived, id, replay);
             }
             (Kind::Passing | Kind::Recorded, _) => {
-                if let Some(route) = app.route(&key.1) {
-                    let delivery = (kept.delivery)(route.channel, Change::Nothing);
-                    self.states.hub().deliver(&route, delivery);
-                }
+                arrived.deliver(self.states.hub(), Change::Nothing);
             }
         }
     }

@@ -15,7 +15,9 @@ use super::{
         query,
         record::{Record, Stage, Waiter},
     },
-    Closing, Done, Outgoing, Resignation, Task,
+    Done, Task,
+    closing::{Closing, Resignation},
+    outgoing::Outgoing,
 };
 use crate::{
     engine::{EnterError, Unavailable, channels::Key},

@@ -14,8 +14,8 @@ use super::{
         lease::{self, Lease, Reaped},
         link::Link,
     },
-    Connected, Departures, Done, HOLD, HOLD_MORE, LEASE_RENEWAL, REAP_GRACE, RETRY, Resignation,
-    SHORT_LIFE, Task, new_epoch,
+    Connected, Departures, Done, LEASE_RENEWAL, REAP_GRACE, RETRY, SHORT_LIFE, Task, new_epoch,
+    outgoing::{HOLD, HOLD_MORE},
 };
 use crate::{config::RedisMode, engine::channels::Key};
 
@@ -184,36 +184,6 @@ impl Task {
         let keys: Vec<Key> = self.records.keys().cloned().collect();
         for key in keys {
             self.enqueue(key);
-        }
-    }
-
-    /// Says that this node is no more. Its rows are gone, but for what another node is to tell.
-    pub(super) fn resign(&mut self) {
-        let (Some(link), Some(closing)) = (self.link.clone(), &mut self.closing) else {
-            return;
-        };
-        closing.resignation = Resignation::UnderWay;
-        let parts = self.lease_parts();
-        let hands_over = !self.departures.is_empty();
-        self.begin(async move {
-            let alone = lease::resign(link, parts, hands_over).await;
-            let alone = alone.unwrap_or_else(|error| {
-                debug!(%error, "could not give the lease back; it runs out");
-                false
-            });
-            Done::Resigned { alone }
-        });
-    }
-
-    pub(super) fn on_resigned(&mut self, alone: bool) {
-        let Some(closing) = &mut self.closing else {
-            return;
-        };
-        if alone {
-            closing.resignation = Resignation::Alone;
-            self.departures.hurry(Instant::now());
-        } else {
-            closing.resignation = Resignation::Done;
         }
     }
 

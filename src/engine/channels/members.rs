@@ -1,0 +1,256 @@
+//! Who is on a channel: members, users who are watched, and the sessions of a user.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{ChannelStates, Key, State};
+use crate::{
+    engine::ChannelEdge,
+    feed::Line,
+    presence::{Full, Join, Leave, Member},
+    protocol::{Access, ChannelKind, channel::online_user, message},
+};
+
+/// How long a user must be gone before those who watch him are told.
+const OFFLINE_DELAY: Duration = Duration::from_secs(3);
+
+impl ChannelStates {
+    fn announce_arrival(&self, key: &Key, state: &mut State, member: &Member) {
+        match ChannelKind::of(&key.1).access {
+            Access::Online if state.went_offline.take().is_none() => {
+                self.announce(key, message::watchlist_events(&[&member.user_id], &[]));
+            }
+            Access::Online => {}
+            Access::Session => {
+                state.newest = Some(Arc::clone(&member.user_id));
+                self.replace_sessions(key, &member.user_id);
+            }
+            _ => {
+                let Member { user_id, user_info } = member;
+                self.announce(key, message::member_added(&key.1, user_id, user_info));
+                self.feed.emit(|| Line::MemberAdded {
+                    app: &key.0,
+                    channel: &key.1,
+                    user_id,
+                });
+            }
+        }
+    }
+
+    fn announce_departure(&self, key: &Key, state: &mut State, user_id: &str, now: Instant) {
+        match ChannelKind::of(&key.1).access {
+            Access::Online => {
+                // A page reload is no news: told only if the user stays away.
+                state.went_offline = Some(now);
+                let mut offline = self.offline.lock().unwrap_or_else(PoisonError::into_inner);
+                offline.push((now, key.clone()));
+            }
+            Access::Session => {}
+            _ => {
+                self.announce(key, message::member_removed(&key.1, user_id));
+                self.feed.emit(|| Line::MemberRemoved {
+                    app: &key.0,
+                    channel: &key.1,
+                    user_id,
+                });
+            }
+        }
+    }
+
+    /// A new session has come: those that were seated before it and are not part of it have to go.
+    fn replace_sessions(&self, (app_id, name): &Key, session: &Arc<str>) {
+        if let Some(route) = self.hub.app(app_id).route(name) {
+            self.hub
+                .replace_sessions(&route, session, self.next_sequence());
+        }
+    }
+
+    /// Tells those who watch of users who went some time ago and did not come back.
+    pub(super) fn announce_offline(&self, now: Instant) {
+        let mut waiting = self.offline.lock().unwrap_or_else(PoisonError::into_inner);
+        let due: Vec<(Instant, Key)> = waiting
+            .extract_if(.., |(went, _)| now.duration_since(*went) >= OFFLINE_DELAY)
+            .collect();
+        drop(waiting);
+        for (went, key) in due {
+            let Some(mut state) = self.channels.get_mut(&key) else {
+                continue;
+            };
+            if state.went_offline == Some(went)
+                && let Some(user_id) = online_user(&key.1)
+            {
+                state.went_offline = None;
+                self.announce(&key, message::watchlist_events(&[], &[&user_id]));
+            }
+            drop(state);
+            self.forget_needless(&key);
+        }
+    }
+
+    /// Whether a newer session than this one is known.
+    #[must_use]
+    pub fn is_replaced(&self, key: &Key, session: &str) -> bool {
+        let newest = self
+            .channels
+            .get(key)
+            .and_then(|state| state.newest.clone());
+        newest.is_some_and(|newest| *newest != *session)
+    }
+
+    /// Whether those who watch were told that the user of this online channel is there.
+    #[must_use]
+    pub fn is_online(&self, key: &Key) -> bool {
+        self.channels
+            .get(key)
+            .is_some_and(|state| !state.roster.is_empty() || state.went_offline.is_some())
+    }
+
+    /// Seats one connection and announces its user's first.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room for one more user; nothing was changed.
+    pub fn join(&self, key: &Key, member: &Member, max_members: usize) -> Result<(), Full> {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        let is_session = ChannelKind::of(&key.1).access == Access::Session;
+        let others: Vec<String> = match is_session {
+            true => state
+                .roster
+                .members()
+                .map(|(id, _)| id.to_owned())
+                .collect(),
+            false => Vec::new(),
+        };
+        let user_id: &str = &member.user_id;
+        match state.roster.join(member, max_members) {
+            Ok(Join::First) => {
+                self.announce_arrival(key, &mut state, member);
+                if !is_session {
+                    self.tell(&key.0, &key.1, ChannelEdge::MemberAdded(user_id));
+                } else if !others.is_empty() {
+                    let edge = ChannelEdge::SessionReplaced {
+                        session: user_id,
+                        replaced: &others,
+                    };
+                    self.tell(&key.0, &key.1, edge);
+                }
+            }
+            Ok(_) => {}
+            Err(full) => {
+                if is_session {
+                    self.tell(&key.0, &key.1, ChannelEdge::SessionRefused(user_id));
+                }
+                return Err(full);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one connection away and announces its user's last.
+    pub fn leave(&self, key: &Key, user_id: &str, now: Instant) {
+        let Some(mut state) = self.channels.get_mut(key) else {
+            return;
+        };
+        if state.roster.leave(user_id) == Leave::Last {
+            self.announce_departure(key, &mut state, user_id, now);
+            self.tell(&key.0, &key.1, ChannelEdge::MemberRemoved(user_id));
+        }
+        drop(state);
+        self.forget_needless(key);
+    }
+
+    /// Adds a user that is not there yet.
+    pub fn arrive(&self, key: &Key, member: &Member) {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        if !state.roster.contains(&member.user_id) {
+            // The limit was kept where the member entered.
+            let _ = state.roster.join(member, usize::MAX);
+            self.announce_arrival(key, &mut state, member);
+        }
+    }
+
+    /// As [`ChannelStates::arrive`], for a user who had never left: a session that comes back so is not a new one.
+    pub fn arrive_again(&self, key: &Key, member: &Member) {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        self.add_known(key, &mut state, member);
+    }
+
+    fn add_known(&self, key: &Key, state: &mut State, member: &Member) {
+        if !state.roster.contains(&member.user_id) {
+            // The limit was kept where the member entered.
+            let _ = state.roster.join(member, usize::MAX);
+            if ChannelKind::of(&key.1).access != Access::Session {
+                self.announce_arrival(key, state, member);
+            }
+        }
+    }
+
+    /// Notes which session came last; the others have to go.
+    pub fn name_newest(&self, key: &Key, session: &Arc<str>) {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        if state.newest.as_ref() != Some(session) {
+            state.newest = Some(Arc::clone(session));
+            self.replace_sessions(key, session);
+        }
+        drop(state);
+        self.forget_needless(key);
+    }
+
+    /// Makes the members these users, announcing every difference. With `keep_missing`, nobody is removed.
+    pub fn reconcile(
+        &self,
+        key: &Key,
+        users: &HashMap<Arc<str>, Arc<str>>,
+        keep_missing: bool,
+        now: Instant,
+    ) {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        let gone: Vec<String> = state
+            .roster
+            .members()
+            .filter(|(id, _)| !keep_missing && !users.contains_key(*id))
+            .map(|(id, _)| id.to_owned())
+            .collect();
+        for user_id in gone {
+            state.roster.leave(&user_id);
+            self.announce_departure(key, &mut state, &user_id, now);
+        }
+        for (user_id, user_info) in users {
+            let member = Member {
+                user_id: user_id.clone(),
+                user_info: user_info.clone(),
+            };
+            self.add_known(key, &mut state, &member);
+        }
+        drop(state);
+        self.forget_needless(key);
+    }
+
+    /// The user ids of a presence channel.
+    #[must_use]
+    pub fn users(&self, key: &Key) -> Vec<Arc<str>> {
+        self.channels.get(key).map_or_else(Vec::new, |state| {
+            state.roster.members().map(|(id, _)| id.into()).collect()
+        })
+    }
+
+    /// The members of a presence channel.
+    #[must_use]
+    pub fn members(&self, key: &Key) -> Vec<Member> {
+        let member = |(id, info): (&str, &str)| Member {
+            user_id: id.into(),
+            user_info: info.into(),
+        };
+        self.channels.get(key).map_or_else(Vec::new, |state| {
+            state.roster.members().map(member).collect()
+        })
+    }
+
+    /// How many distinct users a presence channel has.
+    #[must_use]
+    pub fn user_count(&self, key: &Key) -> usize {
+        self.channels.get(key).map_or(0, |state| state.roster.len())
+    }
+}
