@@ -101,7 +101,10 @@ impl Shard {
             meanwhile.begin(&batch);
             self.work_off(&mut batch, &mut meanwhile).await;
             mem::swap(&mut batch, &mut meanwhile.messages);
-            yield_now().await;
+            self.inbox.take(&mut batch);
+            if !batch.is_empty() {
+                yield_now().await;
+            }
         }
     }
 
