@@ -1,6 +1,6 @@
 //! The floor: what fanning out costs when nothing is done but the sends.
 //!
-//! A bare epoll loop on one thread. It answers the handshake and the subscription with ready bytes, and for each order
+//! A bare epoll loop on one thread, or several side by side that share the sockets. It answers the handshake and the subscription with ready bytes, and for each order
 //! on the control connection writes one ready frame to every socket of the channel, with one send each. It must not be
 //! made any cleverer: it is the ruler.
 
@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
 
 use crate::Failure;
 use crate::payload::{Stamp, Template, channel_number};
@@ -17,6 +18,9 @@ use crate::websocket::{TEXT, header, text_frame, text_header};
 
 /// Bytes of one order on the control connection.
 pub(crate) const ORDER_BYTES: usize = 17;
+
+/// Connects that wait to be accepted.
+const BACKLOG: i32 = 4096;
 
 const LISTENER: Token = Token(usize::MAX - 1);
 const CONTROL_LISTENER: Token = Token(usize::MAX - 2);
@@ -43,10 +47,20 @@ fn read_order(order: &[u8]) -> Option<(u32, Stamp)> {
     Some((u32::from_le_bytes(order[..4].try_into().ok()?), stamp))
 }
 
-/// Serves until the process is ended.
-pub(crate) fn run(data_bytes: usize) -> Result<(), Failure> {
+/// Serves on so many threads until the process is ended. Each has a control connection of its own.
+pub(crate) fn run(data_bytes: usize, threads: usize) -> Result<(), Failure> {
     rlimit::increase_nofile_limit(u64::MAX)?;
-    let mut floor = Floor::bind(data_bytes)?;
+    let first = Floor::bind(data_bytes, SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let address = first.listener.local_addr()?;
+    let others = (1..threads).map(|_| Floor::bind(data_bytes, address));
+    for other in others.collect::<Result<Vec<_>, _>>()? {
+        std::thread::spawn(move || serve(other).expect("a thread of the floor goes on"));
+    }
+    writeln!(io::stdout(), "Listening on http://{address}")?;
+    serve(first)
+}
+
+fn serve(mut floor: Floor) -> Result<(), Failure> {
     let mut events = Events::with_capacity(1024);
     loop {
         match floor.poll.poll(&mut events, None) {
@@ -78,17 +92,15 @@ struct Floor {
 }
 
 impl Floor {
-    fn bind(data_bytes: usize) -> Result<Self, Failure> {
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    fn bind(data_bytes: usize, address: SocketAddr) -> Result<Self, Failure> {
         let poll = Poll::new()?;
-        let mut listener = TcpListener::bind(any_port)?;
-        let mut control_listener = TcpListener::bind(any_port)?;
+        let mut listener = shared_listener(address)?;
+        let mut control_listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let registry = poll.registry();
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
         registry.register(&mut control_listener, CONTROL_LISTENER, Interest::READABLE)?;
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "Control on {}", control_listener.local_addr()?)?;
-        writeln!(stdout, "Listening on http://{}", listener.local_addr()?)?;
+        let control = control_listener.local_addr()?;
+        writeln!(io::stdout(), "Control on {control}")?;
         let event = Template::event("event", data_bytes, false);
         let start = text_header(event.len());
         Ok(Self {
@@ -197,6 +209,16 @@ impl Floor {
         }
         Ok(())
     }
+}
+
+/// A listener whose address others may share; the kernel spreads what comes.
+fn shared_listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 /// The channel in a client's `pusher:subscribe`, which is expected whole, alone and with a zero mask.

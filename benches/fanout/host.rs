@@ -36,8 +36,8 @@ pub(crate) struct Host {
     pub(crate) app: App,
     /// Whose CPU time and memory are counted; none for a host on another machine.
     pub(crate) pids: Vec<u32>,
-    /// Where the floor takes its orders. Absent: events are published over HTTP.
-    pub(crate) control: Option<SocketAddr>,
+    /// Where each thread of the floor takes its orders. None: events are published over HTTP.
+    pub(crate) control: Vec<SocketAddr>,
     /// Where events are published, if not where the sockets are.
     api: Option<Place>,
     child: Option<Child>,
@@ -51,8 +51,10 @@ pub(crate) struct Host {
 /// What to start, once per measurement, so that no run inherits the memory of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Candidate {
-    /// `floor`: sends and nothing else.
+    /// `floor`: sends and nothing else, on one thread.
     Floor,
+    /// The same on as many threads as the server has workers.
+    Floors,
     /// An actix-web handler that reads the body of a POST and answers `{}`.
     Bare,
     /// The same runtime as the server's: accepts, answers the handshake and the subscription with ready bytes.
@@ -69,9 +71,10 @@ impl Candidate {
     /// Starts it, or connects to the one that runs already.
     pub(crate) fn start(self, arguments: &Arguments) -> Result<Host, Failure> {
         match self {
-            Self::Floor => start_self("floor", arguments),
-            Self::Bare => start_self("bare", arguments),
-            Self::Handshake => start_self("handshake", arguments),
+            Self::Floor => start_self("floor", "floor", 1, arguments),
+            Self::Floors => start_self("floors", "floor", arguments.workers, arguments),
+            Self::Bare => start_self("bare", "bare", arguments.workers, arguments),
+            Self::Handshake => start_self("handshake", "handshake", arguments.workers, arguments),
             Self::Compressing => start_compressing(arguments),
             Self::Other => start_other(arguments),
             Self::Server => match &arguments.url {
@@ -82,13 +85,18 @@ impl Candidate {
     }
 }
 
-fn start_self(name: &'static str, arguments: &Arguments) -> Result<Host, Failure> {
+fn start_self(
+    name: &'static str,
+    role: &str,
+    threads: usize,
+    arguments: &Arguments,
+) -> Result<Host, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(name);
+    command.arg(role);
     command
         .arg("--data-bytes")
         .arg(arguments.data_bytes.to_string());
-    command.arg("--workers").arg(arguments.workers.to_string());
+    command.arg("--workers").arg(threads.to_string());
     start(name, &mut command, None, arguments)
 }
 
@@ -195,7 +203,7 @@ fn start(
         path_prefix: String::new(),
         app: arguments.app(),
         pids,
-        control: None,
+        control: Vec::new(),
         api: None,
         child: Some(child),
         scratch,
@@ -214,7 +222,7 @@ fn start(
             .recv_timeout(Duration::from_secs(20))
             .map_err(|_| host.not_ready())?;
         if let Some(control) = line.strip_prefix("Control on ") {
-            host.control = Some(control.parse()?);
+            host.control.push(control.parse()?);
         } else if let Some(authority) = line.strip_prefix("Listening on http://") {
             host.address = authority.parse()?;
             host.authority = authority.to_owned();
@@ -233,7 +241,7 @@ fn running_host(url: &str, arguments: &Arguments) -> Result<Host, Failure> {
         path_prefix: place.path_prefix,
         app: arguments.app(),
         pids: arguments.pid.clone(),
-        control: None,
+        control: Vec::new(),
         api,
         child: None,
         scratch: None,
@@ -347,7 +355,7 @@ impl Host {
             path_prefix: self.path_prefix.clone(),
             app: self.app.clone(),
             pids: self.pids.clone(),
-            control: self.control,
+            control: self.control.clone(),
             api: self.api.clone(),
             child: None,
             scratch: None,

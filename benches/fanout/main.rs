@@ -32,7 +32,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> ExitCode {
     let arguments = Arguments::read();
     let outcome = match arguments.scenario {
-        Scenario::Floor => floor::run(arguments.data_bytes).map(|()| true),
+        Scenario::Floor => floor::run(arguments.data_bytes, arguments.workers).map(|()| true),
         Scenario::Bare => bare::run(arguments.workers).map(|()| true),
         Scenario::Handshake => handshake::run(arguments.workers).map(|()| true),
         _ => measure_all(&arguments),

@@ -180,7 +180,7 @@ fn window(candidate: Candidate, shape: Shape, arguments: &Arguments) -> u64 {
     match (shape.pace, candidate) {
         // A paced event leaves when it is due, however late the earlier ones are.
         (Pace::Every(_) | Pace::LockStep(_), _) => u64::MAX,
-        (Pace::Unpaced, Candidate::Floor) => FLOOR_WINDOW,
+        (Pace::Unpaced, Candidate::Floor | Candidate::Floors) => FLOOR_WINDOW,
         (Pace::Unpaced, _) => arguments.window,
     }
 }

@@ -1,4 +1,4 @@
-//! Publishing to the floor: tiny orders on its control connection.
+//! Publishing to the floor: tiny orders on its control connections.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -20,7 +20,8 @@ const ORDERS_AT_ONCE: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Orders {
     poll: Poll,
-    control: TcpStream,
+    /// One for each thread of the floor; each gets all orders.
+    controls: Vec<TcpStream>,
     channel: usize,
     /// Events so far, `[publisher][channel]` with this one publisher.
     pub(crate) sequences: Vec<Vec<u32>>,
@@ -28,14 +29,17 @@ pub(crate) struct Orders {
 }
 
 impl Orders {
-    pub(crate) fn open(control: SocketAddr, channels: usize) -> Result<(Self, Waker), Failure> {
+    pub(crate) fn open(controls: &[SocketAddr], channels: usize) -> Result<(Self, Waker), Failure> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), Token(0))?;
-        let control = TcpStream::connect(control)?;
-        control.set_nodelay(true)?;
+        let connect = |address| {
+            let control = TcpStream::connect(address)?;
+            control.set_nodelay(true).map(|()| control)
+        };
+        let controls = controls.iter().map(connect).collect::<Result<_, _>>()?;
         let orders = Self {
             poll,
-            control,
+            controls,
             channel: 0,
             sequences: vec![vec![0; channels]],
             unsent: Vec::with_capacity(ORDERS_AT_ONCE * ORDER_BYTES),
@@ -58,7 +62,9 @@ impl Orders {
                     continue;
                 }
             }
-            self.control.write_all(&self.unsent)?;
+            for control in &mut self.controls {
+                control.write_all(&self.unsent)?;
+            }
             self.unsent.clear();
             match permit {
                 Permit::Now => {}

@@ -49,8 +49,8 @@ pub(crate) enum Publisher {
 impl Publisher {
     /// Opens the connections to `host`, and the waker that goes into `Progress`.
     pub(crate) fn open(host: &Host, style: Style) -> Result<(Self, Waker), Failure> {
-        if let Some(control) = host.control {
-            let (orders, waker) = Orders::open(control, style.channels)?;
+        if !host.control.is_empty() {
+            let (orders, waker) = Orders::open(&host.control, style.channels)?;
             return Ok((Self::Orders(orders), waker));
         }
         let (requests, waker) = Requests::open(host, style)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::arguments::Arguments;
-use crate::host::Candidate::{Floor, Other, Server};
+use crate::host::Candidate::{self, Floor, Floors, Other, Server};
 use crate::measure::{Shape, measure};
 use crate::report::{Finding, Run, Section, say_title};
 use crate::scenario::{per_round, seconds, section};
@@ -26,14 +26,23 @@ pub(super) fn steady(arguments: &Arguments) -> Result<Section, Failure> {
         "steady: {} sockets on one channel, {rate} events/s",
         shape.sockets
     ))?;
-    let rounds = pairs(shape, arguments)?;
-    let p99 = per_round(&rounds, |pair| {
-        Some(pair[1].latency.p99_us / pair[0].latency.p99_us)
-    });
+    let rounds = rounds(&[Server, Floor, Floors], shape, arguments)?;
+    let p99 = |base: usize| {
+        per_round(&rounds, |runs| {
+            Some(runs[0].latency.p99_us / runs[base].latency.p99_us)
+        })
+    };
     let findings = vec![
-        cpu_ratio(&rounds, 1.12),
-        Finding::new("p99, × floor", p99, Some(1.3)),
-        other_ratio(&rounds),
+        cpu_ratio(&rounds, 1, "CPU per delivery, × floor", Some(1.12)),
+        Finding::new("p99, × floor", p99(1), Some(1.3)),
+        cpu_ratio(
+            &rounds,
+            2,
+            "CPU per delivery, × floor on as many threads",
+            None,
+        ),
+        Finding::new("p99, × floor on as many threads", p99(2), None),
+        cpu_ratio(&rounds, 3, "CPU per delivery, × the other build", None),
     ];
     section("steady", rounds.concat(), findings, arguments)
 }
@@ -53,34 +62,36 @@ pub(super) fn full(arguments: &Arguments) -> Result<Section, Failure> {
         "full: {} sockets on one channel, {} publishers, unpaced",
         shape.sockets, shape.publishers
     ))?;
-    let rounds = pairs(shape, arguments)?;
-    let findings = vec![cpu_ratio(&rounds, 0.2), other_ratio(&rounds)];
+    let rounds = rounds(&[Server, Floor], shape, arguments)?;
+    let findings = vec![
+        cpu_ratio(&rounds, 1, "CPU per delivery, × floor", Some(0.2)),
+        cpu_ratio(&rounds, 2, "CPU per delivery, × the other build", None),
+    ];
     section("full", rounds.concat(), findings, arguments)
 }
 
-/// Floor and server in turn, and another build of the server if one is named.
-fn pairs(shape: Shape, arguments: &Arguments) -> Result<Vec<Vec<Run>>, Failure> {
-    let other = arguments.against.as_ref().map(|_| (Other, shape));
-    let candidates: Vec<_> = [(Floor, shape), (Server, shape)]
-        .into_iter()
+/// The candidates in turn, and another build of the server if one is named.
+fn rounds(
+    candidates: &[Candidate],
+    shape: Shape,
+    arguments: &Arguments,
+) -> Result<Vec<Vec<Run>>, Failure> {
+    let other = arguments.against.as_ref().map(|_| Other);
+    let candidates: Vec<_> = candidates
+        .iter()
+        .copied()
         .chain(other)
+        .map(|candidate| (candidate, shape))
         .collect();
     (1..=arguments.pairs)
         .map(|round| measure(&candidates, round, arguments))
         .collect()
 }
 
-fn cpu_ratio(rounds: &[Vec<Run>], target: f64) -> Finding {
-    let ratios = per_round(rounds, |pair| {
-        Some(pair[1].cpu_us_each()? / pair[0].cpu_us_each()?)
-    });
-    Finding::new("CPU per delivery, × floor", ratios, Some(target))
-}
-
-/// Against the other build, if one is named; else it has no rounds.
-fn other_ratio(rounds: &[Vec<Run>]) -> Finding {
+/// The server's CPU time by that of the candidate in this place; no rounds if there is none.
+fn cpu_ratio(rounds: &[Vec<Run>], base: usize, what: &str, target: Option<f64>) -> Finding {
     let ratios = per_round(rounds, |runs| {
-        Some(runs[1].cpu_us_each()? / runs.get(2)?.cpu_us_each()?)
+        Some(runs[0].cpu_us_each()? / runs.get(base)?.cpu_us_each()?)
     });
-    Finding::new("CPU per delivery, × the other build", ratios, None)
+    Finding::new(what, ratios, target)
 }
