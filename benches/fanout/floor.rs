@@ -1,8 +1,8 @@
 //! The floor: what fanning out costs when nothing is done but the sends.
 //!
-//! A bare epoll loop on one thread, or several side by side that share the sockets. It answers the handshake and the subscription with ready bytes, and for each order
-//! on the control connection writes one ready frame to every socket of the channel, with one send each. It must not be
-//! made any cleverer: it is the ruler.
+//! A bare epoll loop on one thread, or several side by side that share the sockets. It answers the handshake and the
+//! subscription with ready bytes, and for each order on the control connection writes one ready frame to every socket of
+//! the channel, with one send each. It must not be made any cleverer: it is the ruler.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

@@ -15,7 +15,6 @@ use std::{
 
 use futures_util::future::LocalBoxFuture;
 
-use self::channels::key_of;
 pub use self::{
     channels::ChannelStates,
     edge::{ChannelEdge, EdgeSink, Edges, Heard},
@@ -262,7 +261,7 @@ pub struct CacheableEvent<'a> {
 
 impl CacheableEvent<'_> {
     fn key(&self) -> channels::Key {
-        key_of(self.app.app_id(), self.name.as_str())
+        (Arc::clone(self.app.app_id()), self.name.as_str().into())
     }
 
     /// Delivers it to this node's subscribers.

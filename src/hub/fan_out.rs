@@ -200,13 +200,12 @@ impl Shard {
                 self.pause(under_way, meanwhile).await;
             }
             for few in seats.chunks(LOOK_AHEAD) {
-                few.iter()
-                    .for_each(|seat| seat.subscriber.outbox.look_ahead());
                 for seat in few {
-                    if at == 0 || group.is_current(seat) {
-                        group.write_to(seat);
-                    }
+                    seat.subscriber.outbox.look_ahead();
                 }
+                let current = few.iter();
+                let current = current.filter(|seat| at == 0 || group.is_current(seat));
+                current.for_each(|seat| group.write_to(seat));
             }
         }
     }

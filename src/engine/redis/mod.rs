@@ -284,7 +284,7 @@ impl Engine for RedisEngine {
     fn remember(&self, event: CacheableEvent<'_>, ttl: Duration) {
         let (frame, except) = (event.frame.clone(), event.except);
         let ttl_s = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
-        let key = (Arc::clone(event.app.app_id()), event.name.as_str().into());
+        let key = event.key();
         self.states.remember_own(event, ttl, || {
             self.publish(key, frame, except, Some(Keeping::Last { ttl_s }));
         });
@@ -292,7 +292,7 @@ impl Engine for RedisEngine {
 
     fn record(&self, event: CacheableEvent<'_>, replay: Replay) {
         let (frame, except) = (event.frame.clone(), event.except);
-        let key = (Arc::clone(event.app.app_id()), event.name.as_str().into());
+        let key = event.key();
         self.states.record_own(event, replay, || {
             self.publish(key, frame, except, Some(Keeping::History(replay)));
         });
