@@ -12,7 +12,12 @@ use actix_http::{HttpService, Request, h1};
 use actix_rt::time::interval;
 use actix_server::Server;
 use actix_service::{fn_service, map_config};
-use actix_web::{App, HttpServer, dev::AppConfig, middleware::from_fn, web};
+use actix_web::{
+    App, HttpRequest, HttpServer,
+    dev::AppConfig,
+    middleware::from_fn,
+    web::{self, Payload},
+};
 use tokio::{
     net::{TcpSocket, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
@@ -177,12 +182,20 @@ fn public_server(
         ));
         let node = web::Data::from(Arc::clone(&node));
         let settings = web::Data::new(ApiSettings::of(&config));
-        let prefix = config.server.path_prefix.clone();
+        let prefix: Rc<str> = config.server.path_prefix.as_str().into();
+        let answer = move |request: HttpRequest, body: Payload| {
+            let (fallback, prefix) = (Rc::clone(&fallback), Rc::clone(&prefix));
+            async move {
+                match fallback::Target::find(request.path()) {
+                    Some(target) => fallback.answer(&request, &target, body).await,
+                    None => api::answer(&request, body, &prefix).await,
+                }
+            }
+        };
         let app = App::new()
             .app_data(node)
             .app_data(settings)
-            .configure(|routes| fallback::configure(routes, &fallback))
-            .configure(|routes| api::configure(routes, &prefix));
+            .default_service(web::to(answer));
         let stopping = stopping.clone();
         HttpService::build()
             // Ends idle keep-alive connections, which would hold up the stop.

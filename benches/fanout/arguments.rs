@@ -67,7 +67,7 @@ pub(crate) struct Arguments {
     /// Secret of the app
     #[arg(long, default_value = "app-secret")]
     pub(crate) secret: String,
-    /// Another build of the server that takes turns with this one [steady and full]
+    /// Another build of the server that takes turns with this one [steady, full, per-user and ingest]
     #[arg(long, value_name = "BINARY")]
     pub(crate) against: Option<PathBuf>,
     /// Makes what the instructions scenario counts the new baseline

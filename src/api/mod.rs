@@ -24,7 +24,6 @@ mod users;
 
 use std::{
     borrow::Cow,
-    rc::Rc,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -33,7 +32,7 @@ use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     body::{BodySize, MessageBody},
     http::Method,
-    web::{self, Payload, ServiceConfig},
+    web::{self, Payload},
 };
 use percent_encoding::percent_decode_str;
 use tracing::{debug, info};
@@ -74,28 +73,22 @@ impl ApiSettings {
     }
 }
 
-/// Answers every path that no other service of the app takes: the API's under `/apps` and `{prefix}/apps`, `/up`, and 404.
+/// Answers the API's paths, under `/apps` and `{prefix}/apps`, `/up` and its like, and all others with 404.
 ///
 /// Needs `web::Data<Node>` and `web::Data<ApiSettings>` among the app's data.
-pub fn configure(config: &mut ServiceConfig, prefix: &str) {
-    let prefix: Rc<str> = prefix.into();
-    config.default_service(web::to(move |request: HttpRequest, body: Payload| {
-        let prefix = Rc::clone(&prefix);
-        async move {
-            let id = RequestId::of(&request);
-            let answer = answer(&request, body, &prefix, &id).await;
-            let mut response = answer.unwrap_or_else(|error| {
-                report(&request, &prefix, &id, &error);
-                error.error_response()
-            });
-            response
-                .headers_mut()
-                .insert(request_id::HEADER, id.to_header());
-            let (status, path) = (response.status().as_u16(), request.path());
-            debug!(request_id = id.as_str(), status, path, "answered");
-            response
-        }
-    }));
+pub async fn answer(request: &HttpRequest, body: Payload, prefix: &str) -> HttpResponse {
+    let id = RequestId::of(request);
+    let reply = attempt(request, body, prefix, &id).await;
+    let mut response = reply.unwrap_or_else(|error| {
+        report(request, prefix, &id, &error);
+        error.error_response()
+    });
+    let (status, path) = (response.status().as_u16(), request.path());
+    debug!(request_id = id.as_str(), status, path, "answered");
+    response
+        .headers_mut()
+        .insert(request_id::HEADER, id.into_header());
+    response
 }
 
 /// Counts a refused request, and shows it to whoever watches.
@@ -147,7 +140,7 @@ struct Call<'a> {
     now: Instant,
 }
 
-async fn answer(
+async fn attempt(
     request: &HttpRequest,
     body: Payload,
     prefix: &str,

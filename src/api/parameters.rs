@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
+use memchr::memchr;
+use percent_encoding::percent_decode;
 use smallvec::SmallVec;
 
 use super::error::ApiError;
@@ -37,11 +38,22 @@ impl<'a> Parameters<'a> {
     pub(super) fn parse(query: &'a str, plus: Plus) -> Result<Self, ApiError> {
         // A publish has five.
         let mut parameters = Vec::with_capacity(8);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let decode = if is_plain(query, plus) {
+            |text, _| Cow::Borrowed(text)
+        } else {
+            decode
+        };
+        let mut rest = query.as_bytes();
+        while !rest.is_empty() {
+            let pair;
+            (pair, rest) = split(rest, memchr(b'&', rest));
+            if pair.is_empty() {
+                continue;
+            }
             if parameters.len() == PARAMETERS_MAX {
                 return Err(ApiError::TooManyParameters(PARAMETERS_MAX));
             }
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = split(pair, pair.iter().position(|byte| *byte == b'='));
             let mut name = decode(name, plus);
             if name.iter().any(u8::is_ascii_uppercase) {
                 name.to_mut().make_ascii_lowercase();
@@ -144,15 +156,26 @@ impl Parameter<'_> {
     }
 }
 
-fn decode(text: &str, plus: Plus) -> Cow<'_, [u8]> {
-    if !text.as_bytes().contains(&b'%') && (plus == Plus::Literal || !text.contains('+')) {
-        // What needs no decoding is most of it.
-        return Cow::Borrowed(text.as_bytes());
+/// What is before the byte `at` and what is behind it; without it, all is before.
+fn split(text: &[u8], at: Option<usize>) -> (&[u8], &[u8]) {
+    at.map_or((text, &[]), |at| (&text[..at], &text[at + 1..]))
+}
+
+/// Whether the text says what it is without any decoding, as the query of nearly every publish does.
+fn is_plain(text: &str, plus: Plus) -> bool {
+    let bytes = text.as_bytes();
+    memchr(b'%', bytes).is_none() && (plus == Plus::Literal || memchr(b'+', bytes).is_none())
+}
+
+fn decode(text: &[u8], plus: Plus) -> Cow<'_, [u8]> {
+    if plus == Plus::Space && text.contains(&b'+') {
+        let spaced: Vec<u8> = text
+            .iter()
+            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+            .collect();
+        return Cow::Owned(percent_decode(&spaced).collect());
     }
-    if plus == Plus::Space && text.contains('+') {
-        return Cow::Owned(percent_decode_str(&text.replace('+', " ")).collect());
-    }
-    percent_decode_str(text).into()
+    percent_decode(text).into()
 }
 
 #[cfg(test)]

@@ -30,14 +30,18 @@ impl RequestId {
         &self.0
     }
 
-    pub(super) fn to_header(&self) -> HeaderValue {
-        HeaderValue::from_str(&self.0).expect("visible ASCII is a header's value")
+    pub(super) fn into_header(self) -> HeaderValue {
+        HeaderValue::try_from(self.0).expect("visible ASCII is a header's value")
     }
 }
 
 /// A name that no other request has.
 pub(super) fn random() -> String {
-    format!("{:016x}", rand::random::<u64>())
+    let mut digits = [0; 16];
+    hex::encode_to_slice(rand::random::<[u8; 8]>(), &mut digits).expect("two digits for each byte");
+    str::from_utf8(&digits)
+        .expect("digits are ASCII")
+        .to_owned()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use actix_web::{
 };
 use md5::{Digest, Md5};
 
-use super::{ApiSettings, configure, unix_now};
+use super::{ApiSettings, answer, unix_now};
 use crate::{
     app::{App, AppRegistry, Limits, Secret},
     engine::LocalEngine,
@@ -78,7 +78,9 @@ async fn send(node: &Arc<Node>, method: &str, target: &str, body: &[u8]) -> Answ
             max_request_bytes: 500,
             timestamp_tolerance_s: 600,
         }))
-        .configure(|config| configure(config, "/ws"));
+        .default_service(web::to(|request, body| async move {
+            answer(&request, body, "/ws").await
+        }));
     let service = init_service(app).await;
     let method = Method::from_bytes(method.as_bytes()).expect(method);
     let request = TestRequest::with_uri(target)

@@ -2,23 +2,25 @@
 
 use std::{
     collections::HashMap,
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
+    fmt, mem,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
+
+use ahash::RandomState;
 
 use super::App;
 
 /// All apps, by id and by key. They are replaced only together, so that a reader never sees half of a change.
 pub struct AppRegistry {
-    /// Held only to clone or to swap the pointer.
-    snapshot: RwLock<Arc<Snapshot>>,
+    /// Held only to look one up, or to swap.
+    snapshot: RwLock<Snapshot>,
 }
 
 #[derive(Default)]
 struct Snapshot {
     all: Arc<[Arc<App>]>,
-    by_id: HashMap<String, Arc<App>>,
-    by_key: HashMap<String, Arc<App>>,
+    by_id: HashMap<String, Arc<App>, RandomState>,
+    by_key: HashMap<String, Arc<App>, RandomState>,
 }
 
 impl AppRegistry {
@@ -26,40 +28,45 @@ impl AppRegistry {
     #[must_use]
     pub fn new(apps: Vec<App>) -> Self {
         Self {
-            snapshot: RwLock::new(Arc::new(Snapshot::new(apps))),
+            snapshot: RwLock::new(Snapshot::new(apps)),
         }
     }
 
     /// The app that the HTTP API's paths call `id`.
     #[must_use]
     pub fn by_id(&self, id: &str) -> Option<Arc<App>> {
-        self.snapshot().by_id.get(id).cloned()
+        self.read().by_id.get(id).cloned()
     }
 
     /// The app that clients call `key`.
     #[must_use]
     pub fn by_key(&self, key: &str) -> Option<Arc<App>> {
-        self.snapshot().by_key.get(key).cloned()
+        self.read().by_key.get(key).cloned()
     }
 
     /// Every app, in the order of the configuration.
     #[must_use]
     pub fn all(&self) -> Arc<[Arc<App>]> {
-        Arc::clone(&self.snapshot().all)
+        Arc::clone(&self.read().all)
     }
 
     /// Puts these apps in the place of all others; whoever holds an old one finishes with it. Ids and keys must be
     /// distinct (a configuration is checked for it); an app that repeats one is left out.
     pub fn replace(&self, apps: Vec<App>) {
-        let snapshot = Arc::new(Snapshot::new(apps));
-        *self
-            .snapshot
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = snapshot;
+        let snapshot = Snapshot::new(apps);
+        let old = {
+            let mut held = self
+                .snapshot
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            mem::replace(&mut *held, snapshot)
+        };
+        // Many apps take a while to be dropped: nobody waits for it.
+        drop(old);
     }
 
-    fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    fn read(&self) -> RwLockReadGuard<'_, Snapshot> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,7 +89,7 @@ impl Snapshot {
 
 impl fmt::Debug for AppRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshot = self.snapshot();
+        let snapshot = self.read();
         f.debug_list()
             .entries(snapshot.all.iter().map(|app| &app.id))
             .finish()

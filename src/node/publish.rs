@@ -1,6 +1,6 @@
 //! How an event gets from a publisher to the shards.
 
-use std::{sync::Arc, time::Instant};
+use std::{cell::LazyCell, sync::Arc, time::Instant};
 
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -165,7 +165,8 @@ impl Node {
         now: Instant,
         mut receipt_for: impl FnMut(&ChannelName<'_>) -> Option<Arc<Receipt>>,
     ) {
-        let event = message::json_string(publication.event);
+        // Nobody to send it to is usual.
+        let event = LazyCell::new(|| message::json_string(publication.event));
         let except = publication.except;
         for name in publication.channels {
             let receipt = receipt_for(name);

@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::arguments::Arguments;
-use crate::host::Candidate::{Bare, Server};
+use crate::host::Candidate::{Bare, Other, Server};
 use crate::measure::{Shape, measure};
 use crate::report::{Finding, Section, say_title};
 use crate::scenario::{per_round, seconds, section};
@@ -27,7 +27,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
         "ingest: nobody listens, {} publishers, CPU per event",
         single.publishers
     ))?;
-    let candidates = [(Bare, single), (Server, single), (Server, batch)];
+    let mut candidates = vec![(Bare, single), (Server, single), (Server, batch)];
+    candidates.extend(arguments.against.as_ref().map(|_| (Other, single)));
     let rounds = (1..=arguments.pairs).map(|round| measure(&candidates, round, arguments));
     let rounds = rounds.collect::<Result<Vec<_>, _>>()?;
     let single = per_round(&rounds, |runs| {
@@ -36,9 +37,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
     let batch = per_round(&rounds, |runs| {
         Some(runs[2].cpu_us_each()? / runs[1].cpu_us_each()?)
     });
+    let other = per_round(&rounds, |runs| {
+        Some(runs[1].cpu_us_each()? / runs.get(3)?.cpu_us_each()?)
+    });
     let findings = vec![
         Finding::new("CPU per request, × bare handler", single, Some(1.3)),
         Finding::new("CPU per event in a batch, × single", batch, Some(0.35)),
+        Finding::new("CPU per request, × the other build", other, None),
     ];
     section("ingest", rounds.concat(), findings, arguments)
 }

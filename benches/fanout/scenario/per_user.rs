@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::arguments::Arguments;
-use crate::host::Candidate::{Bare, Floor, Server};
+use crate::host::Candidate::{Bare, Floor, Other, Server};
 use crate::measure::{Shape, measure};
 use crate::report::{Finding, Section, say_title};
 use crate::scenario::{per_round, seconds, section};
@@ -28,16 +28,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
         "per-user: {} channels of one socket, {} publishers",
         shape.channels, shape.publishers
     ))?;
-    let candidates = [(Bare, nobody), (Floor, shape), (Server, shape)];
+    let mut candidates = vec![(Bare, nobody), (Floor, shape), (Server, shape)];
+    candidates.extend(arguments.against.as_ref().map(|_| (Other, shape)));
     let rounds = (1..=arguments.pairs).map(|round| measure(&candidates, round, arguments));
     let rounds = rounds.collect::<Result<Vec<_>, _>>()?;
     let ratios = per_round(&rounds, |runs| {
         Some(runs[2].cpu_us_each()? / (runs[0].cpu_us_each()? + runs[1].cpu_us_each()?))
     });
-    let finding = Finding::new(
-        "CPU per publish and delivery, × (bare handler + floor send)",
-        ratios,
-        Some(1.3),
-    );
-    section("per-user", rounds.concat(), vec![finding], arguments)
+    let other = per_round(&rounds, |runs| {
+        Some(runs[2].cpu_us_each()? / runs.get(3)?.cpu_us_each()?)
+    });
+    let findings = vec![
+        Finding::new(
+            "CPU per publish and delivery, × (bare handler + floor send)",
+            ratios,
+            Some(1.3),
+        ),
+        Finding::new(
+            "CPU per publish and delivery, × the other build",
+            other,
+            None,
+        ),
+    ];
+    section("per-user", rounds.concat(), findings, arguments)
 }

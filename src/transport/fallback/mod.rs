@@ -12,7 +12,7 @@ mod session;
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{
-    HttpRequest, HttpResponse, guard,
+    HttpRequest, HttpResponse,
     http::{
         Method, StatusCode,
         header::{
@@ -21,16 +21,16 @@ use actix_web::{
             CONTENT_TYPE, ORIGIN,
         },
     },
-    web::{self, Bytes, Payload, ServiceConfig},
+    web::{self, Bytes, Payload},
 };
 use dashmap::DashMap;
 use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-pub use self::carrier::Carrier;
+pub use self::{carrier::Carrier, route::Target};
 use self::{
-    route::{Kind, Target},
+    route::Kind,
     session::{Opened, Session, ToSession},
 };
 use crate::{connection::Worker, hub::Transport, transport::proxies::Proxies};
@@ -93,6 +93,26 @@ impl Fallback {
         }
     }
 
+    /// Answers a request to one of the transports' paths.
+    pub async fn answer(
+        self: &Rc<Self>,
+        request: &HttpRequest,
+        target: &Target<'_>,
+        body: Payload,
+    ) -> HttpResponse {
+        match *request.method() {
+            Method::OPTIONS => preflight(),
+            Method::POST if target.kind == Kind::Send => match self.read(body).await {
+                Ok(body) => self.send(request, target, &body).await,
+                Err(refusal) => refusal,
+            },
+            Method::POST => self.receive(request, target).await,
+            _ => reply(StatusCode::METHOD_NOT_ALLOWED)
+                .insert_header((ALLOW, "POST, OPTIONS"))
+                .body("use POST"),
+        }
+    }
+
     fn name(target: &Target<'_>) -> String {
         format!("{}/{}/{}", target.key, target.server, target.session)
     }
@@ -108,17 +128,17 @@ impl Fallback {
         };
         if let Some(session) = self.sessions.find(&name) {
             attach = match session.send(attach).await {
-                Ok(()) => return answer(body),
+                Ok(()) => return response_of(body),
                 Err(mpsc::error::SendError(attach)) => attach,
             };
         }
         if let Some(carrier) = &self.carrier
             && carrier.receive(&name, &response, streaming).await.is_some()
         {
-            return answer(body);
+            return response_of(body);
         }
         self.open(request, target, name, attach);
-        answer(body)
+        response_of(body)
     }
 
     /// Begins a session with its first request.
@@ -246,33 +266,6 @@ fn no_such_session() -> HttpResponse {
     reply(StatusCode::NOT_FOUND).body("no such session")
 }
 
-/// Takes the transports' paths, wherever the client's `httpPath` puts them.
-pub fn configure(config: &mut ServiceConfig, fallback: &Rc<Fallback>) {
-    let fallback = Rc::clone(fallback);
-    let is_ours = guard::fn_guard(|request| Target::find(request.head().uri.path()).is_some());
-    config.service(web::scope("").guard(is_ours).default_service(web::to(
-        move |request: HttpRequest, body: Payload| {
-            let fallback = Rc::clone(&fallback);
-            async move {
-                let Some(target) = Target::find(request.path()) else {
-                    return reply(StatusCode::NOT_FOUND).finish();
-                };
-                match *request.method() {
-                    Method::OPTIONS => preflight(),
-                    Method::POST if target.kind == Kind::Send => match fallback.read(body).await {
-                        Ok(body) => fallback.send(&request, &target, &body).await,
-                        Err(refusal) => refusal,
-                    },
-                    Method::POST => fallback.receive(&request, &target).await,
-                    _ => reply(StatusCode::METHOD_NOT_ALLOWED)
-                        .insert_header((ALLOW, "POST, OPTIONS"))
-                        .body("use POST"),
-                }
-            }
-        },
-    )));
-}
-
 fn parameters(request: &HttpRequest) -> Parameters {
     web::Query::from_query(request.query_string())
         .map(web::Query::into_inner)
@@ -288,7 +281,7 @@ fn preflight() -> HttpResponse {
         .finish()
 }
 
-fn answer(body: mpsc::Receiver<Bytes>) -> HttpResponse {
+fn response_of(body: mpsc::Receiver<Bytes>) -> HttpResponse {
     let pieces = stream::unfold(body, |mut body| async {
         let piece = body.recv().await?;
         Some((Ok::<_, actix_web::Error>(piece), body))

@@ -13,7 +13,7 @@ pub(super) enum Kind {
 
 /// `…/app/{key}/{server}/{session}/{kind}`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub struct Target<'a> {
     pub(super) key: &'a str,
     pub(super) server: &'a str,
     pub(super) session: &'a str,
@@ -25,14 +25,16 @@ const NAME_LENGTH_MAX: usize = 64;
 
 impl<'a> Target<'a> {
     /// Reads a path; `None` when it is none of ours. What stands before `/app/` is the client's `httpPath`.
-    pub(super) fn find(path: &'a str) -> Option<Self> {
-        let mut segments = path.rsplit('/');
-        let kind = match segments.next()? {
+    #[must_use]
+    pub fn find(path: &'a str) -> Option<Self> {
+        let (before, kind) = path.rsplit_once('/')?;
+        let kind = match kind {
             "xhr_streaming" => Kind::Streaming,
             "xhr" => Kind::Polling,
             "xhr_send" => Kind::Send,
             _ => return None,
         };
+        let mut segments = before.rsplit('/');
         let (session, server, key) = (segments.next()?, segments.next()?, segments.next()?);
         let is_name = |name: &str| {
             (1..=NAME_LENGTH_MAX).contains(&name.len())
