@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::{
-    Admin, Api, Config, DEMO_KEY, DEMO_SECRET, Log, LogFormat, Metrics, Redis, RedisMode, Server,
-    WebSocket, channels,
+    Admin, Api, Config, DEMO_KEY, DEMO_SECRET, Log, LogFormat, Metrics, Redis, RedisMode,
+    Sentinels, Server, WebSocket, channels,
     error::ConfigError,
     raw::{Merged, RawAdmin, RawApp, RawLog, RawMetrics, RawRedis, RawServer, RawWebSocket},
     schema::APPS,
@@ -152,7 +152,7 @@ fn redis(raw: RawRedis, merged: &Merged) -> Result<Option<Redis>, ConfigError> {
     }
     if !urls
         .iter()
-        .all(|url| url.starts_with("redis://") || url.starts_with("rediss://"))
+        .all(|url| url.starts_with("redis://") || is_tls(url))
     {
         let reason = "must be redis://… or rediss://… (several are separated by commas)";
         return Err(bad(merged, "redis", "url", reason));
@@ -172,9 +172,18 @@ fn redis(raw: RawRedis, merged: &Merged) -> Result<Option<Redis>, ConfigError> {
                 "is needed with redis.mode = \"sentinel\"",
             ));
         }
-        "sentinel" => RedisMode::Sentinel {
-            master: raw.sentinel_master,
-        },
+        "sentinel" => {
+            if urls.iter().any(|url| is_tls(url) != is_tls(urls[0])) {
+                let reason = "must be redis:// for all sentinels, or rediss:// for all";
+                return Err(bad(merged, "redis", "url", reason));
+            }
+            let given = |text: String| (!text.is_empty()).then_some(text);
+            RedisMode::Sentinel(Box::new(Sentinels {
+                master: raw.sentinel_master,
+                username: given(raw.sentinel_username),
+                password: given(raw.sentinel_password).map(Secret::new),
+            }))
+        }
         other => {
             let reason = format!("must be \"single\", \"sentinel\" or \"cluster\", not {other:?}");
             return Err(bad(merged, "redis", "mode", reason));
@@ -190,6 +199,10 @@ fn redis(raw: RawRedis, merged: &Merged) -> Result<Option<Redis>, ConfigError> {
         mode,
         key_prefix: raw.key_prefix,
     }))
+}
+
+fn is_tls(url: &str) -> bool {
+    url.starts_with("rediss://")
 }
 
 fn log(raw: RawLog, merged: &Merged) -> Result<Log, ConfigError> {

@@ -219,17 +219,25 @@ pub struct Redis {
 }
 
 /// What answers at Redis' addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RedisMode {
     /// One server.
     Single,
     /// Sentinels that know where the master is.
-    Sentinel {
-        /// The master's name among them.
-        master: String,
-    },
+    Sentinel(Box<Sentinels>),
     /// Nodes of a Redis Cluster; pub/sub is sharded.
     Cluster,
+}
+
+/// What sentinels are asked, and what they ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sentinels {
+    /// The master's name among them.
+    pub master: String,
+    /// Who asks, for sentinels that want to know; the first address has what the master wants to know.
+    pub username: Option<String>,
+    /// What they ask for.
+    pub password: Option<Secret>,
 }
 
 /// Logging.

@@ -86,6 +86,8 @@ pub(super) struct RawRedis {
     pub(super) url: String,
     pub(super) mode: String,
     pub(super) sentinel_master: String,
+    pub(super) sentinel_username: String,
+    pub(super) sentinel_password: String,
     pub(super) key_prefix: String,
 }
 

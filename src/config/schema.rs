@@ -77,7 +77,7 @@ pub(super) const APPS: &str = "apps";
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 72] = [
+pub(super) const KEYS: [Key; 74] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -112,6 +112,8 @@ pub(super) const KEYS: [Key; 72] = [
     key("redis", "url", Kind::Secret),
     key("redis", "mode", Kind::Text),
     key("redis", "sentinel_master", Kind::Text),
+    key("redis", "sentinel_username", Kind::Text),
+    key("redis", "sentinel_password", Kind::Secret),
     key("redis", "key_prefix", Kind::Text),
     key("log", "level", Kind::Text),
     key("log", "format", Kind::Text),

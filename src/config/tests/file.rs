@@ -140,6 +140,22 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
             "FILE: server.path_prefix must be segments of letters, digits, and \"-\", \".\", \"_\", \"~\", such as \"/ws\", not \"/a//b\"",
         ),
         (
+            "[redis]\nurl = \"10.0.0.1:6379\"".into(),
+            "FILE: redis.url must be redis://… or rediss://… (several are separated by commas)",
+        ),
+        (
+            "[redis]\nurl = \"redis://a,redis://b\"".into(),
+            "the defaults: redis.mode must be \"cluster\" or \"sentinel\" when redis.url has several addresses",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\nmode = \"sentinel\"".into(),
+            "the defaults: redis.sentinel_master is needed with redis.mode = \"sentinel\"",
+        ),
+        (
+            "[redis]\nurl = \"rediss://a, redis://b\"\nmode = \"sentinel\"\nsentinel_master = \"main\"".into(),
+            "FILE: redis.url must be redis:// for all sentinels, or rediss:// for all",
+        ),
+        (
             "[log]\nlevel = \"inof\"".into(),
             "FILE: log.level must be error, warn, info, debug, trace or a filter such as \"info,loudhailer=debug\", not \"inof\"",
         ),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    PushInfo, RedisError, RedisFuture, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline,
+    ProtocolVersion, PushInfo, RedisError, RedisFuture, RedisResult, TlsMode, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
@@ -15,8 +15,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{super::history::CHANNEL_BYTES_MAX, envelope::EVENT_HEADER};
 use crate::{
-    app::Replay,
-    config::{Redis, RedisMode},
+    app::{Replay, Secret},
+    config::{Redis, RedisMode, Sentinels},
 };
 
 /// How long Redis may take to accept a connection or to answer. Longer, and it counts as away.
@@ -78,7 +78,10 @@ impl Link {
         let connecting = async {
             match &settings.mode {
                 RedisMode::Single => Self::single(settings, pushes).await,
-                RedisMode::Sentinel { master } => Self::sentinel(settings, master, pushes).await,
+                RedisMode::Sentinel(sentinels) => {
+                    let client = master_among(&settings.urls, sentinels).await?;
+                    Self::open(&client, pushes).await
+                }
                 RedisMode::Cluster => Self::cluster(settings, pushes).await,
             }
         };
@@ -95,35 +98,6 @@ impl Link {
             .clone()
             .set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(resp3))?;
-        Self::open(&client, pushes).await
-    }
-
-    async fn sentinel(
-        settings: &Redis,
-        master: &str,
-        pushes: UnboundedSender<PushInfo>,
-    ) -> RedisResult<Self> {
-        let mut addresses = Vec::new();
-        let mut first = None;
-        for url in &settings.urls {
-            let info = url.expose_str().into_connection_info()?;
-            addresses.push(info.addr().clone());
-            first.get_or_insert(info);
-        }
-        let mut builder =
-            SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
-                .set_client_to_redis_protocol(ProtocolVersion::RESP3);
-        if let Some(info) = first {
-            let redis = info.redis_settings();
-            builder = builder.set_client_to_redis_db(redis.db());
-            if let Some(username) = redis.username() {
-                builder = builder.set_client_to_redis_username(username);
-            }
-            if let Some(password) = redis.password() {
-                builder = builder.set_client_to_redis_password(password);
-            }
-        }
-        let client = builder.build()?.async_get_client().await?;
         Self::open(&client, pushes).await
     }
 
@@ -199,6 +173,42 @@ impl Link {
             }
         }
     }
+}
+
+/// The master, as the sentinels at these addresses know it.
+async fn master_among(urls: &[Secret], sentinels: &Sentinels) -> RedisResult<Client> {
+    let Sentinels {
+        master,
+        username,
+        password,
+    } = sentinels;
+    let infos = urls
+        .iter()
+        .map(|url| url.expose_str().into_connection_info());
+    let infos = infos.collect::<RedisResult<Vec<_>>>()?;
+    let addresses = infos.iter().map(|info| info.addr().clone());
+    let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
+        .set_client_to_redis_protocol(ProtocolVersion::RESP3);
+    if let Some(username) = username {
+        builder = builder.set_client_to_sentinel_username(username);
+    }
+    if let Some(password) = password {
+        builder = builder.set_client_to_sentinel_password(password.expose_str());
+    }
+    if let Some(info) = infos.first() {
+        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+        }
+        let redis = info.redis_settings();
+        builder = builder.set_client_to_redis_db(redis.db());
+        if let Some(username) = redis.username() {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = redis.password() {
+            builder = builder.set_client_to_redis_password(password);
+        }
+    }
+    builder.build()?.async_get_client().await
 }
 
 /// A message to other nodes.

@@ -32,7 +32,7 @@ impl Watched {
         let master = RedisServer::start();
         let port = master.port.to_string();
         let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]);
-        let sentinels = (0..3).map(|_| sentinel(master.port)).collect();
+        let sentinels = (0..3).map(|_| sentinel(master.port, "")).collect();
         let watched = Self {
             master,
             replica,
@@ -53,7 +53,7 @@ impl Watched {
                     return Err(replication);
                 }
                 for (port, _, _) in &self.sentinels {
-                    let info = ask(*port, &["INFO", "sentinel"])?;
+                    let info = ask(&format!("redis://127.0.0.1:{port}"), &["INFO", "sentinel"])?;
                     if !info.contains("status=ok") || !info.contains("slaves=1,sentinels=3") {
                         return Err(info);
                     }
@@ -76,8 +76,8 @@ impl Watched {
     }
 }
 
-fn ask(port: u16, words: &[&str]) -> Result<String, String> {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}"));
+pub(super) fn ask(url: &str, words: &[&str]) -> Result<String, String> {
+    let client = redis::Client::open(url);
     let connection = client.and_then(|client| client.get_connection());
     let mut connection = connection.map_err(|error| error.to_string())?;
     let mut command = redis::cmd(words[0]);
@@ -87,13 +87,14 @@ fn ask(port: u16, words: &[&str]) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
+/// A sentinel of the master at this port, and what else its configuration says.
 #[track_caller]
-fn sentinel(master: u16) -> (u16, Process, Folder) {
+pub(super) fn sentinel(master: u16, more: &str) -> (u16, Process, Folder) {
     let (port, folder) = (free_port(), Folder::new());
     let file = folder.file("sentinel.conf");
     let text = format!(
         "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master} 2\n\
-         sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 4000\n"
+         sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 4000\n{more}"
     );
     fs::write(&file, text).expect("the file is written");
     let mut command = Command::new("redis-server");
