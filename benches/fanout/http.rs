@@ -1,6 +1,7 @@
-//! One keep-alive connection that publishes: signed requests out, answers in.
+//! One connection that publishes: signed requests out, answers in. A host that keeps no connection alive gets a new one for each.
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -71,12 +72,19 @@ impl Signer {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
+    /// Whether the host will close the connection.
+    closes: bool,
 }
 
 /// A connection with at most one request under way.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    address: SocketAddr,
+    registry: Registry,
+    token: Token,
     stream: TcpStream,
+    /// Whether the host has closed it, or said that it will.
+    is_over: bool,
     request: Vec<u8>,
     written: usize,
     answer: Vec<u8>,
@@ -86,13 +94,15 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects and waits until that is done: before the measurement, nobody minds.
     pub(crate) fn open(host: &Host, registry: &Registry, token: Token) -> Result<Self, Failure> {
-        let stream = std::net::TcpStream::connect(host.api().address)?;
-        stream.set_nodelay(true)?;
+        let address = host.api().address;
+        let stream = std::net::TcpStream::connect(address)?;
         stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(stream);
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
-            stream,
+            address,
+            registry: registry.try_clone()?,
+            token,
+            stream: registered(TcpStream::from_std(stream), registry, token)?,
+            is_over: false,
             request: Vec::new(),
             written: 0,
             answer: Vec::with_capacity(1024),
@@ -113,6 +123,11 @@ impl Connection {
 
     /// Sends the same request once more.
     pub(crate) fn send_again(&mut self) -> Result<(), Failure> {
+        if self.is_over {
+            let stream = TcpStream::connect(self.address)?;
+            self.stream = registered(stream, &self.registry, self.token)?;
+            self.is_over = false;
+        }
         (self.written, self.waiting) = (0, true);
         self.write()
     }
@@ -123,17 +138,23 @@ impl Connection {
         let mut buffer = [0; 4096];
         loop {
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Err("the host closed a publishing connection".into()),
+                Ok(0) => {
+                    self.is_over = true;
+                    break;
+                }
                 Ok(count) => self.answer.extend_from_slice(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if is_early(&error) => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
         let answer = parse_answer(&self.answer);
-        if answer.is_some() {
+        if let Some(answer) = &answer {
             self.answer.clear();
             self.waiting = false;
+            self.is_over |= answer.closes;
+        } else if self.is_over && self.waiting {
+            return Err("the host closed a publishing connection".into());
         }
         Ok(answer)
     }
@@ -142,13 +163,31 @@ impl Connection {
         while self.written < self.request.len() {
             match self.stream.write(&self.request[self.written..]) {
                 Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if is_early(&error) => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
+}
+
+fn registered(
+    mut stream: TcpStream,
+    registry: &Registry,
+    token: Token,
+) -> Result<TcpStream, Failure> {
+    stream.set_nodelay(true)?;
+    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    Ok(stream)
+}
+
+/// Whether it will work later: when something has come, was read, or when the connection is made.
+fn is_early(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
+    )
 }
 
 fn parse_answer(bytes: &[u8]) -> Option<Answer> {
@@ -161,7 +200,12 @@ fn parse_answer(bytes: &[u8]) -> Option<Answer> {
         None => true,
     };
     let body = String::from_utf8_lossy(body).into_owned();
-    whole.then_some(Answer { status, body })
+    let closes = field(&head, "connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
+    whole.then_some(Answer {
+        status,
+        body,
+        closes,
+    })
 }
 
 fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
