@@ -102,6 +102,22 @@ fn what_was_published_while_redis_was_away_is_shown_once() {
 }
 
 #[test]
+fn what_redis_has_lost_no_node_shows_any_more() {
+    let (redis, nodes) = started(10);
+    for data in ["1", "2"] {
+        nodes[0].api().publish(CHANNEL, "e", data);
+    }
+    expect_past(&nodes, &["1", "2"]);
+    let (mut before, _) = shown(&nodes[1]);
+    let () = redis.ask(&["FLUSHALL"]);
+    expect_past(&nodes, &[]);
+    nodes[2].api().publish(CHANNEL, "e", "3");
+    expect_past(&nodes, &["3"]);
+    assert_eq!(before.expect_on(CHANNEL, "e").data(), "3");
+    before.expect_silence();
+}
+
+#[test]
 fn a_node_that_was_cut_off_shows_what_it_missed_and_what_it_said() {
     let redis = RedisServer::start();
     let proxy = Proxy::start(redis.port);
