@@ -63,6 +63,20 @@ fn the_last_event_wins_wherever_it_was_published() {
     every_node_shows(&nodes, "cache-b", "x5");
 }
 
+#[test]
+fn what_redis_has_lost_no_node_shows_any_more() {
+    let (redis, nodes) = three_nodes();
+    let mut listener = nodes[1].client();
+    listener.subscribe("cache-a");
+    listener.expect("pusher:cache_miss");
+    nodes[0].api().publish("cache-a", "e", "first");
+    every_node_shows(&nodes, "cache-a", "first");
+    let () = redis.ask(&["FLUSHALL"]);
+    every_node_shows(&nodes, "cache-a", "miss");
+    nodes[2].api().publish("cache-a", "e", "second");
+    every_node_shows(&nodes, "cache-a", "second");
+}
+
 /// Publishes through one node and waits until another reads it: which of two events that are under way from two nodes is the last is
 /// not said.
 #[track_caller]
