@@ -61,6 +61,8 @@ pub(crate) enum Candidate {
     Handshake,
     /// The server: the one built here, or the one that `--url` names.
     Server,
+    /// The server with one worker.
+    Single,
     /// The build of the server that `--against` names.
     Other,
     /// The server with compression, for clients that offer it.
@@ -76,6 +78,7 @@ impl Candidate {
             Self::Bare => start_self("bare", "bare", arguments.workers, arguments),
             Self::Handshake => start_self("handshake", "handshake", arguments.workers, arguments),
             Self::Compressing => start_compressing(arguments),
+            Self::Single => start_single(arguments),
             Self::Other => start_other(arguments),
             Self::Server => match &arguments.url {
                 Some(url) => running_host(url, arguments),
@@ -102,6 +105,14 @@ fn start_self(
 
 fn start_loudhailer(arguments: &Arguments) -> Result<Host, Failure> {
     start_node("loudhailer", &server_config(arguments), arguments)
+}
+
+fn start_single(arguments: &Arguments) -> Result<Host, Failure> {
+    let arguments = Arguments {
+        workers: 1,
+        ..arguments.clone()
+    };
+    start_node("single", &server_config(&arguments), &arguments)
 }
 
 fn start_other(arguments: &Arguments) -> Result<Host, Failure> {
