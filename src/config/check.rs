@@ -159,18 +159,15 @@ fn redis(raw: RawRedis, merged: &Merged) -> Result<Option<Redis>, ConfigError> {
     }
     let mode = match raw.mode.as_str() {
         "single" if urls.len() > 1 => {
-            let reason = "must be \"cluster\" or \"sentinel\" when redis.url has several addresses";
-            return Err(bad(merged, "redis", "mode", reason));
+            let reason =
+                "has several addresses, which needs redis.mode = \"cluster\" or \"sentinel\"";
+            return Err(bad(merged, "redis", "url", reason));
         }
         "single" => RedisMode::Single,
         "cluster" => RedisMode::Cluster,
         "sentinel" if raw.sentinel_master.is_empty() => {
-            return Err(bad(
-                merged,
-                "redis",
-                "sentinel_master",
-                "is needed with redis.mode = \"sentinel\"",
-            ));
+            let reason = "is \"sentinel\", which needs redis.sentinel_master";
+            return Err(bad(merged, "redis", "mode", reason));
         }
         "sentinel" => {
             if urls.iter().any(|url| is_tls(url) != is_tls(urls[0])) {

@@ -145,11 +145,11 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
         ),
         (
             "[redis]\nurl = \"redis://a,redis://b\"".into(),
-            "the defaults: redis.mode must be \"cluster\" or \"sentinel\" when redis.url has several addresses",
+            "FILE: redis.url has several addresses, which needs redis.mode = \"cluster\" or \"sentinel\"",
         ),
         (
             "[redis]\nurl = \"redis://a\"\nmode = \"sentinel\"".into(),
-            "the defaults: redis.sentinel_master is needed with redis.mode = \"sentinel\"",
+            "FILE: redis.mode is \"sentinel\", which needs redis.sentinel_master",
         ),
         (
             "[redis]\nurl = \"rediss://a, redis://b\"\nmode = \"sentinel\"\nsentinel_master = \"main\"".into(),
