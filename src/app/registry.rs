@@ -54,13 +54,8 @@ impl AppRegistry {
     /// distinct (a configuration is checked for it); an app that repeats one is left out.
     pub fn replace(&self, apps: Vec<App>) {
         let snapshot = Snapshot::new(apps);
-        let old = {
-            let mut held = self
-                .snapshot
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            mem::replace(&mut *held, snapshot)
-        };
+        let held = self.snapshot.write();
+        let old = mem::replace(&mut *held.unwrap_or_else(PoisonError::into_inner), snapshot);
         // Many apps take a while to be dropped: nobody waits for it.
         drop(old);
     }

@@ -199,7 +199,7 @@ fn sentinels_are_spoken_to_by_tls_and_have_a_password_of_their_own() {
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("cannot reach Redis"), "{refused:?}");
     let nodes: Vec<_> = (0..2)
-        .map(|_| TestServer::start_in(with("of-the-sentinels").clone(), &trusted))
+        .map(|_| TestServer::start_in(with("of-the-sentinels"), &trusted))
         .collect();
     are_one(&nodes);
     for node in &nodes {
