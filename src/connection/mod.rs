@@ -29,6 +29,9 @@ use crate::{
     },
 };
 
+/// Characters of a client's text that an error repeats.
+const SHOWN_LENGTH_MAX: usize = 200;
+
 /// What all connections of one worker share.
 pub struct Worker {
     /// The process.
@@ -156,7 +159,7 @@ impl Connection {
             Ok(ClientMessage::Signin(request)) => self.sign_in(&request, now),
             Ok(ClientMessage::Event(event)) => self.relay(&event, now),
             Ok(ClientMessage::Foreign { event }) => {
-                let event: String = event.chars().take(200).collect();
+                let event = shown(&event);
                 self.error(
                     Some(ErrorCode::ClientEventRejected),
                     &format!("Clients may only trigger events that begin with \"client-\", not {event:?}."),
@@ -228,9 +231,8 @@ impl Connection {
     }
 
     fn error(&self, code: Option<ErrorCode>, text: &str) {
-        let code = code.map(ErrorCode::number);
         self.send(&message::error(code, text));
-        self.report(code, text);
+        self.report(code.map(ErrorCode::number), text);
     }
 
     /// Shows a client's mistake to whoever watches.
@@ -255,4 +257,9 @@ impl Connection {
         traffic.messages_sent.increment();
         traffic.bytes_sent.add(frame.bytes().len());
     }
+}
+
+/// A name from a client, short enough for a message.
+fn shown(name: &str) -> String {
+    name.chars().take(SHOWN_LENGTH_MAX).collect()
 }

@@ -96,7 +96,7 @@ impl Connection {
                 incidents.auth_failures.increment("signin");
             }
             let text = format!("Sign-in refused: {error}");
-            self.error(Some(ErrorCode::Unauthorized), &text);
+            self.error(None, &text);
         }
     }
 
@@ -178,7 +178,7 @@ impl Connection {
             Ok(()) => self.finish_sign_in(*signing_in, now),
             Err(error) => {
                 let text = format!("Sign-in refused: {}", SigninError::from(error));
-                self.error(Some(ErrorCode::Unauthorized), &text);
+                self.error(None, &text);
             }
         }
     }

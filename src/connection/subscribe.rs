@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::debug;
 
-use super::Connection;
+use super::{Connection, shown};
 use crate::{
     app::Limits,
     engine::{EnterError, Unavailable},
@@ -98,11 +98,9 @@ impl Connection {
     pub(super) fn refuse_subscription(&self, channel: &str, error: &SubscribeError) {
         let text = error.to_string();
         self.send(&message::subscription_error(channel, error.status(), &text));
-        let code = error.status().error_code();
-        let shown: String = channel.chars().take(200).collect();
-        let text = format!("{text} for {shown}");
-        self.send(&message::error(Some(code), &text));
-        self.report(Some(code), &text);
+        let text = format!("{text} for {}", shown(channel));
+        self.send(&message::error(None, &text));
+        self.report(Some(error.status().number()), &text);
     }
 
     /// Seats or refuses those whose answer has come.

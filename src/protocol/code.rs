@@ -67,14 +67,15 @@ impl CloseCode {
     }
 }
 
-/// The `code` of a `pusher:error` or a refused subscription; the connection stays open.
+/// The `code` of a `pusher:error` on a connection that stays open; errors without one of these have the code `null`.
+///
+/// No code of 4000–4299 belongs here: they say what to do with the connection, and clients obey. Pysher 1.0.8 leaves for good on
+/// 4000–4099 and reconnects on the others (`src/pysher/connection.py`), which costs the application its other channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
-    /// 4009: bad signature, bad name, not signed in as that user.
-    Unauthorized,
     /// 4301: a client event was refused.
     ClientEventRejected,
-    /// 4302: more users are to be watched than may be.
+    /// 4302: the watchlist exceeds its limit.
     WatchlistTooLong,
 }
 
@@ -83,7 +84,6 @@ impl ErrorCode {
     #[must_use]
     pub fn number(self) -> u16 {
         match self {
-            Self::Unauthorized => 4009,
             Self::ClientEventRejected => 4301,
             Self::WatchlistTooLong => 4302,
         }
@@ -93,9 +93,9 @@ impl ErrorCode {
 /// The `status` of a `pusher:subscription_error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionStatus {
-    /// 401: the signature does not fit.
+    /// 401: the signature is wrong.
     BadSignature,
-    /// 4009: the channel name is not legal.
+    /// 400: the channel name is illegal.
     InvalidChannel,
     /// 4100: the presence channel is full.
     Full,
@@ -111,20 +111,10 @@ impl SubscriptionStatus {
     pub fn number(self) -> u16 {
         match self {
             Self::BadSignature => 401,
-            Self::InvalidChannel => 4009,
+            Self::InvalidChannel => 400,
             Self::Full => 4100,
             Self::InvalidMember => 4301,
             Self::Unavailable => 503,
-        }
-    }
-
-    /// The `code` of the `pusher:error` that follows it.
-    #[must_use]
-    pub fn error_code(self) -> u16 {
-        match self {
-            Self::BadSignature => ErrorCode::Unauthorized.number(),
-            Self::Unavailable => CloseCode::OverCapacity.number(),
-            Self::InvalidChannel | Self::Full | Self::InvalidMember => self.number(),
         }
     }
 

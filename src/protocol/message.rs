@@ -1,11 +1,14 @@
 //! The messages of the protocol: what clients say, parsed, and what the server says, encoded.
 
-use std::{borrow::Cow, fmt::Write};
+use std::{
+    borrow::Cow,
+    fmt::{Display, Write},
+};
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{ErrorCode, Frame, SocketId, code::SubscriptionStatus};
+use super::{CloseCode, ErrorCode, Frame, SocketId, code::SubscriptionStatus};
 
 /// One message of a client.
 #[derive(Debug)]
@@ -205,22 +208,27 @@ pub fn ping() -> Frame {
     Frame::text(r#"{"event":"pusher:ping","data":"{}"}"#)
 }
 
-/// `pusher:error`. Without a code where the protocol has none: `"code":null` would break pusher-js.
+/// `pusher:error` on a connection that stays open. Without a code it says `null`, as Pusher does; pusher-js fails with that in the first
+/// frame of a connection, where this is never sent.
 #[must_use]
-pub fn error(code: Option<u16>, message: &str) -> Frame {
-    let code = code
-        .map(|code| format!(r#""code":{code},"#))
-        .unwrap_or_default();
-    let message = json_string(message);
-    Frame::text(&format!(
-        r#"{{"event":"pusher:error","data":{{{code}"message":{message}}}}}"#
-    ))
+pub fn error(code: Option<ErrorCode>, message: &str) -> Frame {
+    match code {
+        Some(code) => error_with(code.number(), message),
+        None => error_with("null", message),
+    }
 }
 
-/// `pusher:error` for a refused client event.
+/// `pusher:error` before a close frame with the same code and reason, for clients that read no close codes.
 #[must_use]
-pub fn client_event_rejected(message: &str) -> Frame {
-    error(Some(ErrorCode::ClientEventRejected.number()), message)
+pub fn closing_error(code: CloseCode, reason: &str) -> Frame {
+    error_with(code.number(), reason)
+}
+
+fn error_with(code: impl Display, message: &str) -> Frame {
+    let message = json_string(message);
+    Frame::text(&format!(
+        r#"{{"event":"pusher:error","data":{{"code":{code},"message":{message}}}}}"#
+    ))
 }
 
 /// `pusher:subscription_error`; `channel` may be any text.
@@ -436,12 +444,15 @@ mod tests {
     }
 
     #[test]
-    fn an_error_never_has_a_null_code() {
+    fn an_error_has_the_code_null_unless_the_protocol_has_one_that_leaves_the_connection_open() {
         assert_eq!(
             error(None, "x").payload(),
-            br#"{"event":"pusher:error","data":{"message":"x"}}"#
+            br#"{"event":"pusher:error","data":{"code":null,"message":"x"}}"#
         );
-        assert_eq!(payload(&error(Some(4301), "x"))["data"]["code"], 4301);
+        let rejected = error(Some(ErrorCode::ClientEventRejected), "x");
+        assert_eq!(payload(&rejected)["data"]["code"], 4301);
+        let closing = closing_error(CloseCode::Reconnect, "x");
+        assert_eq!(payload(&closing)["data"]["code"], 4200);
     }
 
     #[test]

@@ -198,7 +198,7 @@ fn refuse(subscriber: &Subscriber, head: &Bytes, refusal: &Refusal) {
     if refusal.tell_in_message {
         subscriber
             .outbox
-            .send(&message::error(Some(code.number()), reason));
+            .send(&message::closing_error(code, reason));
     }
     subscriber.outbox.close(code, reason);
 }

@@ -198,7 +198,7 @@ describe("a private channel", () => {
     const refusal = await client.isRefused(name);
     assert.equal(refusal.type, "AuthError");
     assert.equal(refusal.status, 401);
-    const { message } = await client.isTold(4009);
+    const { message } = await client.isTold(null);
     assert.doesNotMatch(message, /[0-9a-f]{64}/, "the expected signature is not given away");
     await client.subscribe(open);
     await world.publish([name, open], "story");
@@ -213,13 +213,13 @@ describe("a private channel", () => {
     assert.equal((await client.isRefused(name)).status, 401);
   });
 
-  test("of a name that no channel may have is refused with 4009", async () => {
+  test("of a name that no channel may have is refused", async () => {
     const client = await world.connect();
     const name = `${world.channel("news")}/$`;
     const refusal = await client.isRefused(name);
     assert.equal(refusal.type, "InvalidChannel");
-    assert.equal(refusal.status, 4009);
-    await client.isTold(4009);
+    assert.equal(refusal.status, 400);
+    await client.isTold(null);
     assert.equal(client.state, "connected");
   });
 });

@@ -257,7 +257,7 @@ fn an_error_is_told() {
         (&json!(socket_id), &json!("1001")),
         "{line}"
     );
-    assert_eq!(line["code"], json!(4009), "{line}");
+    assert_eq!(line["code"], json!(401), "{line}");
     assert!(line["message"].is_string(), "{line}");
 }
 

@@ -9,7 +9,7 @@ fn is_refused(client: &mut TestClient, channel: &str) {
     client.ask(channel);
     assert_eq!(
         client.expect_refusal(channel),
-        ("InvalidChannel".to_owned(), 4009),
+        ("InvalidChannel".to_owned(), 400),
         "{channel:?}"
     );
 }

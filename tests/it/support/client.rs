@@ -58,6 +58,27 @@ impl Message {
         self.json["data"]["code"].as_u64()
     }
 
+    /// A `pusher:error` of an open connection has the documented shape: an object whose code is `null`, or one of the two codes that leave
+    /// the connection alone (§2.6).
+    #[track_caller]
+    pub(crate) fn is_error_of_an_open_connection(&self) {
+        let Self { text, json } = self;
+        assert_eq!(self.keys(), ["data", "event"], "{text}");
+        let data = json["data"].as_object().expect("an object");
+        let keys: Vec<_> = data.keys().collect();
+        assert_eq!(keys, ["code", "message"], "{text}");
+        assert!(
+            [json!(null), json!(4301), json!(4302)].contains(&data["code"]),
+            "{text}"
+        );
+        assert!(
+            data["message"]
+                .as_str()
+                .is_some_and(|message| !message.is_empty()),
+            "{text}"
+        );
+    }
+
     /// The names of the envelope's members, sorted.
     pub(crate) fn keys(&self) -> Vec<&str> {
         let mut keys: Vec<_> = self
@@ -118,7 +139,12 @@ impl TestClient {
                     ping if ping.event() == "pusher:ping" => {
                         self.send(&json!({"event": "pusher:pong", "data": {}}));
                     }
-                    message => return Ok(message),
+                    message => {
+                        if message.event() == "pusher:error" {
+                            message.is_error_of_an_open_connection();
+                        }
+                        return Ok(message);
+                    }
                 },
                 Incoming::Ping(payload) => self.socket.send(&Frame::new(PONG, payload)),
                 Incoming::Pong(_) => {}
@@ -151,26 +177,11 @@ impl TestClient {
         message
     }
 
-    /// The next message must be a `pusher:error` with this code, in its documented shape.
+    /// The next message must be a `pusher:error` with this code; `None` is the code `null`.
     #[track_caller]
     pub(crate) fn expect_error(&mut self, code: Option<u64>) -> Message {
         let message = self.expect("pusher:error");
-        assert_eq!(message.keys(), ["data", "event"], "{}", message.text);
         assert_eq!(message.code(), code, "{}", message.text);
-        let data = message.json["data"].as_object().expect("an object");
-        assert_eq!(
-            data.contains_key("code"),
-            code.is_some(),
-            "{}",
-            message.text
-        );
-        assert!(
-            data["message"]
-                .as_str()
-                .is_some_and(|text| !text.is_empty()),
-            "{}",
-            message.text
-        );
         message
     }
 
@@ -189,9 +200,7 @@ impl TestClient {
             data["error"].as_str().is_some_and(|text| !text.is_empty()),
             "{data}"
         );
-        let error = self.expect("pusher:error");
-        assert_eq!(error.keys(), ["data", "event"], "{}", error.text);
-        assert!(error.code().is_some(), "{}", error.text);
+        self.expect_error(None);
         let kind = data["type"].as_str().expect("a type").to_owned();
         (kind, data["status"].as_u64().expect("a status"))
     }
