@@ -200,18 +200,25 @@ impl Connection {
     }
 
     fn unsubscribe(&mut self, channel: &str, now: Instant) {
-        if ChannelKind::of(channel).is_internal() {
-            // Not a channel that clients know.
-            return;
+        // Clients know no internal channel.
+        if ChannelKind::of(channel).is_internal() || !self.leave(channel, now) {
+            let text = format!(
+                "No current subscription to channel {}, or subscription in progress",
+                shown(channel)
+            );
+            self.error(None, &text);
         }
-        self.leave_session(channel, now);
-        let waiting = |entrance: &Entrance| entrance.channel() == channel;
-        if let Some(at) = self.entrances.iter().position(waiting) {
-            let entrance = self.entrances.swap_remove(at);
-            return self.worker.node.give_up(self.client(), &entrance, now);
+    }
+
+    /// Ends the subscription, or gives it up if it still waits for an answer; `false` when there is neither. Most clients forget the channel
+    /// as they unsubscribe, so one that left early must not end up subscribed.
+    fn leave(&mut self, channel: &str, now: Instant) -> bool {
+        if self.leave_session(channel, now) || self.give_up(channel, now) {
+            return true;
         }
         let node = &self.worker.node;
-        if node.unsubscribe(self.client(), channel, now) {
+        let left = node.unsubscribe(self.client(), channel, now);
+        if left {
             debug!(app = self.app.id, socket_id = %self.subscriber.id, channel, "unsubscribed");
             node.feed.emit(|| Line::Unsubscribed {
                 app: &self.app.id,
@@ -219,6 +226,18 @@ impl Connection {
                 channel,
             });
         }
+        left
+    }
+
+    /// Stops waiting for an answer about the channel; `false` when none was awaited.
+    fn give_up(&mut self, channel: &str, now: Instant) -> bool {
+        let waiting = |entrance: &Entrance| entrance.channel() == channel;
+        let Some(at) = self.entrances.iter().position(waiting) else {
+            return false;
+        };
+        let entrance = self.entrances.swap_remove(at);
+        self.worker.node.give_up(self.client(), &entrance, now);
+        true
     }
 
     fn client(&self) -> Client<'_> {

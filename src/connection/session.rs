@@ -151,26 +151,24 @@ impl Connection {
         node.let_go_if_replaced(self.client(), &sessions, session);
     }
 
-    /// Gives the session's place back, or does not wait for it any more.
-    pub(super) fn leave_session(&mut self, channel: &str, now: Instant) {
+    /// Gives the session's place back, or stops waiting for it. `true` if the subscription waited for it and ends with it.
+    pub(super) fn leave_session(&mut self, channel: &str, now: Instant) -> bool {
         let Some(sessions) = &mut self.sessions else {
-            return;
+            return false;
         };
         let waits = |joining: &mut Joining| joining.channel == channel;
         let is_held = |(name, _): &mut (Box<str>, Arc<str>)| **name == *channel;
         let joining = sessions.joining.extract_if(.., waits).next();
         let held = sessions.held.extract_if(.., is_held).next();
         if let Some(joining) = joining {
-            let of = |entrance: &Entrance| entrance.channel() == joining.sessions;
-            if let Some(at) = self.entrances.iter().position(of) {
-                let entrance = self.entrances.swap_remove(at);
-                self.worker.node.give_up(self.client(), &entrance, now);
-            }
-        } else if held.is_some() {
+            return self.give_up(&joining.sessions, now);
+        }
+        if held.is_some() {
             let sessions = channel_session_name(channel);
             self.subscriber.forget_farewell(&sessions);
             let node = &self.worker.node;
             node.unsubscribe(self.client(), &sessions, now);
         }
+        false
     }
 }

@@ -120,13 +120,14 @@ impl Connection {
             Some(ids) => serde_json::from_str(ids.get()).map_err(|_| SigninError::Watchlist)?,
             None => Vec::new(),
         };
-        match &self.user {
-            Some(signed_in) if *signed_in.id != user.id => return Err(SigninError::OtherUser),
-            Some(_) => {
-                self.send(&message::signin_success(user_data));
-                return Ok(());
-            }
-            None => {}
+        let known = self.user.as_deref().map(|user| &user.id);
+        let known = known.or(self.signing_in.as_deref().map(|pending| &pending.id));
+        if known.is_some_and(|id| **id != *user.id) {
+            return Err(SigninError::OtherUser);
+        }
+        if self.user.is_some() {
+            self.send(&message::signin_success(user_data));
+            return Ok(());
         }
         if self.signing_in.is_some() {
             // The first request is still on its way; its answer serves for this one too.

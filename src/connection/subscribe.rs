@@ -90,8 +90,21 @@ struct ChannelData<'a> {
 
 impl Connection {
     pub(super) fn subscribe(&mut self, request: &Subscribe, now: Instant) {
-        if let Err(error) = self.try_subscribe(request, now) {
-            self.refuse_subscription(&request.channel, &error);
+        let max_length = self.app.limits.max_channel_name_length;
+        let name = match ChannelName::parse(&request.channel, max_length) {
+            Ok(name) => name,
+            Err(invalid) => {
+                let error = SubscribeError::Name(invalid);
+                return self.refuse_subscription(&request.channel, &error);
+            }
+        };
+        if self.has_or_awaits(name) {
+            // Nothing else: a second confirmation would double the member list that PusherSwift keeps.
+            let text = format!("Existing subscription to channel {}", name.as_str());
+            return self.error(None, &text);
+        }
+        if let Err(error) = self.try_subscribe(name, request, now) {
+            self.refuse_subscription(name.as_str(), &error);
         }
     }
 
@@ -198,10 +211,12 @@ impl Connection {
         }
     }
 
-    fn try_subscribe(&mut self, request: &Subscribe, now: Instant) -> Result<(), SubscribeError> {
-        let max_length = self.app.limits.max_channel_name_length;
-        let name =
-            ChannelName::parse(&request.channel, max_length).map_err(SubscribeError::Name)?;
+    fn try_subscribe(
+        &mut self,
+        name: ChannelName<'_>,
+        request: &Subscribe,
+        now: Instant,
+    ) -> Result<(), SubscribeError> {
         let member = match name.kind().access {
             // Clients can't name the last: the check of the name refuses it.
             Access::Public | Access::Online | Access::Session => None,
@@ -218,21 +233,19 @@ impl Connection {
                 Some(self.member(request.channel_data.as_deref())?)
             }
         };
-        if self.is_on_its_way(name) {
-            // The answer to the first request will serve for this one too.
-            return Ok(());
-        }
-        self.check_room(name)?;
+        self.check_room()?;
         let app = Arc::clone(&self.app);
         match app.channels.single_session(name.as_str()) {
-            Some(rule) if self.subscriber.subscription(name.as_str()).is_none() => {
-                self.join_first(name, request.channel_data.as_deref(), member, rule, now)
-            }
-            _ => self.enter(name, member, now),
+            Some(rule) => self.join_first(name, request.channel_data.as_deref(), member, rule, now),
+            None => self.enter(name, member, now),
         }
     }
 
-    fn is_on_its_way(&self, name: ChannelName<'_>) -> bool {
+    /// Whether the client is subscribed to the channel or will be when an answer comes.
+    fn has_or_awaits(&self, name: ChannelName<'_>) -> bool {
+        if self.subscriber.subscription(name.as_str()).is_some() {
+            return true;
+        }
         let mut waiting = self.entrances.iter().map(Entrance::channel);
         let mut joining = self.sessions.iter().flat_map(|sessions| sessions.joining());
         waiting.any(|channel| channel == name.as_str())
@@ -247,16 +260,13 @@ impl Connection {
         now: Instant,
     ) -> Result<(), SubscribeError> {
         let user_id = member.as_ref().map(|member| member.user_id.clone());
-        let repeated = self.subscriber.subscription(name.as_str()).is_some();
         let max_members = self.app.limits.max_presence_members;
         let node = &self.worker.node;
         let begun = node.subscribe(self.client(), name, member, max_members, now);
         match begun {
             Ok(Subscribing::Seated(welcome)) => {
                 self.welcome(&welcome, name.as_str(), user_id.as_deref());
-                if !repeated {
-                    self.hold_session(name.as_str());
-                }
+                self.hold_session(name.as_str());
             }
             Ok(Subscribing::Waiting(entrance)) => self.entrances.push(entrance),
             Err(error) => {
@@ -267,7 +277,7 @@ impl Connection {
         Ok(())
     }
 
-    fn check_room(&self, name: ChannelName<'_>) -> Result<(), SubscribeError> {
+    fn check_room(&self) -> Result<(), SubscribeError> {
         let Some(max) = self.app.limits.max_channels_per_connection else {
             return Ok(());
         };
@@ -275,7 +285,7 @@ impl Connection {
         let joining = self.sessions.iter().flat_map(|sessions| sessions.joining());
         let waiting = self.entrances.iter().filter(asked).count() + joining.count();
         let count = self.subscriber.subscription_count() + waiting;
-        if count < max || self.subscriber.subscription(name.as_str()).is_some() {
+        if count < max {
             return Ok(());
         }
         Err(SubscribeError::TooManyChannels(max))

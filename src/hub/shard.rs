@@ -165,12 +165,6 @@ impl Shard {
         });
     }
 
-    /// Notes that a subscriber was shown the members once more. It was not given the cached event again.
-    pub fn refresh(&self, subscription: &Subscription, since: u64) {
-        let mut seats = subscription.local.seats.borrow_mut();
-        Rc::make_mut(&mut seats)[subscription.seat].members_since = since;
-    }
-
     /// Takes the client out of the channel. The caller tells the hub and the engine.
     pub fn unsubscribe(&self, subscriber: &Subscriber, channel: &str) -> Option<Subscription> {
         let mut subscriptions = subscriber.subscriptions.borrow_mut();

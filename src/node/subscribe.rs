@@ -99,7 +99,7 @@ impl Entrance {
 }
 
 impl Node {
-    /// Subscribes a client, or shows a subscriber the present state once more.
+    /// Subscribes a client that is not subscribed to the channel and does not wait for it.
     ///
     /// # Errors
     /// [`EnterError`] when the engine refuses at once; nothing was changed.
@@ -112,18 +112,12 @@ impl Node {
         now: Instant,
     ) -> Result<Subscribing, EnterError> {
         let Client {
-            shard,
-            subscriber,
-            app,
-            ..
+            subscriber, app, ..
         } = client;
-        if let Some(subscription) = subscriber.subscription(name.as_str()) {
-            let snapshot = self
-                .engine
-                .snapshot(subscription.channel(), subscriber.id, now);
-            shard.refresh(&subscription, snapshot.since);
-            return Ok(Subscribing::Seated(Welcome::of(snapshot.succeeded)));
-        }
+        debug_assert!(
+            subscriber.subscription(name.as_str()).is_none(),
+            "the caller refuses a second subscription"
+        );
         let channel = self.attach(client, name, || ChannelSettings {
             tells_count: app.subscription_counts && !name.kind().has_members(),
             replay: replay_of(app, name),

@@ -5,6 +5,7 @@ use std::slice;
 use serde_json::{Value, json};
 
 use crate::support::{
+    api::encode,
     app::App,
     client::TestClient,
     server::TestServer,
@@ -238,25 +239,67 @@ fn a_private_or_presence_subscription_without_auth_is_an_invalid_signature() {
     }
 }
 
+/// #13 row 2.
 #[test]
-fn a_duplicate_subscribe_succeeds_again_and_changes_nothing() {
+fn a_second_subscribe_is_an_error_and_changes_nothing() {
     let server = TestServer::usual();
     let (mut client, api) = (server.client(), server.api());
-    for channel in ["news", "private-room"] {
-        client.subscribe(channel);
-        assert_eq!(client.subscribe(channel).data(), "{}");
+    let mut watcher = server.client();
+    watcher.join("presence-room", "8");
+    client.sign_in("7");
+    api.publish("cache-full", "kept", "");
+    for channel in [
+        "news",
+        "private-room",
+        "private-encrypted-room",
+        "cache-empty",
+        "cache-full",
+        "#server-to-user-7",
+        "presence-room",
+    ] {
+        let ask = |client: &mut TestClient| match channel {
+            "presence-room" => client.ask_with(channel, r#"{"user_id":"7"}"#),
+            _ => client.ask(channel),
+        };
+        ask(&mut client);
+        client.expect_on(channel, "pusher_internal:subscription_succeeded");
+        if channel.starts_with("cache-") {
+            assert_eq!(client.next().channel(), Some(channel));
+        }
+        for _ in 0..2 {
+            ask(&mut client);
+            client.expect_existing(channel);
+        }
         api.publish(channel, "once", "");
         client.expect_on(channel, "once");
         client.expect_nothing_before_marker(&api, channel);
         let info = [("info", "subscription_count")];
-        let path = format!("/channels/{channel}");
-        api.get(&path, &info)
-            .is(&json!({"occupied": true, "subscription_count": 1}));
+        let path = format!("/channels/{}", encode(channel));
+        let count = api.get(&path, &info).json()["subscription_count"].clone();
+        let watchers = usize::from(channel == "presence-room");
+        assert_eq!(count, json!(1 + watchers), "{channel}");
     }
+    watcher.expect_on("presence-room", "pusher_internal:member_added");
+    watcher.expect_on("presence-room", "once");
+    watcher.expect_on("presence-room", "marker");
+    watcher.expect_silence();
 }
 
+/// #13 row 2: its signature is not looked at, since nothing depends on it.
 #[test]
-fn unsubscribing_from_what_was_never_subscribed_is_ignored() {
+fn a_second_subscribe_with_a_wrong_signature_leaves_the_subscription_alone() {
+    let server = TestServer::usual();
+    let mut client = server.client();
+    client.subscribe("private-room");
+    let data = json!({"channel": "private-room", "auth": "key-of-1001:00"});
+    client.send(&json!({"event": "pusher:subscribe", "data": data}));
+    client.expect_existing("private-room");
+    client.expect_nothing_before_marker(&server.api(), "private-room");
+}
+
+/// #13 row 3.
+#[test]
+fn unsubscribing_from_what_is_not_subscribed_is_an_error() {
     let server = TestServer::usual();
     let mut client = server.client();
     for channel in [
@@ -264,11 +307,19 @@ fn unsubscribing_from_what_was_never_subscribed_is_ignored() {
         "private-never",
         "presence-never",
         "#server-to-user-7",
+        "#online-37",
+        "a b",
     ] {
         client.unsubscribe(channel);
+        client.expect_no_subscription(channel);
     }
-    client.expect_silence();
-    client.send(&json!({"event": "pusher:unsubscribe", "data": {"channel": "a b"}}));
+    client.subscribe("news");
+    client.unsubscribe("news");
+    client.unsubscribe("news");
+    client.expect_no_subscription("news");
+    let long = "x".repeat(1000);
+    client.unsubscribe(&long);
+    client.expect_no_subscription(&long[..200]);
     client.send(&json!({"event": "pusher:unsubscribe", "data": {}}));
     client.send(&json!({"event": "pusher:unsubscribe"}));
     stays_open(&mut client);

@@ -121,7 +121,8 @@ fn clients_events_and_repeated_subscriptions_bring_nothing_back() {
     first.trigger("private-past-a", "client-x", &json!(1));
     publish(&server.api(), "private-past-a", 1..=1);
     hears(&mut first, "private-past-a", 1..=1);
-    first.subscribe("private-past-a");
+    first.ask("private-past-a");
+    first.expect_existing("private-past-a");
     first.expect_silence();
     let mut late = server.client();
     late.subscribe("private-past-a");

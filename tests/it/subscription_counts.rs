@@ -83,8 +83,10 @@ fn a_repeated_subscription_and_an_unknown_unsubscription_change_nothing() {
     let mut client = server.client();
     client.subscribe("news");
     hears(&mut client, "news", 1);
-    client.subscribe("news");
+    client.ask("news");
+    client.expect_existing("news");
     client.unsubscribe("other");
+    client.expect_no_subscription("other");
     client.expect_silence();
     client.expect_nothing_before_marker(&server.api(), "news");
 }

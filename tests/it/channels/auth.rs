@@ -132,6 +132,7 @@ fn empty_channel_data_is_not_signed() {
             json!({"channel": ROOM, "auth": client.auth(ROOM), "channel_data": channel_data});
         subscribe_with(&mut client, &data);
         client.expect_on(ROOM, "pusher_internal:subscription_succeeded");
+        client.unsubscribe(ROOM);
     }
 }
 
@@ -192,6 +193,7 @@ fn a_public_channel_needs_no_auth_and_minds_none() {
     ] {
         subscribe_with(&mut client, &json!({"channel": "news", "auth": auth}));
         client.expect_on("news", "pusher_internal:subscription_succeeded");
+        client.unsubscribe("news");
     }
     subscribe_with(&mut client, &json!({"channel": "sport"}));
     client.expect_on("sport", "pusher_internal:subscription_succeeded");

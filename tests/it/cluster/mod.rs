@@ -17,6 +17,7 @@ mod redis_cluster;
 mod replay;
 mod sentinel;
 mod start;
+mod subscribing;
 mod users;
 mod watcher;
 mod webhooks;

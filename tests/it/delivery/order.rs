@@ -235,8 +235,8 @@ fn a_subscriber_that_comes_in_the_middle_hears_an_unbroken_rest() {
     }
 }
 
-/// Publishes 500 events to one channel from a thread, while the client subscribes again and again, many times in one
-/// segment; every event must still come, once and in order.
+/// Publishes 500 events to one channel from a thread, while the client asks for it again and again, many times in one segment, and is
+/// refused; every event must still come, once and in order.
 fn subscribes_again_under_load(channel: &'static str, channel_data: &str) {
     let server = TestServer::usual();
     let (api, address) = (server.api(), server.public);

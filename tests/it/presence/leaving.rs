@@ -86,6 +86,7 @@ fn leaving_twice_is_told_once() {
     let mut client = joined(&server, &mut watcher, "7");
     client.unsubscribe(ROOM);
     client.unsubscribe(ROOM);
+    client.expect_no_subscription(ROOM);
     client.close();
     expect_removed(&mut watcher, "7");
     watcher.expect_nothing_before_marker(&server.api(), ROOM);

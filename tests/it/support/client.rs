@@ -185,6 +185,23 @@ impl TestClient {
         message
     }
 
+    /// The next message must say that the client is subscribed already (§2.7).
+    #[track_caller]
+    pub(crate) fn expect_existing(&mut self, channel: &str) {
+        let error = self.expect_error(None);
+        let expected = format!("Existing subscription to channel {channel}");
+        assert_eq!(error.json["data"]["message"], expected);
+    }
+
+    /// The next message must say that there is nothing to unsubscribe from (§2.7).
+    #[track_caller]
+    pub(crate) fn expect_no_subscription(&mut self, channel: &str) {
+        let error = self.expect_error(None);
+        let expected =
+            format!("No current subscription to channel {channel}, or subscription in progress");
+        assert_eq!(error.json["data"]["message"], expected);
+    }
+
     /// The two answers to a refused subscription; gives the type of the first.
     #[track_caller]
     pub(crate) fn expect_refusal(&mut self, channel: &str) -> (String, u64) {

@@ -106,7 +106,8 @@ fn a_repeated_subscription_is_the_same_session() {
     let server = server("replace");
     let mut client = server.client();
     listens(&mut client, CHANNEL, &session("a"));
-    listens(&mut client, CHANNEL, &session("b"));
+    client.ask_with(CHANNEL, &session("b"));
+    client.expect_existing(CHANNEL);
     client.expect_nothing_before_marker(&server.api(), CHANNEL);
     let mut tab = server.client();
     listens(&mut tab, CHANNEL, &session("a"));
