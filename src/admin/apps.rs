@@ -96,7 +96,7 @@ pub(super) async fn channel(
 ) -> Result<HttpResponse, AdminError> {
     let (id, name) = path.into_inner();
     let app = find(&node, &id)?;
-    let name = ChannelName::parse(&name, app.limits.max_channel_name_length)?;
+    let name = ChannelName::parse(&name, app.limits.name_lengths())?;
     let kind = name.kind();
     let wanted = Wanted {
         user_count: kind.is_presence(),

@@ -121,5 +121,5 @@ pub(super) async fn stats(call: &Call<'_>, channel: &str) -> Result<HttpResponse
 }
 
 fn named<'a>(call: &Call<'_>, channel: &'a str) -> Result<ChannelName<'a>, ApiError> {
-    ChannelName::parse(channel, call.app.limits.max_channel_name_length).map_err(ApiError::Channel)
+    ChannelName::parse(channel, call.app.limits.name_lengths()).map_err(ApiError::Channel)
 }

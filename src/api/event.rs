@@ -122,7 +122,7 @@ impl<'a> GivenEvent<'a> {
 
     fn checked_channels(&self, limits: &Limits) -> Result<Channels<'_>, EventError> {
         let parse = |name, position| {
-            ChannelName::parse(name, limits.max_channel_name_length)
+            ChannelName::parse(name, limits.name_lengths())
                 .map_err(|reason| EventError::Channel { position, reason })
         };
         let Some(names) = &self.channels else {

@@ -41,7 +41,7 @@ pub(super) enum Endpoint<'a> {
     ChannelStats(&'a str),
     /// `connections`
     Connections,
-    /// `users/{user_id}/terminate_connections`
+    /// `users/{user_id}/terminate_connections`; the id may contain slashes, which libraries put into the path as they are
     TerminateConnections(&'a str),
 }
 
@@ -93,6 +93,10 @@ impl<'a> Target<'a> {
 
 impl<'a> Endpoint<'a> {
     fn find(path: &'a str) -> Option<Self> {
+        if let Some(rest) = path.strip_prefix("users/") {
+            let user_id = rest.strip_suffix("/terminate_connections")?;
+            return Some(Self::TerminateConnections(user_id));
+        }
         let segments: SmallVec<[&str; 4]> = path.splitn(4, '/').collect();
         Some(match segments[..] {
             ["events"] => Self::Events,
@@ -103,7 +107,6 @@ impl<'a> Endpoint<'a> {
             ["channels", channel, "events"] => Self::ChannelEvents(channel),
             ["channels", channel, "stats"] => Self::ChannelStats(channel),
             ["connections"] => Self::Connections,
-            ["users", user_id, "terminate_connections"] => Self::TerminateConnections(user_id),
             _ => return None,
         })
     }
@@ -167,6 +170,10 @@ mod tests {
                 "users/a%2Fb/terminate_connections",
                 Endpoint::TerminateConnections("a%2Fb"),
             ),
+            (
+                "users/a/b/terminate_connections",
+                Endpoint::TerminateConnections("a/b"),
+            ),
         ] {
             let bare = format!("/apps/app1/{path}");
             let expected = Some(Target::App {
@@ -205,7 +212,7 @@ mod tests {
             "/apps/app1/channels/a/b",
             "/apps/app1/channels/a/users/b",
             "/apps/app1/users/u-1",
-            "/apps/app1/users/a/b/terminate_connections",
+            "/apps/app1/users/terminate_connections",
             "/other/apps/app1/events",
             "/wsapps/app1/events",
             "/ws/ws/apps/app1/events",

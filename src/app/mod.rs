@@ -19,7 +19,7 @@ pub use webhook::{
     is_reserved_header,
 };
 
-use crate::protocol::signature;
+use crate::protocol::{NameLengths, signature};
 
 /// One tenant: its credentials, switches and limits.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,7 +107,7 @@ pub struct Limits {
     pub max_batch_events: usize,
     /// Distinct users of a presence channel.
     pub max_presence_members: usize,
-    /// Characters of a presence `user_id`.
+    /// Characters of a user's id, of a presence member as of a sign-in.
     pub max_presence_user_id_length: usize,
     /// Bytes of a presence `user_info` as JSON.
     pub max_presence_user_info_bytes: usize,
@@ -123,6 +123,17 @@ pub struct Limits {
     pub authorization_timeout: Option<Duration>,
     /// How long a cache channel keeps its last event.
     pub cache_ttl: Duration,
+}
+
+impl Limits {
+    /// How long the names of the app's channels may be.
+    #[must_use]
+    pub fn name_lengths(&self) -> NameLengths {
+        NameLengths {
+            channel: self.max_channel_name_length,
+            user_id: self.max_presence_user_id_length,
+        }
+    }
 }
 
 impl Default for Limits {

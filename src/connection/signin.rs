@@ -11,8 +11,9 @@ use crate::{
     hub::Farewell,
     node::{Online, Subscribing},
     protocol::{
-        ErrorCode,
+        ErrorCode, InvalidUserId,
         channel::{USER_PREFIX, session_name},
+        check_user_id,
         message::{self, Signin},
         signature,
     },
@@ -60,6 +61,7 @@ pub(super) struct SigningIn {
 enum SigninError {
     Signature,
     UserData,
+    UserId(InvalidUserId),
     Watchlist,
     OtherUser,
     OtherSession,
@@ -78,8 +80,9 @@ impl From<EnterError> for SigninError {
 impl std::fmt::Display for SigninError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::UserId(invalid) => return write!(f, "{invalid}."),
             Self::Signature => "invalid signature.",
-            Self::UserData => "user_data must be a JSON object with a non-empty string \"id\".",
+            Self::UserData => "user_data must be a JSON object with a string \"id\".",
             Self::Watchlist => "\"watchlist\" must be an array of user ids, which are strings.",
             Self::OtherUser => "already signed in as another user.",
             Self::OtherSession => "this user is signed in elsewhere.",
@@ -113,9 +116,8 @@ impl Connection {
         }
         let user: UserData<'_> =
             serde_json::from_str(user_data).map_err(|_| SigninError::UserData)?;
-        if user.id.is_empty() {
-            return Err(SigninError::UserData);
-        }
+        let max_length = self.app.limits.max_presence_user_id_length;
+        check_user_id(&user.id, max_length).map_err(SigninError::UserId)?;
         let watchlist: Vec<String> = match user.watchlist.filter(|_| self.app.watchlists) {
             Some(ids) => serde_json::from_str(ids.get()).map_err(|_| SigninError::Watchlist)?,
             None => Vec::new(),

@@ -90,8 +90,7 @@ struct ChannelData<'a> {
 
 impl Connection {
     pub(super) fn subscribe(&mut self, request: &Subscribe, now: Instant) {
-        let max_length = self.app.limits.max_channel_name_length;
-        let name = match ChannelName::parse(&request.channel, max_length) {
+        let name = match ChannelName::parse(&request.channel, self.app.limits.name_lengths()) {
             Ok(name) => name,
             Err(invalid) => {
                 let error = SubscribeError::Name(invalid);

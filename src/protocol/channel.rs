@@ -1,5 +1,7 @@
 //! Channel names and what a name says about its channel.
 
+use super::user_id::{InvalidUserId, check_user_id};
+
 /// Who may subscribe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -153,10 +155,19 @@ pub struct ChannelName<'a> {
     kind: ChannelKind,
 }
 
+/// How long the names of an app's channels may be, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameLengths {
+    /// A channel's name, prefix included.
+    pub channel: usize,
+    /// The user id in the name of a user's own channel.
+    pub user_id: usize,
+}
+
 /// Why a name is no channel name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvalidChannelName {
-    /// Empty, or nothing behind `#server-to-user-`.
+    /// It has no characters.
     Empty,
     /// More characters than allowed.
     TooLong {
@@ -167,6 +178,8 @@ pub enum InvalidChannelName {
     },
     /// A character outside `A-Z a-z 0-9 _ - = @ , . ;`.
     IllegalCharacter(char),
+    /// `#server-to-user-` and then no user id.
+    UserId(InvalidUserId),
 }
 
 impl std::fmt::Display for InvalidChannelName {
@@ -183,34 +196,22 @@ impl std::fmt::Display for InvalidChannelName {
                 f,
                 "channel name contains {c:?}; allowed are A-Z a-z 0-9 _ - = @ , . ;"
             ),
+            Self::UserId(invalid) => invalid.fmt(f),
         }
     }
 }
 
 impl<'a> ChannelName<'a> {
-    /// Checks a name.
+    /// Checks a name. The name of a user's own channel may contain whatever a user id may.
     ///
     /// # Errors
     /// [`InvalidChannelName`] says what is wrong.
-    pub fn parse(name: &'a str, max_length: usize) -> Result<Self, InvalidChannelName> {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b"_-=@,.;".contains(&b);
-        let checked = name
-            .strip_prefix('#')
-            .filter(|_| name.starts_with(USER_PREFIX))
-            .unwrap_or(name);
-        if let Some(at) = checked.bytes().position(|b| !legal(b)) {
-            // Every byte before it is ASCII, so `at` is a character boundary.
-            let c = checked[at..].chars().next().unwrap_or('\0');
-            return Err(InvalidChannelName::IllegalCharacter(c));
-        }
-        if name.is_empty() || name == USER_PREFIX {
-            return Err(InvalidChannelName::Empty);
-        }
-        if name.len() > max_length {
-            return Err(InvalidChannelName::TooLong {
-                length: name.len(),
-                max: max_length,
-            });
+    pub fn parse(name: &'a str, max: NameLengths) -> Result<Self, InvalidChannelName> {
+        match name.strip_prefix(USER_PREFIX) {
+            Some(user_id) => {
+                check_user_id(user_id, max.user_id).map_err(InvalidChannelName::UserId)?;
+            }
+            None => check_characters(name, max.channel)?,
         }
         Ok(Self {
             name,
@@ -221,7 +222,11 @@ impl<'a> ChannelName<'a> {
     /// A name that [`ChannelName::parse`] accepted before.
     #[must_use]
     pub fn of_checked(name: &'a str) -> Self {
-        debug_assert!(Self::parse(name, usize::MAX).is_ok(), "checked before");
+        let unbounded = NameLengths {
+            channel: usize::MAX,
+            user_id: usize::MAX,
+        };
+        debug_assert!(Self::parse(name, unbounded).is_ok(), "checked before");
         Self {
             name,
             kind: ChannelKind::of(name),
@@ -251,9 +256,28 @@ impl<'a> ChannelName<'a> {
     }
 }
 
+fn check_characters(name: &str, max: usize) -> Result<(), InvalidChannelName> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"_-=@,.;".contains(&b);
+    if let Some(at) = name.bytes().position(|b| !legal(b)) {
+        // Every byte before it is ASCII, so `at` is a character boundary.
+        let c = name[at..].chars().next().unwrap_or('\0');
+        return Err(InvalidChannelName::IllegalCharacter(c));
+    }
+    match name.len() {
+        0 => Err(InvalidChannelName::Empty),
+        length if length > max => Err(InvalidChannelName::TooLong { length, max }),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MAX: NameLengths = NameLengths {
+        channel: 200,
+        user_id: 128,
+    };
 
     #[test]
     fn prefixes_decide_the_kind_and_are_anchored() {
@@ -291,20 +315,16 @@ mod tests {
 
     #[test]
     fn a_name_is_checked() {
-        assert!(ChannelName::parse("aZ09_-=@,.;", 200).is_ok());
-        assert!(ChannelName::parse(&"a".repeat(200), 200).is_ok());
+        assert!(ChannelName::parse("aZ09_-=@,.;", MAX).is_ok());
+        assert!(ChannelName::parse(&"a".repeat(200), MAX).is_ok());
         assert_eq!(
-            ChannelName::parse(&"a".repeat(201), 200),
+            ChannelName::parse(&"a".repeat(201), MAX),
             Err(InvalidChannelName::TooLong {
                 length: 201,
                 max: 200
             })
         );
-        assert_eq!(ChannelName::parse("", 200), Err(InvalidChannelName::Empty));
-        assert_eq!(
-            ChannelName::parse(USER_PREFIX, 200),
-            Err(InvalidChannelName::Empty)
-        );
+        assert_eq!(ChannelName::parse("", MAX), Err(InvalidChannelName::Empty));
         for (name, c) in [
             ("a b", ' '),
             ("a:b", ':'),
@@ -315,9 +335,34 @@ mod tests {
             ("#online-37", '#'),
         ] {
             assert_eq!(
-                ChannelName::parse(name, 200),
+                ChannelName::parse(name, MAX),
                 Err(InvalidChannelName::IllegalCharacter(c)),
                 "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_users_own_channel_has_the_users_id_whatever_its_characters() {
+        let own = |id: &str| format!("{USER_PREFIX}{id}");
+        for id in ["7", "e:1", "a/b", "zoë", "\"\\{}", &"é".repeat(128)] {
+            assert!(ChannelName::parse(&own(id), MAX).is_ok(), "{id}");
+        }
+        for (id, expected) in [
+            ("", InvalidUserId::Empty),
+            ("a\n", InvalidUserId::ControlCharacter('\n')),
+            (
+                &*"é".repeat(129),
+                InvalidUserId::TooLong {
+                    length: 129,
+                    max: 128,
+                },
+            ),
+        ] {
+            assert_eq!(
+                ChannelName::parse(&own(id), MAX),
+                Err(InvalidChannelName::UserId(expected)),
+                "{id}"
             );
         }
     }

@@ -1,8 +1,12 @@
 //! One message, encoded once and shared by all who receive it.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use memchr::memchr2;
 
 use super::{CloseCode, deflate};
 
@@ -43,10 +47,11 @@ impl Frame {
 
     /// `{"event":…,"channel":…,"data":…}`.
     ///
-    /// `event` and `data` are JSON tokens (quotes and escapes included); `channel` is a checked name and needs no escaping.
+    /// `event` and `data` are JSON tokens (quotes and escapes included); `channel` is a checked name.
     #[must_use]
     pub fn event(event: &str, channel: &str, data: &str) -> Self {
         const PARTS: usize = r#"{"event":,"channel":"","data":}"#.len();
+        let channel = escaped(channel);
         let length = PARTS + event.len() + channel.len() + data.len();
         Self::build(FIN_TEXT, length, |out| {
             out.put_slice(br#"{"event":"#);
@@ -174,6 +179,14 @@ impl Frame {
     }
 }
 
+/// A checked channel name inside a JSON string. Only the name of a user's own channel may hold a character to escape.
+fn escaped(channel: &str) -> Cow<'_, str> {
+    if memchr2(b'"', b'\\', channel.as_bytes()).is_none() {
+        return Cow::Borrowed(channel);
+    }
+    Cow::Owned(channel.replace('\\', r"\\").replace('"', r#"\""#))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +207,14 @@ mod tests {
             frame.payload(),
             br#"{"event":"App\\Events\\Shipped","channel":"orders","data":"{\"id\":42}"}"#
         );
+    }
+
+    #[test]
+    fn the_name_of_a_users_own_channel_is_escaped() {
+        let channel = r##"#server-to-user-"\{}/zoë"##;
+        let frame = Frame::event(r#""e""#, channel, r#""""#);
+        let json: serde_json::Value = serde_json::from_slice(frame.payload()).expect("JSON");
+        assert_eq!(json["channel"], channel);
     }
 
     #[test]

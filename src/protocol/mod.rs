@@ -8,9 +8,11 @@ pub mod frame;
 pub mod message;
 pub mod signature;
 pub mod socket_id;
+pub mod user_id;
 
-pub use channel::{Access, ChannelKind, ChannelName, InvalidChannelName};
+pub use channel::{Access, ChannelKind, ChannelName, InvalidChannelName, NameLengths};
 pub use code::{CloseCode, ErrorCode};
 pub use data::EventData;
 pub use frame::Frame;
 pub use socket_id::SocketId;
+pub use user_id::{InvalidUserId, check_user_id};

@@ -77,7 +77,7 @@ for (const transport of transports) {
       assert.equal((await other.listener.receives("pusher:subscription_error")).data.status, 401);
       assert.equal((await world.publisher.terminateUserConnections(ann)).status, 200);
       await client.listener.reaches("disconnected");
-      await client.listener.isTold(null);
+      await client.listener.isTold(4009);
     });
 
     test("loses nothing of many events, in order, through several responses", async () => {

@@ -110,6 +110,27 @@ describe("signin", () => {
   });
 });
 
+// Issue #13, row 4. npm's library puts the id into the path of terminate_connections as it is.
+describe("an id of an identity provider", () => {
+  for (const kind of ["e:1", "auth0|5", "a b", "a/b", "zoë", "a.b+c@d.example"]) {
+    test(`such as ${kind} is signed in, sent to, watched, a member and terminated`, async () => {
+      const [id, watcherId, room] = [newId(kind), newId("watcher"), world.channel(`presence-${users}`)];
+      const watcher = await signInUser(world, { id: watcherId, watchlist: [id] });
+      assert.deepEqual(await watcher.hears("offline"), [id]);
+      const client = await signInUser(world, { id });
+      assert.equal(client.listener.pusher.user.serverToUserChannel.name, `#server-to-user-${id}`);
+      assert.deepEqual(await watcher.hears("online"), [id]);
+      await world.publisher.sendToUser(id, "invoice.paid", { id: 9 });
+      assert.deepEqual(await client.hears("invoice.paid"), { id: 9 });
+      const channel = await client.listener.subscribe(room);
+      assert.equal(channel.members.me.id, id);
+      await world.publisher.terminateUserConnections(id);
+      await client.listener.isTold(4009);
+      await client.listener.reaches("disconnected");
+    });
+  }
+});
+
 describe("sendToUser", () => {
   test("reaches each of the user's connections and nobody else", async () => {
     const [ann, bob] = [newId("ann"), newId("bob")];
@@ -240,7 +261,7 @@ describe("terminateUserConnections", () => {
     assert.equal((await world.publisher.terminateUserConnections(ann)).status, 200);
     for (const { listener } of tabs) {
       await listener.reaches("disconnected");
-      await listener.isTold(null);
+      await listener.isTold(4009);
       assert.deepEqual(listener.pauses, [], "it does not try again by itself");
     }
     await world.publish(name, "marker");

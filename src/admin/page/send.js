@@ -9,6 +9,8 @@ import { hintFor } from "./words.js";
 
 const RESULTS_MAX = 20;
 const SUGGESTED = 100;
+/** The names in the field: separated by spaces, and users' own channels last, because an id may contain spaces. */
+const NAMES = /#server-to-user-.*?(?=\s+#server-to-user-|$)|\S+/g;
 const FIELDS = ["channels", "name", "data", "socket_id"];
 
 const form = () => $("send-form").elements;
@@ -119,7 +121,7 @@ async function send() {
   }
   const fields = form();
   const app = fields.app.value;
-  const event = { name: fields.name.value.trim(), channels: fields.channels.value.trim().split(/\s+/), data: fields.data.value };
+  const event = { name: fields.name.value.trim(), channels: fields.channels.value.trim().match(NAMES), data: fields.data.value };
   if (fields.socket_id.value.trim()) event.socket_id = fields.socket_id.value.trim();
   const button = $("send-form").querySelector("[type=submit]");
   button.disabled = true;

@@ -8,7 +8,9 @@ use std::{
 use serde_json::json;
 
 use super::{
-    AGREEMENT, expect_ready, expect_users, nodes, usual,
+    AGREEMENT, expect_ready, expect_users, nodes,
+    users::any_user_id_works_on,
+    usual,
     watcher::{Watcher, sync},
 };
 use crate::support::{
@@ -155,6 +157,14 @@ fn everything_works(nodes: &[TestServer], rooms: &mut [Vec<Watcher>]) {
         }
         expect_users(nodes, &room(at), &["w0", "w1", "w2"]);
     }
+}
+
+/// The braces of an id must not part the keys of its channel, which scripts touch together.
+#[test]
+fn any_user_id_works() {
+    let cluster = RedisCluster::start(0);
+    let nodes = nodes(2, &cluster.setup_of(usual().set("watchlists", true)));
+    any_user_id_works_on(&nodes);
 }
 
 #[test]

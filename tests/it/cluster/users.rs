@@ -8,15 +8,19 @@ use super::{
     AGREEMENT, expect_not_ready, expect_ready, expect_users, nodes, sign_in, usual,
     watcher::Watcher,
 };
-use crate::support::{
-    client::TestClient,
-    pairs::leave_one_of_each,
-    redis::RedisServer,
-    server::TestServer,
-    setup::Setup,
-    stream::ReadError,
-    websocket::{Frame, Incoming},
-    within,
+use crate::{
+    support::{
+        api::encode,
+        client::TestClient,
+        pairs::leave_one_of_each,
+        redis::RedisServer,
+        server::TestServer,
+        setup::Setup,
+        stream::ReadError,
+        websocket::{Frame, Incoming},
+        within,
+    },
+    users::ids::{IDS, own},
 };
 
 const WATCHLIST: &str = "pusher_internal:watchlist_events";
@@ -67,6 +71,44 @@ fn a_user_comes_online_once_whatever_the_nodes() {
         left.elapsed() >= Duration::from_secs(3),
         "a reload is no news"
     );
+}
+
+/// #13 row 4, on any nodes with watchlists. Its id is in the names of topics and keys.
+#[track_caller]
+pub(super) fn any_user_id_works_on(nodes: &[TestServer]) {
+    let [first, .., last] = nodes else {
+        panic!("a cluster has several nodes");
+    };
+    let watchlist = json!({"id": "watcher", "watchlist": IDS});
+    let mut watcher = sign_in(last, &watchlist.to_string());
+    watcher.expect(WATCHLIST);
+    for user_id in IDS {
+        let (channel, room) = (own(user_id), "presence-room");
+        let mut user = first.client();
+        user.sign_in(user_id);
+        let online = json!({"events": [{"name": "online", "user_ids": [user_id]}]});
+        // On a slow machine the users before may be offline by now.
+        while watcher.expect(WATCHLIST).decoded() != online {}
+        user.subscribe(&channel);
+        let subscribe = json!({"auth": user.auth(room), "channel": room});
+        user.send(&json!({"event": "pusher:subscribe", "data": subscribe}));
+        user.expect_on(room, "pusher_internal:subscription_succeeded");
+        expect_users(nodes, room, &[user_id]);
+        last.api().publish(&channel, "invoice.paid", "{}");
+        user.expect_on(&channel, "invoice.paid");
+        let path = format!("/channels/{}", encode(&channel));
+        last.api().get(&path, &[]).is(&json!({"occupied": true}));
+        let path = format!("/users/{}/terminate_connections", encode(user_id));
+        last.api().post(&path, &json!({})).is_empty_object();
+        user.expect_closed(4009);
+        expect_users(nodes, room, &[]);
+    }
+}
+
+#[test]
+fn any_user_id_works_on_every_node() {
+    let (_redis, nodes) = started("watchlists", true);
+    any_user_id_works_on(&nodes);
 }
 
 #[test]
