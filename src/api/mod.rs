@@ -39,10 +39,10 @@ use tracing::{debug, info};
 
 pub use self::creator::create_event;
 use self::{
-    error::ApiError,
-    parameters::Parameters,
+    error::{ApiError, Unauthorized},
+    parameters::{Parameters, Plus},
     request_id::RequestId,
-    route::{Endpoint, Target},
+    route::{AppName, Endpoint, Target},
     signed::{Clock, SignedRequest},
 };
 use crate::{
@@ -51,6 +51,7 @@ use crate::{
     feed::Line,
     hub::AppChannels,
     node::{Node, Phase},
+    protocol::path,
 };
 
 /// What the API must know of the configuration.
@@ -99,28 +100,36 @@ fn report(request: &HttpRequest, prefix: &str, id: &RequestId, error: &ApiError)
     let trouble = match error {
         ApiError::Unauthorized(_) => {
             node.incidents.auth_failures.increment("api");
-            Some("an API request is not rightly signed")
+            Some("invalid signature of an API request")
         }
         ApiError::TooFast(_) => {
             node.incidents.rate_limited.increment("api");
-            Some("an app asks faster than it may")
+            Some("an app exceeds its rate limit")
         }
         ApiError::NoSuchApp => Some("an API request names no app of this server"),
+        ApiError::NoSuchPath => Some("a request has an unknown path"),
         _ => None,
     };
+    let path = path::shown(request.path());
     if let Some(trouble) = trouble
-        && let Some(untold) = node.storms.tell(trouble, Instant::now())
+        && let Some(suppressed) = node.storms.tell(trouble, Instant::now())
     {
-        let (request_id, path) = (id.as_str(), request.path());
-        info!(request_id, path, untold, "{trouble}: {error}");
+        let request_id = id.as_str();
+        info!(request_id, %path, suppressed, "{trouble}: {error}");
     }
     if !node.feed.is_watched() {
         return;
     }
-    let message = error.to_string();
+    let message = match error {
+        ApiError::NoSuchPath => format!("{error}: {path}"),
+        _ => error.to_string(),
+    };
     node.feed.emit(|| Line::Error {
         app: match Target::find(request.path(), prefix) {
-            Some(Target::App { id, .. }) => Some(id),
+            Some(Target::App {
+                app: AppName::Id(id),
+                ..
+            }) => Some(id),
             _ => None,
         },
         socket_id: None,
@@ -158,12 +167,19 @@ async fn attempt(
         return Err(ApiError::MethodNotAllowed(methods));
     }
     let node = data::<Node>(request)?;
-    let (path, id, endpoint) = match target {
-        Target::App { path, id, endpoint } => (path, id, endpoint),
+    let (path, app, endpoint) = match target {
+        Target::App {
+            path,
+            app,
+            endpoint,
+        } => (path, app, endpoint),
         Target::Up => return Ok(reply::up()),
         Target::Ready => return Ok(reply::ready(node.phase() == Phase::Running)),
     };
-    let app = node.apps.by_id(&decoded(id)?).ok_or(ApiError::NoSuchApp)?;
+    let app = match app {
+        AppName::Id(id) => node.apps.by_id(&decoded(id)?).ok_or(ApiError::NoSuchApp)?,
+        AppName::Key => app_by_key(node, request.query_string())?,
+    };
     let method = request.method().as_str();
     let signed = SignedRequest {
         method,
@@ -192,6 +208,17 @@ async fn attempt(
     let reply = serve(&call, endpoint).await;
     count(&call, &reply);
     reply
+}
+
+/// The app that signed a request whose path names none; whether it did is checked afterwards, as for every request.
+fn app_by_key(node: &Node, query: &str) -> Result<Arc<App>, ApiError> {
+    let parameters = Parameters::parse(query, Plus::Literal)?;
+    let key = parameters
+        .bytes(signed::KEY)
+        .ok_or(Unauthorized::Missing(signed::KEY))?;
+    let app = std::str::from_utf8(key).ok();
+    let app = app.and_then(|key| node.apps.by_key(key));
+    app.ok_or_else(|| Unauthorized::Key.into())
 }
 
 fn count(call: &Call<'_>, reply: &Result<HttpResponse, ApiError>) {

@@ -3,6 +3,8 @@
 use actix_web::http::Method;
 use smallvec::SmallVec;
 
+use crate::protocol::path;
+
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target<'a> {
@@ -15,11 +17,20 @@ pub(super) enum Target<'a> {
     App {
         /// The path from `/apps` on.
         path: &'a str,
-        /// The app's id.
-        id: &'a str,
-        /// What comes behind it.
+        /// Which app.
+        app: AppName<'a>,
+        /// What it is asked for.
         endpoint: Endpoint<'a>,
     },
+}
+
+/// How a request names its app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AppName<'a> {
+    /// By the id in the path, percent-encoded.
+    Id(&'a str),
+    /// By the `auth_key` among the parameters alone: PyPI's `pusher` leaves `/apps/{id}` out of one path, and signs it so.
+    Key,
 }
 
 /// An endpoint of an app.
@@ -65,21 +76,33 @@ pub(super) enum Methods {
 }
 
 impl<'a> Target<'a> {
-    /// Reads a path; `prefix` may stand before it.
+    /// Reads a path, with or without the prefix.
     pub(super) fn find(path: &'a str, prefix: &str) -> Option<Self> {
-        Self::bare(path).or_else(|| Self::bare(path.strip_prefix(prefix)?))
+        Self::bare(path).or_else(|| Self::bare(path::behind(path, prefix)?))
     }
 
     fn bare(path: &'a str) -> Option<Self> {
-        let Some(rest) = path.strip_prefix("/apps/") else {
-            return match path {
-                "/up" | "/" | "/health" => Some(Self::Up),
-                "/ready" | "/accept-traffic" => Some(Self::Ready),
-                _ => None,
-            };
+        let Some((first, rest)) = path::split_first(path) else {
+            return Some(Self::Up);
         };
-        let (id, rest) = rest.split_once('/')?;
-        Endpoint::find(rest).map(|endpoint| Self::App { path, id, endpoint })
+        let is_whole = path::segments(rest).next().is_none();
+        let (app, endpoint) = match first {
+            "up" | "health" if is_whole => return Some(Self::Up),
+            "ready" | "accept-traffic" if is_whole => return Some(Self::Ready),
+            "apps" => {
+                let (id, rest) = path::split_first(rest)?;
+                (AppName::Id(id), Endpoint::find(rest)?)
+            }
+            "users" => (AppName::Key, Endpoint::of_user(rest)?),
+            _ => return None,
+        };
+        // From the last of the slashes before it.
+        let start = path.len() - first.len() - rest.len() - 1;
+        Some(Self::App {
+            path: &path[start..],
+            app,
+            endpoint,
+        })
     }
 
     /// What may be asked of it.
@@ -93,11 +116,12 @@ impl<'a> Target<'a> {
 
 impl<'a> Endpoint<'a> {
     fn find(path: &'a str) -> Option<Self> {
-        if let Some(rest) = path.strip_prefix("users/") {
-            let user_id = rest.strip_suffix("/terminate_connections")?;
-            return Some(Self::TerminateConnections(user_id));
+        let (first, rest) = path::split_first(path)?;
+        if first == "users" {
+            return Self::of_user(rest);
         }
-        let segments: SmallVec<[&str; 4]> = path.splitn(4, '/').collect();
+        // No path has more than three; a fourth makes it unknown.
+        let segments: SmallVec<[&str; 4]> = path::segments(path).take(4).collect();
         Some(match segments[..] {
             ["events"] => Self::Events,
             ["batch_events"] => Self::BatchEvents,
@@ -109,6 +133,13 @@ impl<'a> Endpoint<'a> {
             ["connections"] => Self::Connections,
             _ => return None,
         })
+    }
+
+    /// Reads what follows `users`. Slashes within the id are its own.
+    fn of_user(path: &'a str) -> Option<Self> {
+        let path = path.trim_end_matches('/');
+        let user_id = path.strip_suffix("/terminate_connections")?;
+        Some(Self::TerminateConnections(user_id.trim_matches('/')))
     }
 
     fn methods(self) -> Methods {
@@ -156,7 +187,8 @@ mod tests {
             ("channels", Endpoint::Channels),
             ("channels/presence-a", Endpoint::Channel("presence-a")),
             ("channels/%23a", Endpoint::Channel("%23a")),
-            ("channels/", Endpoint::Channel("")),
+            ("channels/", Endpoint::Channels),
+            ("/channels///presence-a/", Endpoint::Channel("presence-a")),
             ("channels/events", Endpoint::Channel("events")),
             ("channels/a/users", Endpoint::ChannelUsers("a")),
             ("channels/a/events", Endpoint::ChannelEvents("a")),
@@ -178,18 +210,20 @@ mod tests {
             let bare = format!("/apps/app1/{path}");
             let expected = Some(Target::App {
                 path: &bare,
-                id: "app1",
+                app: AppName::Id("app1"),
                 endpoint: expected,
             });
             assert_eq!(Target::find(&bare, "/ws"), expected);
             assert_eq!(Target::find(&format!("/ws{bare}"), "/ws"), expected);
+            assert_eq!(Target::find(&format!("//ws/{bare}"), "/ws"), expected);
             assert_eq!(Target::find(&bare, ""), expected);
         }
-        for path in ["/up", "/", "/health"] {
+        for path in ["/up", "/", "/health", "/up/", "//"] {
             assert_eq!(Target::find(path, ""), Some(Target::Up));
             assert_eq!(Target::find(&format!("/ws{path}"), "/ws"), Some(Target::Up));
         }
-        for path in ["/ready", "/accept-traffic"] {
+        assert_eq!(Target::find("/ws", "/ws"), Some(Target::Up));
+        for path in ["/ready", "/accept-traffic", "//ready/"] {
             assert_eq!(Target::find(path, ""), Some(Target::Ready));
         }
     }
@@ -197,7 +231,6 @@ mod tests {
     #[test]
     fn other_paths_lead_nowhere() {
         for path in [
-            "",
             "*",
             "/usage",
             "/apps",
@@ -205,18 +238,15 @@ mod tests {
             "/apps/app1",
             "/apps/app1/",
             "/apps/app1/Events",
-            "/apps/app1/events/",
-            "//apps/app1/events",
-            "/apps//app1/events",
-            "/apps/app1/channels/a/",
+            "/apps/events",
             "/apps/app1/channels/a/b",
             "/apps/app1/channels/a/users/b",
             "/apps/app1/users/u-1",
-            "/apps/app1/users/terminate_connections",
             "/other/apps/app1/events",
             "/wsapps/app1/events",
             "/ws/ws/apps/app1/events",
-            "/up/",
+            "/users/7",
+            "/up/up",
             "/app/app-key",
         ] {
             assert_eq!(Target::find(path, "/ws"), None, "{path}");

@@ -2,7 +2,7 @@
 //!
 //! What is signed is the method, the path and every parameter but the signature; the body through its MD5. Libraries
 //! differ in what they sign and what they then send, so a signature that does not fit the request as it stands is tried
-//! against its equivalents: arrays collapsed as PHP does, the path decoded, the path with the prefix, `+` as a space.
+//! against its equivalents: arrays collapsed as PHP does, the path decoded, without meaningless slashes or with the prefix, `+` as a space.
 //! Each says the same as the request does, so none opens a request that was not signed.
 
 #[cfg(test)]
@@ -18,8 +18,13 @@ use super::{
     error::{ApiError, Unauthorized},
     parameters::{Parameter, Parameters, Plus},
 };
-use crate::{app::App, protocol::signature::Key};
+use crate::{
+    app::App,
+    protocol::{path, signature::Key},
+};
 
+/// The parameter that names the key whose secret signs.
+pub(super) const KEY: &str = "auth_key";
 const SIGNATURE: &str = "auth_signature";
 /// What a usual publish signs has fewer bytes.
 const TEXT_BYTES: usize = 256;
@@ -89,7 +94,7 @@ fn check_elements(
     clock: Clock,
 ) -> Result<(), Unauthorized> {
     let element = |name| parameters.bytes(name).ok_or(Unauthorized::Missing(name));
-    if element("auth_key")? != app.key.as_bytes() {
+    if element(KEY)? != app.key.as_bytes() {
         return Err(Unauthorized::Key);
     }
     if element("auth_version")? != b"1.0" {
@@ -141,17 +146,22 @@ impl Check<'_> {
     }
 
     fn passes_equivalent(&self, prefix: &str, path: &str, parameters: &Parameters<'_>) -> bool {
-        let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
+        let merged = path::merged(path);
+        let is_merged = merged == path;
+        let written = [Some(path), (!is_merged).then_some(&*merged)];
+        let mut paths: SmallVec<[Cow<'_, [u8]>; 4]> = SmallVec::new();
+        for path in written.into_iter().flatten() {
+            paths.push(Cow::Borrowed(path.as_bytes()));
+            if let decoded @ Cow::Owned(_) = percent_decode_str(path).into() {
+                paths.push(decoded);
+            }
+        }
         let collapsed = parameters.collapsed();
         let forms = || [Some(parameters), collapsed.as_ref()].into_iter().flatten();
         let prefixes = if prefix.is_empty() {
             &[""][..]
         } else {
             &["", prefix][..]
-        };
-        let paths = match &decoded {
-            Cow::Borrowed(path) => &[*path][..],
-            Cow::Owned(decoded) => &[path.as_bytes(), decoded][..],
         };
         prefixes.iter().any(|prefix| {
             paths

@@ -1,12 +1,12 @@
 //! Who is let in. The order of the checks decides which reason a client with several faults hears.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::Worker;
 use crate::{
     app::App,
     hub::{AppChannels, ClientAddress, ConnectionSlot, NoSlot, Profile, Transport},
-    protocol::CloseCode,
+    protocol::{CloseCode, path},
 };
 
 /// The oldest protocol that is spoken, and the one that is assumed when a client names none.
@@ -15,11 +15,20 @@ const PROTOCOLS: std::ops::RangeInclusive<u8> = 5..=7;
 /// Characters of what a client says of itself that are kept.
 const SAID_LENGTH_MAX: usize = 100;
 
+/// What the path of a client's request asks for.
+#[derive(Clone, Copy, Debug)]
+pub enum Destination<'a> {
+    /// The app with this key: `/app/{key}`.
+    App(&'a str),
+    /// Something that this server does not have: the path.
+    Elsewhere(&'a str),
+}
+
 /// What a client says of itself when it connects.
 #[derive(Debug)]
 pub struct Opening<'a> {
-    /// The app key of the path; `None` when the path is no `/app/{key}`.
-    pub key: Option<&'a str>,
+    /// What the path asks for.
+    pub destination: Destination<'a>,
     /// The `protocol` parameter.
     pub protocol: Option<&'a str>,
     /// The `Origin` header.
@@ -58,6 +67,14 @@ pub struct Refusal {
 }
 
 impl Opening<'_> {
+    /// The path of a client that asks for something else than an app, shortened for the log and the feed.
+    pub(super) fn unknown_path(&self) -> Option<Cow<'_, str>> {
+        match self.destination {
+            Destination::App(_) => None,
+            Destination::Elsewhere(path) => Some(path::shown(path)),
+        }
+    }
+
     /// What an operator sees of the client. What it says at length is cut: it is kept as long as the client.
     pub(super) fn profile(&self, app_id: &Arc<str>, protocol: u8) -> Profile {
         let cut = |text: Option<&str>| {
@@ -86,14 +103,17 @@ impl Admission {
                 .ok()
                 .filter(|version| PROTOCOLS.contains(version))
         });
-        let found = opening.key.and_then(|key| worker.node.apps.by_key(key));
+        let found = match opening.destination {
+            Destination::App(key) => worker.node.apps.by_key(key),
+            Destination::Elsewhere(_) => None,
+        };
         let refuse = |code, reason| Refusal {
             app: found.clone(),
             code,
             reason,
             tell_in_message: protocol.flatten() == Some(*PROTOCOLS.start()),
         };
-        if opening.key.is_none() {
+        if let Destination::Elsewhere(_) = opening.destination {
             return Err(refuse(
                 CloseCode::PathNotFound,
                 "Path not found; connect to /app/{key}.",

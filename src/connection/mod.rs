@@ -6,14 +6,14 @@ mod session;
 mod signin;
 mod subscribe;
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
 
 use self::{
     session::Sessions,
     signin::{FirstLook, SigningIn, User},
 };
 use admission::Admission;
-pub use admission::{Opening, Refusal};
+pub use admission::{Destination, Opening, Refusal};
 use governor::DefaultDirectRateLimiter;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
@@ -72,22 +72,8 @@ impl Connection {
         opening: &Opening<'_>,
     ) -> Result<Self, Refusal> {
         let socket_id = subscriber.id.to_string();
-        let admission = Admission::decide(worker, opening).inspect_err(|refusal| {
-            let code = refusal.code.number();
-            let app = refusal.app.as_ref().map(|app| app.id.as_str());
-            let (reason, origin) = (refusal.reason, opening.origin);
-            match worker.node.storms.tell(reason, Instant::now()) {
-                Some(untold) => info!(code, app, origin, untold, "connection refused: {reason}"),
-                None => debug!(code, app, origin, "connection refused: {reason}"),
-            }
-            worker.node.incidents.refusals.increment(&code.to_string());
-            worker.node.feed.emit(|| Line::Error {
-                app: refusal.app.as_ref().map(|app| &*app.id),
-                socket_id: Some(socket_id.clone()),
-                code: Some(code),
-                message: refusal.reason,
-            });
-        })?;
+        let admission = Admission::decide(worker, opening)
+            .inspect_err(|refusal| report_refusal(&worker.node, &socket_id, opening, refusal))?;
         let Admission {
             app,
             channels,
@@ -276,6 +262,35 @@ impl Connection {
         traffic.messages_sent.increment();
         traffic.bytes_sent.add(frame.bytes().len());
     }
+}
+
+/// Counts a client that was not let in, and tells operators of it.
+fn report_refusal(node: &Node, socket_id: &str, opening: &Opening<'_>, refusal: &Refusal) {
+    let code = refusal.code.number();
+    let app = refusal.app.as_ref().map(|app| app.id.as_str());
+    let (reason, origin) = (refusal.reason, opening.origin);
+    let path = opening.unknown_path();
+    let path = path.as_deref();
+    match node.storms.tell(reason, Instant::now()) {
+        Some(suppressed) => {
+            info!(
+                code,
+                app, origin, path, suppressed, "connection refused: {reason}"
+            );
+        }
+        None => debug!(code, app, origin, path, "connection refused: {reason}"),
+    }
+    node.incidents.refusals.increment(&code.to_string());
+    let message = match path {
+        Some(path) => Cow::Owned(format!("{reason} The path was {path}")),
+        None => Cow::Borrowed(reason),
+    };
+    node.feed.emit(|| Line::Error {
+        app,
+        socket_id: Some(socket_id.to_owned()),
+        code: Some(code),
+        message: &message,
+    });
 }
 
 /// A name from a client, short enough for a message.

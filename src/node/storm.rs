@@ -15,7 +15,7 @@ pub struct Storms(Mutex<BTreeMap<&'static str, Told>>);
 
 struct Told {
     at: Instant,
-    untold: u64,
+    suppressed: u64,
 }
 
 impl Storms {
@@ -23,16 +23,19 @@ impl Storms {
     pub fn tell(&self, trouble: &'static str, now: Instant) -> Option<u64> {
         let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(told) = troubles.get_mut(trouble) else {
-            let told = Told { at: now, untold: 0 };
+            let told = Told {
+                at: now,
+                suppressed: 0,
+            };
             troubles.insert(trouble, told);
             return Some(0);
         };
         if now.saturating_duration_since(told.at) < INTERVAL {
-            told.untold += 1;
+            told.suppressed += 1;
             return None;
         }
         told.at = now;
-        Some(std::mem::take(&mut told.untold))
+        Some(std::mem::take(&mut told.suppressed))
     }
 }
 

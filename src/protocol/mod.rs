@@ -6,6 +6,7 @@ pub mod data;
 pub mod deflate;
 pub mod frame;
 pub mod message;
+pub mod path;
 pub mod signature;
 pub mod socket_id;
 pub mod user_id;

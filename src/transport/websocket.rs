@@ -31,9 +31,9 @@ use super::{
     proxies::Proxies,
 };
 use crate::{
-    connection::{Connection, Opening, Refusal, Worker},
+    connection::{Connection, Destination, Opening, Refusal, Worker},
     hub::{End, Outbox, Subscriber, Transport},
-    protocol::{CloseCode, Frame, SocketId, deflate, message},
+    protocol::{CloseCode, Frame, SocketId, deflate, message, path},
 };
 
 /// Bytes taken from a socket at once.
@@ -120,7 +120,10 @@ impl Listener {
         let mut offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
         let first = offers.next()?;
         let apps = &self.worker.node.apps;
-        let app = apps.by_key(self.key_of(request.path())?)?;
+        let Destination::App(key) = self.destination(request.path()) else {
+            return None;
+        };
+        let app = apps.by_key(key)?;
         app.compression_from_bytes?;
         let offers = iter::once(first).chain(offers);
         deflate::negotiate(offers.filter_map(|offer| offer.to_str().ok()))
@@ -143,7 +146,7 @@ impl Listener {
             .unwrap_or_default();
         let headers = request.headers();
         let opening = Opening {
-            key: self.key_of(request.path()),
+            destination: self.destination(request.path()),
             protocol: parameters.protocol.as_deref(),
             origin: text(headers, &header::ORIGIN),
             secure: text(headers, &header::X_FORWARDED_PROTO)
@@ -183,11 +186,14 @@ impl Listener {
         }
     }
 
-    /// The app key in `[prefix]/app/{key}`.
-    fn key_of<'a>(&self, path: &'a str) -> Option<&'a str> {
-        let path = path.strip_prefix(&*self.path_prefix).unwrap_or(path);
-        path.strip_prefix("/app/")
-            .filter(|key| !key.is_empty() && !key.contains('/'))
+    /// Reads `[prefix]/app/{key}`.
+    fn destination<'a>(&self, path: &'a str) -> Destination<'a> {
+        let bare = path::behind(path, &self.path_prefix).unwrap_or(path);
+        let mut segments = path::segments(bare);
+        match (segments.next(), segments.next(), segments.next()) {
+            (Some("app"), Some(key), None) => Destination::App(key),
+            _ => Destination::Elsewhere(path),
+        }
     }
 }
 

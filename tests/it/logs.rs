@@ -67,7 +67,7 @@ fn of_a_storm_of_refusals_the_log_tells_once() {
     let refused = saying(&server, "connection refused");
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert_eq!(refused[0]["fields"]["code"], json!(4001));
-    let unsigned = saying(&server, "not rightly signed");
+    let unsigned = saying(&server, "invalid signature of an API request");
     assert_eq!(unsigned.len(), 1, "{unsigned:?}");
 }
 

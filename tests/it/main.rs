@@ -21,6 +21,7 @@ mod connection;
 mod delivery;
 mod fallback;
 mod logs;
+mod paths;
 mod presence;
 mod quotas;
 mod replay;

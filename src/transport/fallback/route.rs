@@ -24,17 +24,16 @@ pub struct Target<'a> {
 const NAME_LENGTH_MAX: usize = 64;
 
 impl<'a> Target<'a> {
-    /// Reads a path; `None` when it is none of ours. What stands before `/app/` is the client's `httpPath`.
+    /// Reads a path; `None` when it is none of ours. What precedes `/app/` is the client's `httpPath`.
     #[must_use]
     pub fn find(path: &'a str) -> Option<Self> {
-        let (before, kind) = path.rsplit_once('/')?;
-        let kind = match kind {
+        let mut segments = path.rsplit('/').filter(|segment| !segment.is_empty());
+        let kind = match segments.next()? {
             "xhr_streaming" => Kind::Streaming,
             "xhr" => Kind::Polling,
             "xhr_send" => Kind::Send,
             _ => return None,
         };
-        let mut segments = before.rsplit('/');
         let (session, server, key) = (segments.next()?, segments.next()?, segments.next()?);
         let is_name = |name: &str| {
             (1..=NAME_LENGTH_MAX).contains(&name.len())
@@ -42,8 +41,7 @@ impl<'a> Target<'a> {
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         };
-        let fits =
-            segments.next()? == "app" && is_name(session) && is_name(server) && !key.is_empty();
+        let fits = segments.next()? == "app" && is_name(session) && is_name(server);
         fits.then_some(Self {
             key,
             server,
@@ -63,6 +61,7 @@ mod tests {
             ("/pusher/app/k/123/abc/xhr_streaming", Some(Kind::Streaming)),
             ("/app/k/123/abc/xhr", Some(Kind::Polling)),
             ("/ws/pusher/app/k/1/a/xhr_send", Some(Kind::Send)),
+            ("//pusher//app/k/1//a/xhr/", Some(Kind::Polling)),
             ("/app/k/123/abc/eventsource", None),
             ("/app/k/abc/xhr", None),
             ("/apps/k/123/abc/xhr", None),

@@ -19,7 +19,7 @@ use super::{
     patience,
 };
 use crate::{
-    connection::{Connection, Opening, Refusal, Worker},
+    connection::{Connection, Destination, Opening, Refusal, Worker},
     hub::{ClientAddress, End, Outbox, Subscriber, Transport},
     protocol::SocketId,
 };
@@ -113,7 +113,7 @@ impl Session {
         let subscriber = Rc::new(Subscriber::new(SocketId::random(), outbox));
         worker.shard.admit(&subscriber);
         let opening = Opening {
-            key: Some(&opened.key),
+            destination: Destination::App(&opened.key),
             protocol: opened.protocol.as_deref(),
             origin: opened.origin.as_deref(),
             secure: opened.secure,

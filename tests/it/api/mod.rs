@@ -12,3 +12,4 @@ mod legacy;
 mod limits;
 mod routes;
 mod signature;
+mod unnamed_app;
