@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use super::Worker;
 use crate::{
     app::App,
-    hub::{AppChannels, ClientAddress, ConnectionSlot, NoSlot, Profile, Transport},
+    hub::{AppChannels, ClientAddress, CloseNotice, ConnectionSlot, NoSlot, Profile, Transport},
     protocol::{CloseCode, path},
 };
 
@@ -62,11 +62,19 @@ pub struct Refusal {
     pub code: CloseCode,
     /// For people.
     pub reason: &'static str,
-    /// Protocol 5 wants to hear it in a message too.
-    pub tell_in_message: bool,
 }
 
 impl Opening<'_> {
+    /// How the client learns why it is closed: protocols below 6 also have a message for that, and so may clients that are refused for
+    /// theirs.
+    pub(super) fn close_notice(&self) -> CloseNotice {
+        let protocol = self.protocol.and_then(|text| text.parse::<u8>().ok());
+        match protocol {
+            Some(..6) => CloseNotice::MessageAndFrame,
+            _ => CloseNotice::Frame,
+        }
+    }
+
     /// The path of a client that asks for something else than an app, shortened for the log and the feed.
     pub(super) fn unknown_path(&self) -> Option<Cow<'_, str>> {
         match self.destination {
@@ -111,7 +119,6 @@ impl Admission {
             app: found.clone(),
             code,
             reason,
-            tell_in_message: protocol.flatten() == Some(*PROTOCOLS.start()),
         };
         if let Destination::Elsewhere(_) = opening.destination {
             return Err(refuse(

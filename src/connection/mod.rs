@@ -72,6 +72,7 @@ impl Connection {
         opening: &Opening<'_>,
     ) -> Result<Self, Refusal> {
         let socket_id = subscriber.id.to_string();
+        subscriber.outbox.set_close_notice(opening.close_notice());
         let admission = Admission::decide(worker, opening)
             .inspect_err(|refusal| report_refusal(&worker.node, &socket_id, opening, refusal))?;
         let Admission {

@@ -34,7 +34,7 @@ pub use backlog::Ticket;
 pub use channels::{AppChannels, Channel, ChannelSettings, Route};
 pub use inbox::{Change, Delivery, Inbox, Message, Question, Receipt};
 pub use measure::ShardGauges;
-pub use outbox::{End, Outbox};
+pub use outbox::{CloseNotice, End, Outbox};
 pub use profile::{Profile, Transport};
 pub use shard::{Shard, ShardSettings};
 pub use slots::{Capacity, ConnectionSlot, NoSlot};

@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::protocol::{CloseCode, Frame};
+use crate::protocol::{CloseCode, Frame, message};
 
 /// Slices given to one `writev`; the kernel's own limit is 1024.
 const SLICES_MAX: usize = 64;
@@ -24,6 +24,15 @@ pub struct End {
     pub code: Option<CloseCode>,
     /// In words.
     pub reason: &'static str,
+}
+
+/// How a client learns why the server closes its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseNotice {
+    /// By the close frame.
+    Frame,
+    /// By a `pusher:error` before it, as protocols below 6 have it: the official Java and .NET clients show applications no close code.
+    MessageAndFrame,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +54,7 @@ pub struct Outbox {
     end: Cell<Option<End>>,
     max_bytes: usize,
     phase: Cell<Phase>,
+    close_notice: Cell<CloseNotice>,
     reads_compressed: bool,
 }
 
@@ -75,6 +85,7 @@ impl Outbox {
             end: Cell::new(None),
             max_bytes,
             phase: Cell::new(Phase::Open),
+            close_notice: Cell::new(CloseNotice::Frame),
             reads_compressed: false,
         }
     }
@@ -181,27 +192,46 @@ impl Outbox {
         }
     }
 
-    /// Says goodbye: the close frame goes out after what waits, and nothing after it.
-    pub fn close(&self, code: CloseCode, reason: &'static str) {
-        self.close_with(
-            &Frame::close(code, reason),
-            End {
-                code: Some(code),
-                reason,
-            },
-        );
+    /// Decides how the client learns why it is closed, whoever closes it.
+    pub fn set_close_notice(&self, notice: CloseNotice) {
+        self.close_notice.set(notice);
     }
 
-    /// As [`Outbox::close`], with a close frame of one's own: the echo of the peer's.
-    pub fn close_with(&self, frame: &Frame, end: End) {
+    /// Says goodbye: the notice of the close goes out after what waits, and nothing after it.
+    pub fn close(&self, code: CloseCode, reason: &'static str) {
+        let end = End {
+            code: Some(code),
+            reason,
+        };
+        self.end_with(self.goodbye(code, reason), end);
+    }
+
+    /// Answers the peer's close frame with this one.
+    pub fn echo_close(&self, frame: &Frame, end: End) {
+        self.end_with(frame.bytes().clone(), end);
+    }
+
+    /// What tells the client that and why it is closed.
+    fn goodbye(&self, code: CloseCode, reason: &str) -> Bytes {
+        let close = Frame::close(code, reason);
+        match self.close_notice.get() {
+            CloseNotice::Frame => close.bytes().clone(),
+            CloseNotice::MessageAndFrame => {
+                let error = message::closing_error(code, reason);
+                [&error.bytes()[..], close.bytes()].concat().into()
+            }
+        }
+    }
+
+    fn end_with(&self, goodbye: Bytes, end: End) {
         if self.phase.get() != Phase::Open {
             return;
         }
         self.end.set(Some(end));
         let mut pending = self.pending.borrow_mut();
         let waiting = pending.get_or_insert_default();
-        waiting.bytes += frame.bytes().len();
-        waiting.queue.push_back(frame.bytes().clone());
+        waiting.bytes += goodbye.len();
+        waiting.queue.push_back(goodbye);
         drop(pending);
         self.phase.set(Phase::Closing);
         self.write_waiting();
@@ -274,11 +304,8 @@ impl Outbox {
     fn overflow(&self, pending: &mut Pending) {
         pending.queue.truncate(1);
         let reason = "too slow: the outbox is full";
-        pending.queue.push_back(
-            Frame::close(CloseCode::OverCapacity, reason)
-                .bytes()
-                .clone(),
-        );
+        let goodbye = self.goodbye(CloseCode::OverCapacity, reason);
+        pending.queue.push_back(goodbye);
         pending.bytes = pending.queue.iter().map(Bytes::len).sum();
         self.end.set(Some(End {
             code: Some(CloseCode::OverCapacity),

@@ -33,7 +33,7 @@ use super::{
 use crate::{
     connection::{Connection, Destination, Opening, Refusal, Worker},
     hub::{End, Outbox, Subscriber, Transport},
-    protocol::{CloseCode, Frame, SocketId, deflate, message, path},
+    protocol::{CloseCode, Frame, SocketId, deflate, path},
 };
 
 /// Bytes taken from a socket at once.
@@ -199,14 +199,8 @@ impl Listener {
 
 /// Answers the handshake all the same: a browser can only read a reason that comes in a close frame.
 fn refuse(subscriber: &Subscriber, head: &Bytes, refusal: &Refusal) {
-    let Refusal { code, reason, .. } = *refusal;
     subscriber.outbox.write(head);
-    if refusal.tell_in_message {
-        subscriber
-            .outbox
-            .send(&message::closing_error(code, reason));
-    }
-    subscriber.outbox.close(code, reason);
+    subscriber.outbox.close(refusal.code, refusal.reason);
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
@@ -376,7 +370,7 @@ impl Session {
     fn on_close(&mut self, code: Option<u16>) {
         let code = code.map(CloseCode::Peer);
         let echo = code.map_or_else(Frame::empty_close, |code| Frame::close(code, ""));
-        self.subscriber.outbox.close_with(
+        self.subscriber.outbox.echo_close(
             &echo,
             End {
                 code,

@@ -1,7 +1,5 @@
 //! §1.1: every reason to refuse a connection is told by a close code after the 101, in a fixed order.
 
-use serde_json::Value;
-
 use crate::support::{
     app::App,
     client::TestClient,
@@ -155,7 +153,7 @@ fn a_missing_protocol_is_closed_with_4008_where_it_is_required() {
     refused(&server, "/app/key-of-1001", 4008);
     refused(&server, "/app/key-of-1001?client=js&version=8.6.0", 4008);
     accepted(&server, &key_of(server.app(), "7")).expect_silence();
-    refused(&server, "/app/key-of-1001?protocol=4", 4007);
+    refused(&server, "/app/key-of-1001?protocol=8", 4007);
 }
 
 #[test]
@@ -270,30 +268,6 @@ fn where_two_reasons_apply_the_earlier_one_is_told() {
     ];
     for (target, code) in cases {
         refused_or_told(&mut Upgrade::new(target).connect(server.public), code);
-    }
-}
-
-#[test]
-fn protocol_5_is_told_an_error_before_the_close_and_later_ones_are_not() {
-    let setup = Setup::new().usual_with("enabled", false);
-    let server = TestServer::start(setup);
-    let cases = [
-        ("/app/nobody", 4001),
-        ("/app/key-of-1001", 4003),
-        ("/nowhere", 4005),
-    ];
-    for (path, code) in cases {
-        let mut socket = Upgrade::new(&format!("{path}?protocol=5")).connect(server.public);
-        let error: Value = serde_json::from_str(&socket.expect_text()).unwrap();
-        assert_eq!(error["event"], "pusher:error");
-        assert_eq!(error["data"]["code"], code, "{error}");
-        assert!(error["data"]["message"].is_string(), "{error}");
-        socket.expect_close(code);
-        for protocol in ["6", "7"] {
-            let mut socket =
-                Upgrade::new(&format!("{path}?protocol={protocol}")).connect(server.public);
-            socket.expect_close(code);
-        }
     }
 }
 
