@@ -58,8 +58,19 @@ pub fn summary(config: &Config, understood: &Understood) -> String {
     if let Some(more @ 1..) = config.apps.len().checked_sub(APPS_SHOWN_MAX) {
         lines.push(format!("  and {more} more"));
     }
+    lines.extend(config.apps.iter().filter_map(key_warning));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Works here, but not with every client and host.
+fn key_warning(app: &App) -> Option<String> {
+    let App { id, key, .. } = app;
+    key.bytes().any(|byte| byte.is_ascii_uppercase()).then(|| {
+        format!(
+            "Warning: the key {key} of app {id} is not lower-case; PusherSwift signs with a lower-case key, which other Pusher hosts refuse"
+        )
+    })
 }
 
 fn app_line(app: &App) -> String {

@@ -85,7 +85,7 @@ impl Connection {
 
     /// By the signed `channel_data`, else by the sign-in; a connection that says nothing is a session of its own.
     fn session_on_channel(&self, channel_data: Option<&str>, key: &str) -> Arc<str> {
-        let signed = match (channel_data.filter(|data| !data.is_empty()), &self.user) {
+        let signed = match (channel_data, &self.user) {
             (Some(data), _) => data,
             (None, Some(user)) => &*user.info,
             (None, None) => "null",

@@ -21,7 +21,7 @@ use crate::{
         Access, ChannelKind, ChannelName, Frame, InvalidChannelName,
         channel::{USER_PREFIX, is_channel_session, online_user},
         code::SubscriptionStatus,
-        message::{self, Subscribe},
+        message::{self, Subscribe, Text},
         signature,
     },
 };
@@ -31,6 +31,7 @@ use crate::{
 pub(super) enum SubscribeError {
     Name(InvalidChannelName),
     Signature,
+    NotText(&'static str),
     NotThatUser,
     Member(String),
     Full(usize),
@@ -50,7 +51,9 @@ impl SubscribeError {
     fn status(&self) -> SubscriptionStatus {
         match self {
             Self::Name(_) => SubscriptionStatus::InvalidChannel,
-            Self::Signature | Self::NotThatUser => SubscriptionStatus::BadSignature,
+            Self::Signature | Self::NotText(_) | Self::NotThatUser => {
+                SubscriptionStatus::BadSignature
+            }
             Self::Member(_) => SubscriptionStatus::InvalidMember,
             Self::Full(_) | Self::TooManyChannels(_) | Self::OtherSession => {
                 SubscriptionStatus::Full
@@ -65,6 +68,7 @@ impl std::fmt::Display for SubscribeError {
         match self {
             Self::Name(invalid) => write!(f, "Invalid channel: {invalid}"),
             Self::Signature => f.write_str("Invalid signature"),
+            Self::NotText(member) => write!(f, "Invalid signature: {member} must be a string"),
             Self::NotThatUser => f.write_str("Not signed in as this user"),
             Self::Member(what) => write!(f, "Invalid member: {what}"),
             Self::TooManyChannels(max) => write!(
@@ -216,26 +220,24 @@ impl Connection {
         request: &Subscribe,
         now: Instant,
     ) -> Result<(), SubscribeError> {
-        let member = match name.kind().access {
-            // Clients can't name the last: the check of the name refuses it.
+        let channel_data = match name.kind().access {
+            // Clients can't name the last two: the check of the name refuses them.
             Access::Public | Access::Online | Access::Session => None,
             Access::User => {
                 self.check_own_channel(name)?;
                 None
             }
-            Access::Private => {
-                self.check_signature(name, request)?;
-                None
-            }
-            Access::Presence => {
-                self.check_signature(name, request)?;
-                Some(self.member(request.channel_data.as_deref())?)
-            }
+            Access::Private | Access::Presence => self.check_signature(name, request)?,
+        };
+        let member = if name.kind().is_presence() {
+            Some(self.member(channel_data)?)
+        } else {
+            None
         };
         self.check_room()?;
         let app = Arc::clone(&self.app);
         match app.channels.single_session(name.as_str()) {
-            Some(rule) => self.join_first(name, request.channel_data.as_deref(), member, rule, now),
+            Some(rule) => self.join_first(name, channel_data, member, rule, now),
             None => self.enter(name, member, now),
         }
     }
@@ -298,29 +300,31 @@ impl Connection {
         }
     }
 
-    fn check_signature(
+    /// Checks that the backend signed the request; gives the `channel_data` that it signed, if there is any.
+    fn check_signature<'a>(
         &self,
         name: ChannelName<'_>,
-        request: &Subscribe,
-    ) -> Result<(), SubscribeError> {
+        request: &'a Subscribe,
+    ) -> Result<Option<&'a str>, SubscribeError> {
+        let auth = text(&request.auth, "auth")?.unwrap_or_default();
+        let channel_data = text(&request.channel_data, "channel_data")?;
         let signed = signature::verify_channel(
             &self.app.key,
             self.app.secret.key(),
-            request.auth.as_deref().unwrap_or_default(),
+            auth,
             &self.subscriber.id.to_string(),
             name.as_str(),
-            request.channel_data.as_deref(),
+            channel_data,
         );
-        if signed {
-            Ok(())
-        } else {
-            Err(SubscribeError::Signature)
+        if !signed {
+            return Err(SubscribeError::Signature);
         }
+        Ok(channel_data.filter(|data| !data.is_empty()))
     }
 
     /// Who the client is: by the signed `channel_data`, else by its sign-in.
     fn member(&self, channel_data: Option<&str>) -> Result<Member, SubscribeError> {
-        match (channel_data.filter(|data| !data.is_empty()), &self.user) {
+        match (channel_data, &self.user) {
             (Some(data), _) => parse_member(data, &self.app.limits),
             (None, Some(user)) => {
                 let member = Member {
@@ -333,6 +337,14 @@ impl Connection {
                 "a presence channel needs channel_data with a user_id, or a sign-in".to_owned(),
             )),
         }
+    }
+}
+
+fn text<'a>(given: &'a Text, member: &'static str) -> Result<Option<&'a str>, SubscribeError> {
+    match given {
+        Text::Absent => Ok(None),
+        Text::Given(text) => Ok(Some(text)),
+        Text::OfAnotherType => Err(SubscribeError::NotText(member)),
     }
 }
 

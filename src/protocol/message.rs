@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{CloseCode, ErrorCode, Frame, SocketId, code::SubscriptionStatus};
 
@@ -44,10 +44,32 @@ pub struct Subscribe {
     pub channel: String,
     /// `key:signature`; pusher-js sends an empty string for public channels.
     #[serde(default)]
-    pub auth: Option<String>,
+    pub auth: Text,
     /// The signed member, for presence channels; byte for byte as it was signed.
     #[serde(default)]
-    pub channel_data: Option<String>,
+    pub channel_data: Text,
+}
+
+/// A member that should be text. Another type does not make the message unreadable: the channel it is about is known, and hears of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum Text {
+    /// Not there, or `null`.
+    #[default]
+    Absent,
+    /// Text.
+    Given(String),
+    /// A number, an object, …
+    OfAnotherType,
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(json)? {
+            Value::Null => Self::Absent,
+            Value::String(text) => Self::Given(text),
+            _ => Self::OfAnotherType,
+        })
+    }
 }
 
 /// The data of `pusher:signin`.
@@ -133,7 +155,7 @@ impl<'a> ClientMessage<'a> {
             "pusher:subscribe" => Self::Subscribe(data_of(
                 envelope.data,
                 "pusher:subscribe",
-                "data with a string \"channel\", and strings for \"auth\" and \"channel_data\" if given",
+                "data with a string \"channel\"",
             )?),
             "pusher:unsubscribe" => {
                 let ChannelOnly { channel } = data_of(
@@ -404,7 +426,11 @@ mod tests {
             ),
             (
                 r#"{"event":"pusher:subscribe","data":{"channel":"a","auth":null}}"#,
-                "Ok(Subscribe(",
+                "Ok(Subscribe(Subscribe { channel: \"a\", auth: Absent, channel_data: Absent }",
+            ),
+            (
+                r#"{"event":"pusher:subscribe","data":{"channel":"a","auth":{"a":[]},"channel_data":7}}"#,
+                "Ok(Subscribe(Subscribe { channel: \"a\", auth: OfAnotherType, channel_data: OfAnotherType }",
             ),
             (
                 r#"{"event":"pusher:unsubscribe","data":{"channel":"news"}}"#,

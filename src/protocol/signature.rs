@@ -41,7 +41,8 @@ pub fn sign(secret: &[u8], parts: &[&[u8]]) -> String {
     hex::encode(mac.finalize().into_bytes())
 }
 
-/// Whether `auth` (`key:signature`) permits the socket to subscribe to the channel with this `channel_data`.
+/// Whether `auth` (`key:signature`) permits the socket to subscribe to the channel with this `channel_data`. Some libraries sign empty
+/// `channel_data` with the colon before it, others without.
 #[must_use]
 pub fn verify_channel(
     key: &str,
@@ -51,25 +52,35 @@ pub fn verify_channel(
     channel: &str,
     channel_data: Option<&str>,
 ) -> bool {
-    let Some((auth_key, signature)) = auth.split_once(':') else {
+    let Some(signature) = signature_of(auth, key) else {
         return false;
     };
-    let (colon, data) = match channel_data {
-        Some(data) if !data.is_empty() => (":", data),
-        _ => ("", ""),
+    let signs = |colon: &str, data: &str| {
+        let parts = [socket_id, ":", channel, colon, data].map(str::as_bytes);
+        secret.verify(&parts, signature.as_bytes())
     };
-    let parts = [socket_id, ":", channel, colon, data].map(str::as_bytes);
-    auth_key == key && secret.verify(&parts, signature.as_bytes())
+    match channel_data {
+        None => signs("", ""),
+        Some("") => signs("", "") || signs(":", ""),
+        Some(data) => signs(":", data),
+    }
 }
 
 /// Whether `auth` (`key:signature`) permits the socket to sign in with this `user_data`.
 #[must_use]
 pub fn verify_user(key: &str, secret: &Key, auth: &str, socket_id: &str, user_data: &str) -> bool {
-    let Some((auth_key, signature)) = auth.split_once(':') else {
+    let Some(signature) = signature_of(auth, key) else {
         return false;
     };
     let parts = [socket_id, "::user::", user_data].map(str::as_bytes);
-    auth_key == key && secret.verify(&parts, signature.as_bytes())
+    secret.verify(&parts, signature.as_bytes())
+}
+
+/// The signature of an `auth` with this key. Letter case is ignored in the key, because PusherSwift's inline authorizer lower-cases all of
+/// `auth` (`Sources/Services/PusherConnection.swift`); the secret proves who signed.
+fn signature_of<'a>(auth: &'a str, key: &str) -> Option<&'a str> {
+    let (auth_key, signature) = auth.split_once(':')?;
+    auth_key.eq_ignore_ascii_case(key).then_some(signature)
 }
 
 #[cfg(test)]
@@ -190,6 +201,31 @@ mod tests {
     }
 
     #[test]
+    fn empty_channel_data_is_signed_with_or_without_its_colon() {
+        let secret = Key::new(b"app-secret-1");
+        let verify = |signed: &str, channel_data| {
+            let auth = format!("k:{}", sign(b"app-secret-1", &[signed.as_bytes()]));
+            verify_channel("k", &secret, &auth, "1.2", "private-a", channel_data)
+        };
+        for (signed, channel_data, expected) in [
+            ("1.2:private-a", Some(""), true),
+            ("1.2:private-a:", Some(""), true),
+            ("1.2:private-a::", Some(""), false),
+            ("1.2:private-a", None, true),
+            ("1.2:private-a:", None, false),
+            ("1.2:private-a:{}", Some("{}"), true),
+            ("1.2:private-a", Some("{}"), false),
+            ("1.2:private-a:", Some("{}"), false),
+        ] {
+            assert_eq!(
+                verify(signed, channel_data),
+                expected,
+                "{signed} {channel_data:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_wrong_key_or_signature_is_refused() {
         let good = "75e4ccf2c0eaff480cff3b3900770094ac0ad7e79302e1fba5719fa4710f8fe7";
         let ok = |auth: &str| {
@@ -203,6 +239,7 @@ mod tests {
             )
         };
         assert!(ok(&format!("app-key-1:{good}")));
+        assert!(ok(&format!("App-KEY-1:{good}")));
         for auth in [
             String::new(),
             good.to_owned(),

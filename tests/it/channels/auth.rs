@@ -136,6 +136,82 @@ fn empty_channel_data_is_not_signed() {
     }
 }
 
+/// #13 row 7.
+#[test]
+fn empty_channel_data_may_be_signed_with_its_colon_too() {
+    let server = TestServer::usual();
+    let mut client = server.client();
+    client.sign_in("7");
+    for channel in [ROOM, "presence-room"] {
+        let auth = client.auth_with(channel, "");
+        let mut data = json!({"channel": channel, "auth": auth, "channel_data": ""});
+        subscribe_with(&mut client, &data);
+        client.expect_on(channel, "pusher_internal:subscription_succeeded");
+        client.unsubscribe(channel);
+        data["channel_data"] = json!(null);
+        let right = client.auth(channel);
+        is_refused(&mut client, &data, &right);
+    }
+}
+
+/// #13 row 8: PusherSwift's inline authorizer lower-cases all of `auth` (`Sources/Services/PusherConnection.swift`).
+#[test]
+fn the_key_part_may_differ_in_letter_case_and_in_nothing_else() {
+    let app = App::new("1", "MyKey");
+    let other = App::with_secret("2", "other", &app.secret);
+    let server = TestServer::start(Setup::new().app(app).app(other));
+    let mut client = server.client();
+    let auth = client.auth(ROOM);
+    let (_, hmac) = auth.split_once(':').unwrap();
+    for key in ["MyKey", "mykey", "MYKEY"] {
+        let data = json!({"channel": ROOM, "auth": format!("{key}:{hmac}")});
+        subscribe_with(&mut client, &data);
+        client.expect_on(ROOM, "pusher_internal:subscription_succeeded");
+        client.unsubscribe(ROOM);
+    }
+    for key in ["other", "mykey2", "myke", "", "myKéy"] {
+        let data = json!({"channel": ROOM, "auth": format!("{key}:{hmac}")});
+        is_refused(&mut client, &data, &auth);
+    }
+    let user_data = r#"{"id":"7"}"#;
+    let auth = server.app().auth_user(&client.socket_id, user_data);
+    let signin = json!({"auth": auth.to_lowercase(), "user_data": user_data});
+    client.send(&json!({"event": "pusher:signin", "data": signin}));
+    client.expect("pusher:signin_success");
+}
+
+/// #13 row 9: Echo's `.error()` hears only of what names its channel.
+#[test]
+fn an_auth_or_channel_data_that_is_no_text_is_refused_on_its_channel() {
+    let server = TestServer::usual();
+    let mut client = server.client();
+    let member = json!({"user_id": "7"});
+    let signed = client.auth_with("presence-room", &member.to_string());
+    let private = client.auth(ROOM);
+    for (data, right) in [
+        (
+            json!({"channel": ROOM, "auth": {"auth": private}}),
+            &private,
+        ),
+        (json!({"channel": ROOM, "auth": 7}), &private),
+        (json!({"channel": ROOM, "auth": [private]}), &private),
+        (json!({"channel": ROOM, "auth": true}), &private),
+        (
+            json!({"channel": ROOM, "auth": private, "channel_data": {}}),
+            &private,
+        ),
+        (
+            json!({"channel": "presence-room", "auth": signed, "channel_data": member}),
+            &signed,
+        ),
+    ] {
+        is_refused(&mut client, &data, right);
+    }
+    let nothing_to_check = json!({"channel": "news", "auth": {}, "channel_data": 7});
+    subscribe_with(&mut client, &nothing_to_check);
+    client.expect_on("news", "pusher_internal:subscription_succeeded");
+}
+
 #[test]
 fn channel_data_is_signed_byte_for_byte_as_it_came() {
     let server = TestServer::usual();

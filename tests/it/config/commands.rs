@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use super::check;
 use crate::support::{
+    app::App,
     process::{ConfigFile, Process},
     server::TestServer,
     setup::Setup,
@@ -46,6 +47,22 @@ fn check_config_says_yes_without_starting() {
     let (finished, _) = check(&Setup::new().usual_with("client_events", true).toml(), &[]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(!finished.stdout.contains("Listening on"), "{finished:?}");
+}
+
+/// #13 row 8.
+#[test]
+fn check_config_warns_of_keys_that_are_not_lower_case() {
+    let apps = Setup::new()
+        .app(App::new("1", "MyKey"))
+        .app(App::new("2", "my-key.2"));
+    let (finished, _) = check(&apps.toml(), &[]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let warnings = finished.stdout.lines();
+    let warnings: Vec<_> = warnings
+        .filter(|line| line.starts_with("Warning"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{finished:?}");
+    assert!(warnings[0].contains("MyKey"), "{warnings:?}");
 }
 
 #[test]
