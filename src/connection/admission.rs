@@ -9,8 +9,8 @@ use crate::{
     protocol::{CloseCode, path},
 };
 
-/// The oldest protocol that is spoken, and the one that is assumed when a client names none.
-const PROTOCOLS: std::ops::RangeInclusive<u8> = 5..=7;
+/// The versions of the protocol that are spoken; a client that names none gets the newest.
+pub const PROTOCOLS: std::ops::RangeInclusive<u8> = 5..=7;
 
 /// Characters of what a client says of itself that are kept.
 const SAID_LENGTH_MAX: usize = 100;

@@ -13,7 +13,7 @@ use self::{
     signin::{FirstLook, SigningIn, User},
 };
 use admission::Admission;
-pub use admission::{Destination, Opening, Refusal};
+pub use admission::{Destination, Opening, PROTOCOLS, Refusal};
 use governor::DefaultDirectRateLimiter;
 use tokio::net::TcpStream;
 use tracing::{debug, info};

@@ -3,4 +3,5 @@
 pub mod fallback;
 mod input;
 pub mod proxies;
+mod subprotocol;
 pub mod websocket;

@@ -14,8 +14,8 @@ use std::{
 };
 
 use actix_http::{
-    HttpMessage, Request, Response, StatusCode,
-    body::BodySize,
+    HttpMessage, Request, Response, StatusCode, Version,
+    body::{BodySize, BoxBody},
     h1,
     header::{self, HeaderMap},
     ws,
@@ -29,6 +29,7 @@ use tokio_util::codec::Encoder;
 use super::{
     input::{Input, Received, Violation},
     proxies::Proxies,
+    subprotocol,
 };
 use crate::{
     connection::{Connection, Destination, Opening, Refusal, Worker},
@@ -64,6 +65,15 @@ struct Parameters {
     version: Option<String>,
 }
 
+impl Parameters {
+    fn of(request: &Request) -> Self {
+        let query = request.uri().query().unwrap_or_default();
+        web::Query::from_query(query)
+            .map(web::Query::into_inner)
+            .unwrap_or_default()
+    }
+}
+
 impl Listener {
     /// The WebSocket side of a worker.
     #[must_use]
@@ -92,13 +102,23 @@ impl Listener {
         mut codec: h1::Codec,
         received: BytesMut,
     ) {
-        if let Err(error) = ws::verify_handshake(request.head()) {
-            tokio::task::spawn_local(refuse_upgrade(stream, error.into()));
+        if let Err(status) = verify_handshake(request) {
+            tokio::task::spawn_local(refuse_upgrade(stream, status));
             return;
         }
         let mut head = BytesMut::new();
+        let mut parameters = Parameters::of(request);
+        let asked = parameters.protocol.as_deref();
+        let version = subprotocol::select(request.headers(), asked);
         let compression = self.compression(request);
         let mut response = ws::handshake_response(request.head());
+        if let Some(version) = version {
+            let name = format!("{}{version}", subprotocol::PREFIX);
+            response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, name));
+            parameters
+                .protocol
+                .get_or_insert_with(|| version.to_owned());
+        }
         if let Some(answer) = compression {
             response.insert_header((header::SEC_WEBSOCKET_EXTENSIONS, answer));
         }
@@ -111,7 +131,7 @@ impl Listener {
             bytes: head.freeze(),
             is_compressed: compression.is_some(),
         };
-        let session = self.session(request, stream, &head, received);
+        let session = self.session(request, stream, &head, received, &parameters);
         tokio::task::spawn_local(session);
     }
 
@@ -135,15 +155,13 @@ impl Listener {
         stream: TcpStream,
         head: &Head,
         received: BytesMut,
+        parameters: &Parameters,
     ) -> Session {
         let peer = stream.peer_addr().ok();
         let address = peer.map(|peer| self.proxies.client_of(peer, request.headers()));
         let outbox = Outbox::bounded(stream, self.max_outbox_bytes).compressed(head.is_compressed);
         let subscriber = Rc::new(Subscriber::new(SocketId::random(), outbox));
         self.worker.shard.admit(&subscriber);
-        let parameters = web::Query::<Parameters>::from_query(request.uri().query().unwrap_or(""))
-            .map(web::Query::into_inner)
-            .unwrap_or_default();
         let headers = request.headers();
         let opening = Opening {
             destination: self.destination(request.path()),
@@ -207,9 +225,20 @@ fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
+/// Whether the request is a handshake; the status that refuses it otherwise.
+fn verify_handshake(request: &Request) -> Result<(), StatusCode> {
+    ws::verify_handshake(request.head())
+        .map_err(|error| Response::<BoxBody>::from(error).status())?;
+    // RFC 6455 sections 4.2.1 and 11.3.1.
+    let keys = request.headers().get_all(header::SEC_WEBSOCKET_KEY);
+    if request.version() < Version::HTTP_11 || keys.count() != 1 {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    Ok(())
+}
+
 /// Says by HTTP why the handshake failed, and hangs up.
-async fn refuse_upgrade(mut stream: TcpStream, response: Response<actix_http::body::BoxBody>) {
-    let status = response.status();
+async fn refuse_upgrade(mut stream: TcpStream, status: StatusCode) {
     let (reason, extra) = match status {
         StatusCode::UPGRADE_REQUIRED => (
             "only WebSocket version 13 is supported",

@@ -1,6 +1,8 @@
 //! The upgrade request itself (§10 "Upgrade"), and what is answered to what is none.
 
-use crate::support::{http::Http, server::TestServer, stream::Stream, websocket::Upgrade};
+use crate::support::{
+    app::App, http::Http, server::TestServer, setup::Setup, stream::Stream, websocket::Upgrade,
+};
 
 #[test]
 fn another_websocket_version_is_answered_426_with_the_right_one() {
@@ -59,8 +61,79 @@ fn header_names_and_values_are_matched_as_the_rfc_says() {
     );
 }
 
+/// #13 row 13: RFC 6455 section 11.3.1.
 #[test]
-fn no_sub_protocol_and_no_extension_is_selected() {
+fn two_keys_are_answered_400() {
+    let server = TestServer::usual();
+    let upgrade = String::from_utf8(server.upgrade("7").bytes()).unwrap();
+    for second in ["dGhlIHNhbXBsZSBub25jZQ==", "AQIDBAUGBwgJCgsMDQ4PEA=="] {
+        let lines = format!("\r\nsec-websocket-KEY: {second}\r\n\r\n");
+        let mut http = Http::connect(server.public);
+        http.send(upgrade.replace("\r\n\r\n", &lines));
+        let response = http.response();
+        assert_eq!(response.status, 400, "{response:?}");
+    }
+}
+
+/// #13 row 13: RFC 6455 section 4.2.1.
+#[test]
+fn an_upgrade_by_an_older_http_is_answered_400() {
+    let server = TestServer::usual();
+    let upgrade = String::from_utf8(server.upgrade("7").bytes()).unwrap();
+    let mut http = Http::connect(server.public);
+    http.send(upgrade.replace("HTTP/1.1", "HTTP/1.0").as_bytes());
+    let response = http.response();
+    assert_eq!(response.status, 400, "{response:?}");
+}
+
+/// #13 row 10.
+#[test]
+fn an_offered_version_of_pushers_protocol_is_selected() {
+    let server = TestServer::usual();
+    for version in ["5", "6", "7"] {
+        let name = format!("pusher-channels-protocol-{version}");
+        let upgrade = server.upgrade("7").header("Sec-WebSocket-Protocol", &name);
+        let socket = upgrade.connect(server.public);
+        let selected = socket.response.header("sec-websocket-protocol");
+        assert_eq!(selected, Some(&*name));
+    }
+    for offers in [
+        "pusher-channels-protocol-4",
+        "pusher-channels-protocol-8, pusher",
+    ] {
+        let upgrade = server.upgrade("7").header("Sec-WebSocket-Protocol", offers);
+        let socket = upgrade.connect(server.public);
+        assert_eq!(socket.response.header("sec-websocket-protocol"), None);
+    }
+}
+
+/// #13 row 10.
+#[test]
+fn the_offered_version_counts_where_the_query_has_none() {
+    let setup = Setup::new()
+        .set("websocket.require_protocol", true)
+        .app(App::usual())
+        .app(App::new("2", "off").set("enabled", false));
+    let server = TestServer::start(setup);
+    let offering = |target: &str, version: &str| {
+        let name = format!("pusher-channels-protocol-{version}");
+        Upgrade::new(target)
+            .header("Sec-WebSocket-Protocol", &name)
+            .connect(server.public)
+    };
+    let greeting = offering("/app/key-of-1001", "7").expect_text();
+    assert!(greeting.contains("connection_established"), "{greeting}");
+    offering("/app/key-of-1001", "8").expect_close(4008);
+    offering("/app/key-of-1001?protocol=", "7").expect_close(4007);
+    // Protocol 5 has a message before a close.
+    let mut by_offer = offering("/app/off", "5");
+    assert!(by_offer.expect_text().contains("4003"));
+    by_offer.expect_close(4003);
+    offering("/app/off?protocol=7", "5").expect_close(4003);
+}
+
+#[test]
+fn no_other_sub_protocol_and_no_extension_is_selected() {
     let server = TestServer::usual();
     let upgrade = server
         .upgrade("7")
@@ -102,7 +175,7 @@ fn an_upgrade_after_other_requests_of_the_same_connection_is_served() {
 
 #[test]
 fn a_request_head_that_never_ends_is_given_up() {
-    let setup = crate::support::setup::Setup::new().set("server.request_timeout_s", 1);
+    let setup = Setup::new().set("server.request_timeout_s", 1);
     let server = TestServer::start(setup);
     let mut stream = Stream::connect(server.public);
     stream.send(b"GET /app/key-of-1001 HTTP/1.1\r\nHost: localhost\r\nUpgrade: webs");
