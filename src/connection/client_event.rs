@@ -43,7 +43,8 @@ impl Connection {
         let Some(subscription) = self.subscriber.subscription(channel) else {
             return Err("you are not subscribed to this channel.".to_owned());
         };
-        let data = event.data.map(EventData::of).transpose();
+        let data = event.data.filter(|data| data.get() != "null");
+        let data = data.map(EventData::of).transpose();
         let data =
             data.map_err(|_| "\"data\" has an escape that stands for no character.".to_owned())?;
         let (bytes, max) = (

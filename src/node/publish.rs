@@ -36,7 +36,7 @@ pub struct ClientPublication<'a> {
     pub event: &'a str,
     /// Where to.
     pub channel: &'a str,
-    /// The data as a JSON string token, if there is any.
+    /// The data as a JSON string token; `None` if it is absent or `null`.
     pub data: Option<&'a str>,
     /// The sender's id on a presence channel.
     pub user_id: Option<&'a str>,

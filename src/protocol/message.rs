@@ -382,7 +382,8 @@ pub fn watchlist_events(online: &[&str], offline: &[&str]) -> Frame {
 }
 
 /// A client's event as its channel's other subscribers get it: rebuilt, so that nothing else of the sender's passes.
-/// `data` is a JSON token; `user_id` is the sender's verified id on a presence channel.
+/// `data` is a JSON token, `null` without data: the official Java client fails on an event that has none (`PusherEvent.java`, `getData`).
+/// `user_id` is the sender's verified id on a presence channel.
 #[must_use]
 pub fn client_event(
     event: &str,
@@ -390,10 +391,11 @@ pub fn client_event(
     data: Option<&str>,
     user_id: Option<&str>,
 ) -> Frame {
-    let mut text = format!(r#"{{"event":{},"channel":"{channel}""#, json_string(event));
-    if let Some(data) = data {
-        let _ = write!(text, r#","data":{data}"#);
-    }
+    let mut text = format!(
+        r#"{{"event":{},"channel":"{channel}","data":{}"#,
+        json_string(event),
+        data.unwrap_or("null")
+    );
     if let Some(user_id) = user_id {
         let _ = write!(text, r#","user_id":{}"#, json_string(user_id));
     }

@@ -250,7 +250,6 @@ fn data_goes_out_as_a_string() {
         json!([]),
         json!(7),
         json!(true),
-        json!(null),
     ] {
         let message = json!({"event": "client-typing", "channel": ROOM, "data": data});
         assert_eq!(relayed(&mut sender, &mut other, &message).decoded(), data);
@@ -287,15 +286,20 @@ fn a_string_passes_as_it_is() {
     }
 }
 
+/// #13 row 11: Java's `PusherEvent.getData` (`src/main/java/com/pusher/client/channel/PusherEvent.java`) fails on an event without `data`.
 #[test]
-fn absent_data_stays_absent() {
+fn absent_data_is_null_as_null_is() {
     let server = enabled();
     let (mut sender, mut other) = pair(&server, ROOM);
-    let message = json!({"event": "client-typing", "channel": ROOM});
-    assert_eq!(
-        relayed(&mut sender, &mut other, &message).keys(),
-        ["channel", "event"]
-    );
+    let absent = json!({"event": "client-typing", "channel": ROOM});
+    let null = json!({"event": "client-typing", "channel": ROOM, "data": null});
+    for message in [absent, null] {
+        let relayed = relayed(&mut sender, &mut other, &message);
+        assert_eq!(
+            relayed.text,
+            format!(r#"{{"event":"client-typing","channel":"{ROOM}","data":null}}"#)
+        );
+    }
 }
 
 #[test]
