@@ -50,6 +50,8 @@ pub struct App {
     pub tls_only: bool,
     /// Who may connect from a browser; empty means everyone.
     pub allowed_origins: Vec<OriginPattern>,
+    /// What a list means for clients without an `Origin`.
+    pub missing_origin: MissingOrigin,
     /// Sizes, counts and rates.
     pub limits: Limits,
     /// Who is told what happens.
@@ -57,15 +59,27 @@ pub struct App {
 }
 
 impl App {
-    /// Whether a client with this `Origin` header may connect. A list refuses a client that names no origin, unless it
-    /// holds a bare `*`.
+    /// Whether a client with this `Origin` header may connect. A bare `*` in the list allows every client, one without the header too.
     #[must_use]
     pub fn allows_origin(&self, origin: Option<&str>) -> bool {
         let allowed = &self.allowed_origins;
-        let is_for_everyone = allowed.is_empty() || allowed.iter().any(OriginPattern::is_everyone);
-        is_for_everyone
-            || origin.is_some_and(|origin| allowed.iter().any(|entry| entry.allows(origin)))
+        if allowed.is_empty() || allowed.iter().any(OriginPattern::is_everyone) {
+            return true;
+        }
+        match origin {
+            Some(origin) => allowed.iter().any(|entry| entry.allows(origin)),
+            None => self.missing_origin == MissingOrigin::Allowed,
+        }
     }
+}
+
+/// What a list of origins means for a client that sends none: not a browser, which always does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingOrigin {
+    /// It is refused.
+    Refused,
+    /// It may connect; the list is for browsers.
+    Allowed,
 }
 
 /// The rule that a user, or a channel, has one session at a time.
@@ -223,6 +237,7 @@ impl App {
             channels: ChannelRules::default(),
             tls_only: false,
             allowed_origins: Vec::new(),
+            missing_origin: MissingOrigin::Refused,
             limits: Limits::default(),
             webhooks: WebhookSettings::default(),
         }
@@ -257,6 +272,18 @@ mod tests {
         assert!(!app.allows_origin(Some("https://example.net")));
         assert!(!app.allows_origin(Some("null")));
         assert!(!app.allows_origin(None));
+    }
+
+    #[test]
+    fn a_list_may_be_for_browsers_alone() {
+        let app = App {
+            missing_origin: MissingOrigin::Allowed,
+            ..app_that_allows(&["example.com"])
+        };
+        assert!(app.allows_origin(None));
+        assert!(app.allows_origin(Some("https://example.com")));
+        assert!(!app.allows_origin(Some("https://example.net")));
+        assert!(!app.allows_origin(Some("")));
     }
 
     #[test]

@@ -60,10 +60,17 @@ impl OriginPattern {
         })
     }
 
-    /// Whether a page of this `Origin` may connect.
+    /// Whether a page of this `Origin` may connect. A path behind the host is ignored: Go's `x/net/websocket` sends `http://localhost/`.
     #[must_use]
     pub fn allows(&self, origin: &str) -> bool {
-        let (scheme, authority) = split_scheme(origin);
+        let (scheme, mut authority) = split_scheme(origin);
+        if let Some(scheme) = scheme {
+            if !is_scheme(scheme) {
+                return false;
+            }
+            let end = authority.find(['/', '?', '#']);
+            authority = &authority[..end.unwrap_or(authority.len())];
+        }
         let Some((host, port)) = split_port(authority) else {
             return false;
         };
@@ -184,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_entry_allows_its_origins_and_no_others() {
-        let table: [(&str, &[&str], &[&str]); 15] = [
+        let table: [(&str, &[&str], &[&str]); 18] = [
             (
                 "example.com",
                 &[
@@ -283,6 +290,41 @@ mod tests {
                 &["http://[::1]"],
             ),
             ("null", &["null"], &["https://example.com"]),
+            (
+                "localhost",
+                &[
+                    "http://localhost/",
+                    "http://localhost:3000/a?b#c",
+                    "http://localhost?a",
+                ],
+                &[
+                    "evil.example/http://localhost",
+                    "evil.example/http://localhost/",
+                    "http://evil.example/http://localhost",
+                    "http://evil.example/localhost",
+                    "http://evil.example?://localhost",
+                    "http://evil.example#localhost",
+                    "http://localhost.evil.example/",
+                    "http://localhost@evil.example/",
+                    "http:///localhost",
+                    "http://",
+                    "://localhost",
+                    "localhost/",
+                ],
+            ),
+            (
+                "*.example.com",
+                &["https://a.example.com/"],
+                &[
+                    "https://evil.example/.example.com",
+                    "https://evil.example?.example.com",
+                ],
+            ),
+            (
+                "https://example.com",
+                &["https://example.com/"],
+                &["http://example.com/", "https://example.com:8443/"],
+            ),
         ];
         for (entry, allowed, refused) in table {
             let pattern = OriginPattern::parse(entry).expect(entry);

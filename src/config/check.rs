@@ -18,7 +18,7 @@ use super::{
     schema::APPS,
     webhooks,
 };
-use crate::app::{App, Limits, Newest, OriginPattern, Secret, SingleSession};
+use crate::app::{App, Limits, MissingOrigin, Newest, OriginPattern, Secret, SingleSession};
 
 /// What can't be guessed through a slow door.
 const TOKEN_LENGTH_MIN: usize = 16;
@@ -372,6 +372,11 @@ fn app(raw: RawApp, index: usize, merged: &Merged) -> Result<App, ConfigError> {
         channels,
         tls_only: raw.tls_only,
         allowed_origins,
+        missing_origin: if raw.require_origin {
+            MissingOrigin::Refused
+        } else {
+            MissingOrigin::Allowed
+        },
         limits,
         webhooks,
     })

@@ -109,6 +109,7 @@ pub(super) struct RawApp {
     pub(super) client_events: bool,
     pub(super) tls_only: bool,
     pub(super) allowed_origins: Vec<String>,
+    pub(super) require_origin: bool,
     pub(super) max_connections: Option<usize>,
     pub(super) max_channel_name_length: usize,
     pub(super) max_event_name_length: usize,

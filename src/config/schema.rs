@@ -77,7 +77,7 @@ pub(super) const APPS: &str = "apps";
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 74] = [
+pub(super) const KEYS: [Key; 75] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -125,6 +125,7 @@ pub(super) const KEYS: [Key; 74] = [
     key(APPS, "client_events", Kind::Switch),
     key(APPS, "tls_only", Kind::Switch),
     key(APPS, "allowed_origins", Kind::List),
+    key(APPS, "require_origin", Kind::Switch),
     key(APPS, "max_connections", Kind::Limit),
     key(APPS, "max_channel_name_length", COUNT),
     key(APPS, "max_event_name_length", COUNT),

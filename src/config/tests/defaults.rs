@@ -132,6 +132,7 @@ fn every_key_of_the_file_is_taken() {
         client_events = true
         tls_only = true
         allowed_origins = ["https://example.com", "*.example.org"]
+        require_origin = false
         max_connections = 1
         max_channel_name_length = 2
         max_event_name_length = 3
@@ -188,6 +189,7 @@ fn every_key_of_the_file_is_taken() {
         "client_events: true, subscription_counts: true, compression_from_bytes: Some(16), watchlists: true",
         "newest: IsRefused, session_key: \"sid\", event: \"gone\", grace: 0ns",
         "tls_only: true",
+        "missing_origin: Allowed",
         "replay: Some(Replay { events: 7, age: 3600s })",
         "replay: Some(Replay { events: 100, age: 8s })",
         "ChannelRule { pattern: \"private-outman-user-*\", single_session: Some(SingleSession { newest: Wins",

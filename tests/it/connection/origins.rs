@@ -1,6 +1,8 @@
 //! `allowed_origins`: who may connect from a browser.
 
-use crate::support::{client::TestClient, server::TestServer, setup::Setup, websocket::Upgrade};
+use crate::support::{
+    app::App, client::TestClient, server::TestServer, setup::Setup, websocket::Upgrade,
+};
 
 fn with_origins(origins: &[&str]) -> TestServer {
     TestServer::start(Setup::new().usual_with("allowed_origins", origins.to_vec()))
@@ -41,6 +43,43 @@ fn a_missing_origin_is_closed_with_4009_where_there_is_a_list() {
         .upgrade("7")
         .connect(server.public)
         .expect_close(4009);
+}
+
+/// #13 row 6.
+#[test]
+fn a_missing_origin_may_be_allowed_beside_a_list_for_browsers() {
+    let app = App::usual()
+        .set("allowed_origins", vec!["example.com"])
+        .set("require_origin", false);
+    let server = TestServer::start(Setup::new().app(app));
+    let socket = server.upgrade("7").connect(server.public);
+    TestClient::greeted(socket, server.app()).expect_silence();
+    accepts(&server, &["https://example.com"]);
+    refuses(&server, &["https://example.org", "null", ""]);
+}
+
+/// #13 row 6: `golang.org/x/net/websocket` takes a URL for the origin, and sends it with its path.
+#[test]
+fn the_path_of_an_origin_is_ignored() {
+    let server = with_origins(&["localhost"]);
+    accepts(
+        &server,
+        &[
+            "http://localhost",
+            "http://localhost/",
+            "http://localhost:3000/",
+        ],
+    );
+    refuses(
+        &server,
+        &[
+            "evil.example/http://localhost",
+            "http://evil.example/http://localhost",
+            "http://evil.example/localhost",
+            "http://localhost.evil.example/",
+            "localhost/",
+        ],
+    );
 }
 
 #[test]
