@@ -1,6 +1,6 @@
 //! An app's channels, and the event creator.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use actix_web::{
     HttpResponse,
@@ -16,6 +16,7 @@ use crate::{
     engine::{Cached, Wanted},
     hub::Search,
     node::Node,
+    presence::Member,
     protocol::{Access, ChannelKind, ChannelName},
 };
 
@@ -126,7 +127,7 @@ pub(super) async fn channel(
     }))
 }
 
-/// The cluster's users, each with his info where this node knows it.
+/// The channel's users, on all nodes.
 async fn members(
     node: &Node,
     app: &App,
@@ -135,17 +136,13 @@ async fn members(
     if !name.kind().is_presence() {
         return Ok(Vec::new());
     }
-    let known = node.members_here(&app.id, name.as_str()).into_iter();
-    let known: HashMap<_, _> = known
-        .map(|member| (member.user_id, member.user_info))
-        .collect();
     let mut users = node.users(&app.id, name).await?;
-    users.sort_unstable();
-    let row = |user_id: Arc<str>| {
-        let user_info = known.get(&user_id).filter(|info| ***info != *"null");
+    users.sort_unstable_by(|one, other| one.user_id.cmp(&other.user_id));
+    let row = |member: Member| {
+        let user_info = Some(member.user_info).filter(|info| **info != *"null");
         let user_info = user_info.and_then(|info| RawValue::from_string(info.to_string()).ok());
         MemberRow {
-            user_id: user_id.to_string(),
+            user_id: member.user_id.to_string(),
             user_info,
         }
     };

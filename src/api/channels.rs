@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{
     Call,
@@ -74,7 +75,7 @@ pub(super) async fn show(call: &Call<'_>, channel: &str) -> Result<HttpResponse,
     }))
 }
 
-/// `GET channels/{channel}/users`: the members of a presence channel.
+/// `GET channels/{channel}/users`: the members of a presence channel; with their info if `with_user_info=1` asks for it, as soketi has it.
 pub(super) async fn users(call: &Call<'_>, channel: &str) -> Result<HttpResponse, ApiError> {
     #[derive(Serialize)]
     struct Users<'a> {
@@ -83,14 +84,22 @@ pub(super) async fn users(call: &Call<'_>, channel: &str) -> Result<HttpResponse
     #[derive(Serialize)]
     struct User<'a> {
         id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_info: Option<&'a RawValue>,
     }
     let name = named(call, channel)?;
     if !name.kind().is_presence() {
         return Err(ApiError::NotPresence);
     }
-    let ids = call.node.users(&call.app.id, name).await?;
+    let with_info = call.parameters.bytes("with_user_info") == Some(b"1");
+    let members = call.node.users(&call.app.id, name).await?;
+    let users = members.iter().map(|member| User {
+        id: &member.user_id,
+        user_info: with_info
+            .then(|| serde_json::from_str(&member.user_info).unwrap_or(RawValue::NULL)),
+    });
     Ok(reply::json(&Users {
-        users: ids.iter().map(|id| User { id }).collect(),
+        users: users.collect(),
     }))
 }
 

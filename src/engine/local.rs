@@ -163,8 +163,8 @@ impl Engine for LocalEngine {
         &self,
         app_id: &str,
         name: ChannelName<'_>,
-    ) -> Answer<Result<Vec<Arc<str>>, Unavailable>> {
-        Answer::Now(Ok(self.states.users(&key_of(app_id, name.as_str()))))
+    ) -> Answer<Result<Vec<Member>, Unavailable>> {
+        Answer::Now(Ok(self.states.members(&key_of(app_id, name.as_str()))))
     }
 
     fn occupied(&self, app_id: &str, prefix: &str) -> Answer<Result<Vec<Occupied>, Unavailable>> {
@@ -187,10 +187,6 @@ impl Engine for LocalEngine {
 
     fn connections(&self, app_id: &str) -> Answer<Result<usize, Unavailable>> {
         Answer::Now(Ok(self.states.hub().app(app_id).connections()))
-    }
-
-    fn members_here(&self, app_id: &str, name: &str) -> Vec<Member> {
-        self.states.members(&key_of(app_id, name))
     }
 
     fn users_here(&self, app_id: &str, name: &str) -> usize {

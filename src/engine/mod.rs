@@ -206,12 +206,12 @@ pub trait Engine: Send + Sync {
         now: Instant,
     ) -> Answer<Result<ChannelInfo, Unavailable>>;
 
-    /// The user ids of a presence channel.
+    /// The members of a presence channel, on all nodes.
     fn users(
         &self,
         app_id: &str,
         name: ChannelName<'_>,
-    ) -> Answer<Result<Vec<Arc<str>>, Unavailable>>;
+    ) -> Answer<Result<Vec<Member>, Unavailable>>;
 
     /// The occupied channels whose names begin so.
     fn occupied(&self, app_id: &str, prefix: &str) -> Answer<Result<Vec<Occupied>, Unavailable>>;
@@ -219,10 +219,7 @@ pub trait Engine: Send + Sync {
     /// How many clients of the app are connected.
     fn connections(&self, app_id: &str) -> Answer<Result<usize, Unavailable>>;
 
-    /// The members of a presence channel as this node has them: in a cluster, of channels that it listens to.
-    fn members_here(&self, app_id: &str, name: &str) -> Vec<Member>;
-
-    /// How many those are.
+    /// How many members a presence channel has as this node knows it: in a cluster, of channels that it listens to.
     fn users_here(&self, app_id: &str, name: &str) -> usize;
 
     /// The nodes that share the state.

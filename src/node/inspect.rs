@@ -4,7 +4,6 @@ use super::Node;
 use crate::{
     engine::{ClusterNode, Unavailable},
     hub::{ConnectionView, Search},
-    presence::Member,
     protocol::SocketId,
 };
 
@@ -38,11 +37,5 @@ impl Node {
     /// As [`Node::channel`].
     pub async fn nodes(&self) -> Result<Vec<ClusterNode>, Unavailable> {
         self.engine.nodes().get().await
-    }
-
-    /// The members of a presence channel with what this node knows of each; those that only others know are left out.
-    #[must_use]
-    pub fn members_here(&self, app_id: &str, name: &str) -> Vec<Member> {
-        self.engine.members_here(app_id, name)
     }
 }

@@ -1,10 +1,11 @@
 //! What the HTTP API asks about channels, and what it has done to users.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use super::Node;
 use crate::{
     engine::{Answer, ChannelInfo, Occupied, Unavailable, Wanted},
+    presence::Member,
     protocol::ChannelName,
 };
 
@@ -35,7 +36,7 @@ impl Node {
         Ok(channels)
     }
 
-    /// The user ids of a presence channel.
+    /// The members of a presence channel.
     ///
     /// # Errors
     /// As [`Node::channel`].
@@ -43,7 +44,7 @@ impl Node {
         &self,
         app_id: &str,
         name: ChannelName<'_>,
-    ) -> Result<Vec<Arc<str>>, Unavailable> {
+    ) -> Result<Vec<Member>, Unavailable> {
         self.answer(app_id, self.engine.users(app_id, name)).await
     }
 

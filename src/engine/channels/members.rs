@@ -228,14 +228,6 @@ impl ChannelStates {
         self.forget_needless(key);
     }
 
-    /// The user ids of a presence channel.
-    #[must_use]
-    pub fn users(&self, key: &Key) -> Vec<Arc<str>> {
-        self.channels.get(key).map_or_else(Vec::new, |state| {
-            state.roster.members().map(|(id, _)| id.into()).collect()
-        })
-    }
-
     /// The members of a presence channel.
     #[must_use]
     pub fn members(&self, key: &Key) -> Vec<Member> {

@@ -60,7 +60,7 @@ pub(super) enum Intent {
     },
     Users {
         key: Key,
-        reply: oneshot::Sender<Result<Vec<Arc<str>>, Unavailable>>,
+        reply: oneshot::Sender<Result<Vec<Member>, Unavailable>>,
     },
     Occupied {
         app_id: Arc<str>,

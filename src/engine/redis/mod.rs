@@ -324,7 +324,7 @@ impl Engine for RedisEngine {
         &self,
         app_id: &str,
         name: ChannelName<'_>,
-    ) -> Answer<Result<Vec<Arc<str>>, Unavailable>> {
+    ) -> Answer<Result<Vec<Member>, Unavailable>> {
         let key = (app_id.into(), name.as_str().into());
         self.ask(|reply| Intent::Users { key, reply })
     }
@@ -341,10 +341,6 @@ impl Engine for RedisEngine {
     fn connections(&self, app_id: &str) -> Answer<Result<usize, Unavailable>> {
         let app_id = app_id.into();
         self.ask(|reply| Intent::Connections { app_id, reply })
-    }
-
-    fn members_here(&self, app_id: &str, name: &str) -> Vec<Member> {
-        self.states.members(&(app_id.into(), name.into()))
     }
 
     fn users_here(&self, app_id: &str, name: &str) -> usize {

@@ -8,6 +8,7 @@ use redis::{AsyncCommands, RedisResult};
 use super::{keys::Keys, link::Link, scripts::Scripts, write::kept};
 use crate::{
     engine::{Cached, ChannelInfo, ClusterNode, Occupied, Wanted, channels::Key},
+    presence::Member,
     protocol::ChannelKind,
 };
 
@@ -57,10 +58,15 @@ pub(super) async fn channel(
     })
 }
 
-pub(super) async fn users(mut link: Link, parts: Parts, key: Key) -> RedisResult<Vec<Arc<str>>> {
-    let [_, _, _, users, ..] = parts.keys.of_channel(&key);
-    let ids: Vec<String> = link.hkeys(users).await?;
-    Ok(ids.into_iter().map(Arc::from).collect())
+/// A channel has an info for each of its users, and for nobody else.
+pub(super) async fn users(mut link: Link, parts: Parts, key: Key) -> RedisResult<Vec<Member>> {
+    let [_, _, _, _, infos, ..] = parts.keys.of_channel(&key);
+    let infos: Vec<(String, String)> = link.hgetall(infos).await?;
+    let members = infos.into_iter().map(|(user_id, user_info)| Member {
+        user_id: user_id.into(),
+        user_info: user_info.into(),
+    });
+    Ok(members.collect())
 }
 
 pub(super) async fn occupied(

@@ -189,6 +189,49 @@ fn the_users_of_a_presence_channel_are_listed_once_each() {
     assert_eq!(users, json!({"users": [{"id": "7"}, {"id": "8"}]}));
 }
 
+/// #13 row 16: soketi's `with_user_info=1`.
+#[test]
+fn the_users_come_with_their_info_where_it_is_asked_for() {
+    let server = TestServer::usual();
+    let (mut first, mut second) = (server.client(), server.client());
+    let info = r#"{"name":"Ann \\ \"é\"","n":[1.10,null]}"#;
+    first.join_with(
+        "presence-room",
+        &format!(r#"{{"user_id":7,"user_info":{info}}}"#),
+    );
+    second.join("presence-room", "8");
+    let users = |parameters: &[(&str, &str)]| {
+        let api = server.api();
+        let response = api.get("/channels/presence-room/users", parameters);
+        let mut users = response.json()["users"].as_array().unwrap().clone();
+        users.sort_by_key(|user| user["id"].to_string());
+        (users, response.body)
+    };
+    let (with_info, body) = users(&[("with_user_info", "1")]);
+    let info_as_json: serde_json::Value = serde_json::from_str(info).unwrap();
+    assert_eq!(
+        with_info,
+        [
+            json!({"id": "7", "user_info": info_as_json}),
+            json!({"id": "8", "user_info": null})
+        ]
+    );
+    assert!(
+        body.contains(info),
+        "byte for byte as it was signed: {body}"
+    );
+    for parameters in [
+        &[][..],
+        &[("with_user_info", "0")],
+        &[("with_user_info", "")],
+    ] {
+        assert_eq!(
+            users(parameters).0,
+            [json!({"id": "7"}), json!({"id": "8"})]
+        );
+    }
+}
+
 #[test]
 fn the_users_of_an_empty_presence_channel_are_none() {
     let server = TestServer::usual();

@@ -120,3 +120,26 @@ fn a_channel_left_here_and_entered_there_at_once_stays_listed() {
         );
     }
 }
+
+/// #13 row 16, on nodes with and without subscribers of the channel.
+#[test]
+fn every_node_tells_the_info_of_every_member() {
+    let (_redis, nodes) = three_nodes();
+    let infos = [json!({"name": "Ann"}), json!(null)];
+    let mut clients: Vec<_> = nodes[..2].iter().map(TestServer::client).collect();
+    for (at, (client, info)) in clients.iter_mut().zip(&infos).enumerate() {
+        let member = json!({"user_id": at.to_string(), "user_info": info});
+        client.join_with("presence-room", &member.to_string());
+    }
+    for node in &nodes {
+        let parameters = [("with_user_info", "1")];
+        let response = node.api().get("/channels/presence-room/users", &parameters);
+        let mut users = response.json()["users"].as_array().unwrap().clone();
+        users.sort_by_key(|user| user["id"].to_string());
+        let expected = [
+            json!({"id": "0", "user_info": infos[0]}),
+            json!({"id": "1", "user_info": infos[1]}),
+        ];
+        assert_eq!(users, expected);
+    }
+}
