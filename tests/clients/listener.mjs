@@ -47,8 +47,9 @@ export class Listener {
   pauses = [];
   #awaited = new Awaited();
 
-  constructor(key, options) {
-    this.pusher = new Pusher(key, options);
+  /** `Client` is the class of another version of pusher-js. */
+  constructor(key, options, Client = Pusher) {
+    this.pusher = new Client(key, options);
     const { connection } = this.pusher;
     this.states.push(connection.state);
     this.#record(connection, "message", this.messages);
@@ -105,10 +106,13 @@ export class Listener {
   /** Asks for a channel, without waiting for the answer. */
   request(name) {
     const channel = this.pusher.subscribe(name);
-    channel.bind_global((event, data) => {
+    const note = (event, data) => {
       this.events.push({ channel: name, event, data });
       this.#awaited.look();
-    });
+    };
+    // Versions before 4.1 have another name for it.
+    if (channel.bind_global) channel.bind_global(note);
+    else channel.bind_all(note);
     return channel;
   }
 

@@ -1,35 +1,10 @@
 // A server that ends, and what the connected pusher-js clients do about it.
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { connect, createServer } from "node:net";
 import { describe, test } from "node:test";
+import { startBalancer } from "./balancer.mjs";
 import { needsOwnServer, World } from "./world.mjs";
 import { apps, startServer } from "./server.mjs";
-
-/** A TCP balancer with one upstream, which may be changed: what stands before a rolling restart. */
-async function startBalancer(upstream) {
-  const sockets = new Set();
-  const balancer = { upstream };
-  const server = createServer((downstream) => {
-    const onward = connect(balancer.upstream.port, balancer.upstream.host);
-    for (const [socket, peer] of [[downstream, onward], [onward, downstream]]) {
-      sockets.add(socket);
-      socket.on("error", () => peer.destroy());
-      socket.on("close", () => sockets.delete(socket));
-      socket.pipe(peer);
-    }
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  balancer.port = server.address().port;
-  balancer.close = async () => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-    await once(server, "close");
-  };
-  return balancer;
-}
 
 const PAUSE_AFTER_A_LOSS_MS = 1_000;
 

@@ -117,12 +117,14 @@ export class World {
     return `${(await this.#authServers.get(publisher)).url}/broadcasting/auth`;
   }
 
-  /** A pusher-js client that has begun to connect. `user` may be absent: the endpoint then says 403. */
-  async client({ app = this.apps.main, user, signer, ...options } = {}) {
+  /** A pusher-js client that has begun to connect. `user` may be absent: the endpoint then says 403. `Client` is another version's class. */
+  async client({ app = this.apps.main, user, signer, Client, ...options } = {}) {
     const endpoint = await this.authEndpoint(signer ?? this.#signerOf(app));
     const headers = user ? { Authorization: `Bearer ${tokenOf(asMember(user))}` } : {};
     const channelAuthorization = { endpoint, transport: "ajax", headers };
-    const listener = new Listener(app.key, this.clientOptions({ channelAuthorization, ...options }));
+    // What versions before 7.1 call it.
+    const legacy = Client && { authEndpoint: endpoint, authTransport: "ajax", auth: { headers } };
+    const listener = new Listener(app.key, this.clientOptions({ channelAuthorization, ...legacy, ...options }), Client);
     this.#listeners.push(listener);
     return listener;
   }
