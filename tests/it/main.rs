@@ -21,6 +21,7 @@ mod connection;
 mod delivery;
 mod fallback;
 mod logs;
+mod native_clients;
 mod paths;
 mod presence;
 mod quotas;

@@ -5,6 +5,7 @@ mod drain;
 mod established;
 mod liveness;
 mod origins;
+mod protocols;
 mod rejections;
 mod stop;
 mod upgrade;
