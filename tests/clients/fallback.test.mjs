@@ -29,6 +29,12 @@ for (const transport of transports) {
       assert.equal(client.pusher.connection.connection.transport.name, transport);
     });
 
+    // Issue #13, row 5.
+    test("connects with an httpPath that ends in a slash", async () => {
+      const client = await connect({ httpPath: "/pusher/" });
+      await client.subscribe(channel("slash"));
+    });
+
     test("hears public, private and cache channels", async () => {
       const client = await connect({ user: "ann" });
       for (const name of [channel("news"), channel("private-news"), channel("cache-news")]) {

@@ -55,6 +55,7 @@ describe("npm's pusher-client", () => {
     client.pusher.subscribe(name);
     client.pusher.subscribe(name);
     await client.hears(({ event }) => event === "pusher:error");
+    await client.hears(on(name, "pusher_internal:subscription_succeeded"));
     await world.publish(name, "story");
     await client.hears(on(name, "story"));
     assert.deepEqual(client.errors(), [{ code: null, message: `Existing subscription to channel ${name}` }]);
@@ -83,6 +84,7 @@ describe("npm's pusher-client", () => {
     const [open, shut] = [world.channel("pc-open"), world.channel("private-pc-shut")];
     client.pusher.subscribe(open);
     client.pusher.subscribe(shut);
+    await client.hears(on(open, "pusher_internal:subscription_succeeded"));
     await client.hears(on(shut, "pusher:subscription_error"));
     await world.publish(open, "story");
     await client.hears(on(open, "story"));
