@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { openBrowser } from "../browser.mjs";
 import { startServer } from "../server.mjs";
+import { signInUser } from "../user.mjs";
 import { openWorld } from "../world.mjs";
 import { Dashboard, startOperator } from "./dashboard.mjs";
 
@@ -57,6 +58,22 @@ describe("the event creator", () => {
     const outcomes = await dashboard.page.locator(".outcomes li").allInnerTexts();
     assert.match(outcomes[0], /excluded/);
     assert.match(outcomes[1], /subscribed/);
+    await dashboard.close();
+  });
+
+  // Issue #13, row 4.
+  test("takes a user's channel with spaces in its id for one name, and shows it", async () => {
+    const [news, id] = [world.channel("news"), `a/b "c" ${world.channel("d")}`];
+    const user = await signInUser(world, { id });
+    await user.listener.subscribe(news);
+    const dashboard = await open("#/send");
+    await send(dashboard, { channels: `${news} #server-to-user-${id}`, event: "invoice", data: '{"n":9}' });
+    assert.deepEqual(await user.hears("invoice"), { n: 9 });
+    await dashboard.page.getByRole("heading", { name: "Delivered to 2 sockets" }).waitFor();
+    await dashboard.page.locator(".outcomes").getByRole("link", { name: `#server-to-user-${id}` }).click();
+    await dashboard.page.locator("#channels-detail").getByRole("link", { name: user.listener.socketId }).click();
+    await dashboard.page.locator("#connections-detail").getByText(id, { exact: true }).waitFor();
+    user.close();
     await dashboard.close();
   });
 
