@@ -266,7 +266,7 @@ fn path_prefix(prefix: &str) -> Result<String, String> {
         return Err(format!("must start with \"/\", not {prefix:?}"));
     };
     let mut segments = path.split('/');
-    if matches!(segments.clone().next(), Some("app" | "apps")) {
+    if matches!(segments.clone().next(), Some("app" | "apps" | "users")) {
         return Err(format!(
             "must not be {prefix:?}: the server's own paths start so"
         ));

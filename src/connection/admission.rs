@@ -65,8 +65,7 @@ pub struct Refusal {
 }
 
 impl Opening<'_> {
-    /// How the client learns why it is closed: protocols below 6 also have a message for that, and so may clients that are refused for
-    /// theirs.
+    /// How the client learns why it is closed, also one that is refused for its protocol.
     pub(super) fn close_notice(&self) -> CloseNotice {
         let protocol = self.protocol.and_then(|text| text.parse::<u8>().ok());
         match protocol {

@@ -208,8 +208,9 @@ fn a_connection_over_its_channels_is_refused_one_more_and_stays() {
     client.subscribe(ROOM);
     is_over_channels(&mut client, "b", 2);
     is_over_channels(&mut client, "private-b", 2);
-    // What it listens to may be confirmed again.
-    client.subscribe("a");
+    // That it listens to a channel already is another matter.
+    client.ask("a");
+    client.expect_existing("a");
     client.unsubscribe("a");
     client.subscribe("b");
     is_over_channels(&mut client, "a", 2);

@@ -132,6 +132,10 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
             "FILE: server.path_prefix must not be \"/app\": the server's own paths start so",
         ),
         (
+            "[server]\npath_prefix = \"/users\"".into(),
+            "FILE: server.path_prefix must not be \"/users\": the server's own paths start so",
+        ),
+        (
             "[server]\npath_prefix = \"/apps/x/\"".into(),
             "FILE: server.path_prefix must not be \"/apps/x/\": the server's own paths start so",
         ),

@@ -50,9 +50,13 @@ fn the_app_must_exist_be_enabled_and_allow_the_connection() {
 fn the_protocol_must_be_5_to_7_and_may_be_missing() {
     let server = TestServer::usual();
     let with = |query: &str| Session::new(&server, server.app()).query(query);
-    for query in ["protocol=4", "protocol=8", "protocol=x", "protocol="] {
+    for query in ["protocol=8", "protocol=x", "protocol="] {
         is_rejected(&|| with(query), 4007);
     }
+    // Below 6 there is a message before the close.
+    let old = with("protocol=4").ask("POST", STREAMING, b"");
+    assert!(old.body.starts_with("o\na["), "{old:?}");
+    assert!(old.body.contains("\nc[4007,"), "{old:?}");
     for query in ["protocol=5", "protocol=6", "client=js", ""] {
         with(query).open(STREAMING);
     }

@@ -28,6 +28,8 @@ struct Player {
     client: TestClient,
     user: String,
     views: BTreeMap<&'static str, View>,
+    /// Joins of what it is in and leaves of what it is not in, which are answered by an error.
+    mistakes: usize,
 }
 
 impl Player {
@@ -36,24 +38,33 @@ impl Player {
             client: server.client(),
             user: format!("u{}", random.below(USERS)),
             views: CHANNELS.map(|channel| (channel, View::default())).into(),
+            mistakes: 0,
         }
     }
 
     /// Sends without waiting for the answer, so that many are on their way at once.
     fn join(&mut self, channel: &'static str) {
         let view = self.views.get_mut(channel).unwrap();
+        self.mistakes += usize::from(view.subscribed);
         view.subscribed = true;
         let channel_data = json!({"user_id": self.user, "user_info": {"name": self.user}});
         self.client.ask_with(channel, &channel_data.to_string());
     }
 
     fn leave(&mut self, channel: &'static str) {
-        self.views.get_mut(channel).unwrap().subscribed = false;
+        let view = self.views.get_mut(channel).unwrap();
+        self.mistakes += usize::from(!view.subscribed);
+        view.subscribed = false;
         self.client.unsubscribe(channel);
     }
 
     /// Applies one message, strictly.
     fn apply(&mut self, message: &Message) {
+        if message.event() == "pusher:error" {
+            let left = self.mistakes.checked_sub(1);
+            self.mistakes = left.expect("only a mistake is answered by an error");
+            return;
+        }
         let (user, channel) = (&self.user, message.channel().expect("a channel"));
         let view = self.views.get_mut(channel).expect("a known channel");
         if message.event() == "pusher_internal:subscription_succeeded" {
@@ -142,6 +153,7 @@ fn compare(server: &TestServer, players: &mut [Player]) {
                 message => player.apply(&message),
             }
         }
+        assert_eq!(player.mistakes, 0, "every mistake is answered");
     }
     for channel in CHANNELS {
         let expected = truth(players, channel);

@@ -302,6 +302,7 @@ fn the_watched_are_no_channels_of_the_api_nor_of_the_client() {
         ann.ask(name);
         ann.expect_refusal(name);
         ann.unsubscribe(name);
+        ann.expect_no_subscription(name);
     }
     ann.subscribe("news");
     let count = ann.expect_on("news", "pusher_internal:subscription_count");
