@@ -35,7 +35,7 @@ pub fn banner(
             lines.push(String::new());
         }
         lines.push(env_block(app, public));
-        lines.push(echo_options(app, &config.server.path_prefix, public));
+        lines.push(echo_options(app, &config.server.path_prefix.0, public));
     }
     lines.join("\n")
 }
@@ -93,15 +93,15 @@ fn app_line(app: &App) -> String {
         line.push_str(", TLS only");
     }
     match limits.max_connections {
-        Some(max) => line.push_str(&format!(", up to {max} connections")),
+        Some(max) => line.push_str(&format!(", up to {} connections", max.get())),
         None => line.push_str(", any number of connections"),
     }
     line.push_str(&format!(
         ", events up to {} bytes",
-        limits.max_event_data_bytes
+        limits.max_event_data_bytes.get()
     ));
     if app.client_events {
-        let rate = limits.max_client_events_per_second;
+        let rate = limits.max_client_events_per_second.get();
         line.push_str(&format!(", client events (up to {rate}/s each)"));
     } else {
         line.push_str(", no client events");
@@ -112,14 +112,14 @@ fn app_line(app: &App) -> String {
             app.allowed_origins.len()
         ));
     }
-    if let endpoints @ 1.. = webhooks.endpoints.len() {
+    if let endpoints @ 1.. = webhooks.len() {
         line.push_str(&format!(", {endpoints} webhook endpoint(s)"));
     }
     line
 }
 
 fn env_block(app: &App, public: SocketAddr) -> String {
-    let is_demo = app.key == DEMO_KEY && app.secret.expose() == DEMO_SECRET.as_bytes();
+    let is_demo = app.key == *DEMO_KEY && app.secret.expose_str() == DEMO_SECRET;
     let secret = if is_demo { DEMO_SECRET } else { "your-secret" };
     let (host, port) = (reachable_host(public), public.port());
     format!(
@@ -189,6 +189,7 @@ mod tests {
     use crate::{
         app::Secret,
         config::{Alias, Unused},
+        settings::Literal,
     };
 
     fn printed(config: &Config, understood: &Understood, public: &str) -> String {
@@ -276,7 +277,7 @@ mod tests {
     #[test]
     fn a_path_prefix_is_an_echo_option() {
         let mut config = Config::default();
-        config.server.path_prefix = "/ws".to_owned();
+        config.server.path_prefix = Literal::of("/ws");
         let text = printed(&config, &Understood::default(), "127.0.0.1:6001");
         assert_has_line(&text, "wsPath: '/ws',");
     }
@@ -310,7 +311,7 @@ mod tests {
         app.enabled = false;
         app.tls_only = true;
         app.client_events = true;
-        app.limits.max_connections = Some(50);
+        app.limits.max_connections = Some(Literal::of(50));
         let full = "  id 1001, key app-key, \"Shop\", disabled, TLS only, up to 50 connections, \
                     events up to 10240 bytes, client events (up to 10/s each)";
         assert_eq!(app_line(&app), full);

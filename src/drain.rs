@@ -30,14 +30,15 @@ pub async fn drain(
     door: &TcpListener,
     clients: &ServerHandle,
 ) {
-    if !server.not_ready.is_zero() {
-        let seconds = server.not_ready.as_secs();
+    let not_ready = server.not_ready_s.get();
+    if !not_ready.is_zero() {
+        let seconds = not_ready.as_secs();
         info!(
             seconds,
             "not ready: balancers may notice before anyone is sent away"
         );
         node.enter_phase(Phase::NotReady);
-        sleep(server.not_ready).await;
+        sleep(not_ready).await;
     }
     if let Some(carrier) = carrier {
         carrier.stop();
@@ -50,7 +51,8 @@ pub async fn drain(
 
 async fn close_clients(server: &Server, node: &Node, door: &TcpListener, clients: &ServerHandle) {
     node.enter_phase(Phase::Closing);
-    let (connections, window_s) = (node.hub.connections(), server.drain_window.as_secs());
+    let drain_window = server.drain_window_s.get();
+    let (connections, window_s) = (node.hub.connections(), drain_window.as_secs());
     info!(
         connections,
         window_s, "closing: clients are told to reconnect"
@@ -63,8 +65,8 @@ async fn close_clients(server: &Server, node: &Node, door: &TcpListener, clients
     if let Err(error) = socket2::SockRef::from(door).shutdown(Shutdown::Both) {
         warn!(%error, "the listening socket could not be closed early");
     }
-    node.hub.drain(server.drain_window);
-    let deadline = Instant::now() + server.drain_window + CLOSE_GRACE;
+    node.hub.drain(drain_window);
+    let deadline = Instant::now() + drain_window + CLOSE_GRACE;
     while node.hub.connections() > 0 && Instant::now() < deadline {
         sleep(POLL).await;
     }
@@ -79,6 +81,6 @@ async fn flush(server: &Server, node: &Node) {
     let webhook_events = node.webhooks.counts().waiting;
     info!(webhook_events, "flushing: webhooks that wait are sent");
     node.engine().close().get().await;
-    let deadline = Instant::now() + server.webhook_grace;
+    let deadline = Instant::now() + server.webhook_grace_s.get();
     node.webhooks.close(deadline).await;
 }

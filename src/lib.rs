@@ -5,7 +5,7 @@
 //! | layer | modules | what lives there |
 //! |---|---|---|
 //! | 0 | [`protocol`] | names, messages, frames, signatures, codes; pure |
-//! | 1 | [`feed`] | the live feed's lines and its bounded stream |
+//! | 1 | [`feed`]; [`settings`] | the live feed's lines and its bounded stream; what a setting is, and how it is read |
 //! | 2 | [`app`], then [`config`] | the apps and their limits; the checked configuration |
 //! | 3 | [`presence`], then [`hub`], then [`engine`]; [`webhook`] | members; who listens where, shards, outboxes; state that spans nodes; what backends are told |
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
@@ -28,5 +28,6 @@ pub mod node;
 pub mod presence;
 pub mod protocol;
 pub mod server;
+pub mod settings;
 pub mod transport;
 pub mod webhook;

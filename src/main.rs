@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Some(Command::DefaultConfig) => finish(print(config::DEFAULT_TOML), ExitCode::SUCCESS),
+        Some(Command::DefaultConfig) => finish(print(&config::sample()), ExitCode::SUCCESS),
         Some(Command::CheckConfig) => with_config(arguments.config.as_deref(), check),
         None => with_config(arguments.config.as_deref(), serve),
     }
@@ -91,7 +91,7 @@ fn variables() -> BTreeMap<String, String> {
 }
 
 fn start_logging(log: &config::Log) {
-    let directives = format!("{QUIET_LIBRARIES},{}", log.level);
+    let directives = format!("{QUIET_LIBRARIES},{}", log.level.0);
     let filter = EnvFilter::try_new(directives).expect("the configuration was checked");
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -130,7 +130,10 @@ fn finish(printed: io::Result<()>, status: ExitCode) -> ExitCode {
 }
 
 fn fail(message: &str, status: ExitCode) -> ExitCode {
-    // If nobody reads standard error, the exit code still tells.
-    let _ = writeln!(io::stderr().lock(), "error: {message}");
+    let mut err = io::stderr().lock();
+    for line in message.lines() {
+        // If nobody reads standard error, the exit code still tells.
+        let _ = writeln!(err, "error: {line}");
+    }
     status
 }

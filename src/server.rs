@@ -39,6 +39,7 @@ use crate::{
     feed::Feed,
     hub::{Capacity, Hub, Shard, ShardSettings},
     node::{self, Node},
+    settings::Count,
     transport::{
         fallback::{self, Carrier, Fallback, Sessions},
         proxies::Proxies,
@@ -65,11 +66,11 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
 async fn serve(loaded: &Loaded) -> io::Result<()> {
     let config = &loaded.config;
     let mut signals = Signals::listen()?;
-    let public = bind(config.server.host, config.server.port)?;
-    let operator = bind(config.admin.host, config.admin.port)?;
+    let public = bind(config.server.host.0, config.server.port)?;
+    let operator = bind(config.admin.host.0, config.admin.port)?;
     let (public_address, admin_address) = (public.local_addr()?, operator.local_addr()?);
 
-    let hub = Arc::new(Hub::new(config.server.workers));
+    let hub = Arc::new(Hub::new(config.server.workers()));
     let store = StaticApps::new(config.apps.clone());
     let apps = AppRegistry::new(store.load().map_err(io::Error::other)?);
     let feed = Feed::default();
@@ -87,8 +88,8 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     };
     webhooks.start(&apps.all(), departures)?;
     let capacity = Capacity {
-        connections: config.server.max_connections,
-        per_address: config.server.max_connections_per_ip,
+        connections: config.server.max_connections.map(Count::get),
+        per_address: config.server.max_connections_per_ip.map(Count::get),
     };
     let node = Arc::new(Node::new(apps, hub, engine, webhooks, feed, capacity));
 
@@ -105,7 +106,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let settings = AdminSettings {
         public: public_address,
         access,
-        metrics_prefix: config.metrics.prefix.clone(),
+        metrics_prefix: config.metrics.prefix.0.clone(),
     };
     let operators = admin_server(&node, settings, operator)?;
     let (operators_handle, operators) = (operators.handle(), actix_rt::spawn(operators));
@@ -123,7 +124,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
         admin = %admin_address,
         engine = if config.redis.is_some() { "redis" } else { "local" },
         apps = config.apps.len(),
-        workers = config.server.workers,
+        workers = config.server.workers(),
         "started"
     );
     signals.next().await;
@@ -156,33 +157,34 @@ fn public_server(
     (sessions, carrier): (Sessions, Option<Arc<Carrier>>),
     socket: TcpListener,
 ) -> io::Result<Server> {
-    let (config, node, workers) = (config.clone(), Arc::clone(node), config.server.workers);
+    let (config, node, workers) = (config.clone(), Arc::clone(node), config.server.workers());
     let builder = Server::build()
         .workers(workers)
         .disable_signals()
         .shutdown_timeout(HTTP_GRACE_S);
     let stopping = builder.graceful_shutdown_signal();
-    let proxies = Proxies::new(config.server.trusted_proxies.clone());
+    let networks = config.server.trusted_proxies.iter();
+    let proxies = Proxies::new(networks.map(|network| network.0).collect());
     let server = builder.listen("public", socket, move || {
         let worker = start_worker(&config, &node);
         let listener = Rc::new(Listener::new(
             Rc::clone(&worker),
-            config.server.path_prefix.clone(),
+            config.server.path_prefix.0.clone(),
             proxies.clone(),
-            config.websocket.max_message_bytes,
-            config.websocket.max_outbox_bytes,
+            config.websocket.max_message_bytes.get(),
+            config.websocket.max_outbox_bytes.get(),
         ));
         let fallback = Rc::new(Fallback::new(
             worker,
             sessions.clone(),
             carrier.clone(),
             proxies.clone(),
-            config.websocket.max_message_bytes,
-            config.websocket.max_outbox_bytes,
+            config.websocket.max_message_bytes.get(),
+            config.websocket.max_outbox_bytes.get(),
         ));
         let node = web::Data::from(Arc::clone(&node));
         let settings = web::Data::new(ApiSettings::of(&config));
-        let prefix: Rc<str> = config.server.path_prefix.as_str().into();
+        let prefix: Rc<str> = config.server.path_prefix.0.as_str().into();
         let answer = move |request: HttpRequest, body: Payload| {
             let (fallback, prefix) = (Rc::clone(&fallback), Rc::clone(&prefix));
             async move {
@@ -205,8 +207,8 @@ fn public_server(
             })
             // Who has shut his side of a streaming response is gone.
             .h1_allow_half_closed(false)
-            .keep_alive(config.server.keep_alive)
-            .client_request_timeout(config.server.request_timeout)
+            .keep_alive(config.server.keep_alive_s.get())
+            .client_request_timeout(config.server.request_timeout_s.get())
             .tcp_nodelay(true)
             .upgrade(fn_service(
                 move |(request, framed): (Request, actix_codec::Framed<TcpStream, h1::Codec>)| {
@@ -225,8 +227,8 @@ fn public_server(
 fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Worker> {
     let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     let settings = ShardSettings {
-        activity_timeout_ticks: seconds(config.websocket.activity_timeout),
-        pong_timeout_ticks: seconds(config.websocket.pong_timeout),
+        activity_timeout_ticks: seconds(config.websocket.activity_timeout_s.get()),
+        pong_timeout_ticks: seconds(config.websocket.pong_timeout_s.get()),
     };
     let shard = Shard::claim(&node.hub, settings).expect("the hub has a place for every worker");
     tokio::task::spawn_local(Rc::clone(&shard).run());
@@ -234,7 +236,7 @@ fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Worker> {
     Rc::new(Worker {
         node: Arc::clone(node),
         shard,
-        activity_timeout_s: config.websocket.activity_timeout.as_secs(),
+        activity_timeout_s: config.websocket.activity_timeout_s.get().as_secs(),
         require_protocol: config.websocket.require_protocol,
     })
 }

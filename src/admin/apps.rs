@@ -106,7 +106,7 @@ pub(super) async fn channel(
     };
     let info = node.channel(&app.id, name, wanted, Instant::now()).await?;
     let search = Search {
-        app_id: Some(app.id.clone()),
+        app_id: Some(app.id.to_string()),
         channel: Some(name.as_str().to_owned()),
         limit: SOCKETS_MAX,
         ..Search::default()

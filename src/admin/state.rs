@@ -1,6 +1,6 @@
 //! The node, its cluster and its apps at one glance.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::{AdminSettings, json as reply};
 use crate::{
-    app::{App, Limits},
+    app::App,
     hub::AppChannels,
     metrics::Traffic,
     node::Node,
+    settings::{Secrets, Setting},
 };
 
 #[derive(Serialize)]
@@ -74,7 +75,7 @@ fn app_state(app: &App, node: &Node) -> Value {
         client_events: app.client_events,
         connections: channels.connections(),
         channels: listed(&channels),
-        limits: limits(&app.limits),
+        limits: app.limits.write(Secrets::Hidden),
     };
     json!(state)
 }
@@ -86,25 +87,4 @@ fn listed(channels: &Arc<AppChannels>) -> usize {
         .iter()
         .filter(|(name, _)| !name.starts_with('#'))
         .count()
-}
-
-/// By the names of the configuration.
-fn limits(limits: &Limits) -> Value {
-    json!({
-        "max_connections": limits.max_connections,
-        "max_channel_name_length": limits.max_channel_name_length,
-        "max_event_name_length": limits.max_event_name_length,
-        "max_event_data_bytes": limits.max_event_data_bytes,
-        "max_event_channels": limits.max_event_channels,
-        "max_batch_events": limits.max_batch_events,
-        "max_presence_members": limits.max_presence_members,
-        "max_presence_user_id_length": limits.max_presence_user_id_length,
-        "max_presence_user_info_bytes": limits.max_presence_user_info_bytes,
-        "max_client_events_per_second": limits.max_client_events_per_second,
-        "max_backend_events_per_second": limits.max_backend_events_per_second,
-        "max_read_requests_per_second": limits.max_read_requests_per_second,
-        "max_channels_per_connection": limits.max_channels_per_connection,
-        "authorization_timeout_s": limits.authorization_timeout.as_ref().map(Duration::as_secs),
-        "cache_ttl_s": limits.cache_ttl.as_secs(),
-    })
 }

@@ -114,8 +114,8 @@ impl<'a> GivenEvent<'a> {
                 .transpose()
                 .map_err(EventError::Info)?,
             channels: self.checked_channels(limits)?,
-            name: checked_name(&name.0, limits.max_event_name_length)?,
-            data: data.token(limits.max_event_data_bytes)?,
+            name: checked_name(&name.0, limits.max_event_name_length.get())?,
+            data: data.token(limits.max_event_data_bytes.get())?,
             except,
         })
     }
@@ -132,7 +132,7 @@ impl<'a> GivenEvent<'a> {
                 .ok_or(EventError::Missing("channels"))?;
             return Ok(smallvec![parse(name, None)?]);
         };
-        let (count, max) = (names.len(), limits.max_event_channels);
+        let (count, max) = (names.len(), limits.max_event_channels.get());
         if count == 0 {
             return Err(EventError::NoChannels);
         }
@@ -224,13 +224,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 mod tests {
     use super::*;
     use crate::api::parameters::Plus;
+    use crate::settings::Literal;
 
     /// Reads and checks one event, and shows what would be published, or the error.
     fn checked(json: &str, query: &str) -> String {
         let limits = Limits {
-            max_event_name_length: 10,
-            max_event_data_bytes: 5,
-            max_event_channels: 3,
+            max_event_name_length: Literal::of(10),
+            max_event_data_bytes: Literal::of(5),
+            max_event_channels: Literal::of(3),
             ..Limits::default()
         };
         let parameters = Parameters::parse(query, Plus::Literal).expect("few parameters");

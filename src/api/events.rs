@@ -48,7 +48,7 @@ pub(super) async fn publish_batch(call: &Call<'_>) -> Result<HttpResponse, ApiEr
     }
     let body = serde_json::from_str::<Object<Batch<'_>>>(text_of(call.body)?);
     let Object(Batch { batch }) = body.map_err(ApiError::Json)?;
-    let (count, max) = (batch.len(), call.app.limits.max_batch_events);
+    let (count, max) = (batch.len(), call.app.limits.max_batch_events.get());
     if count == 0 || count > max {
         return Err(ApiError::BatchLength { count, max });
     }

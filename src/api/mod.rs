@@ -68,8 +68,8 @@ impl ApiSettings {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         Self {
-            max_request_bytes: config.server.max_request_bytes,
-            timestamp_tolerance_s: config.api.timestamp_tolerance.as_secs(),
+            max_request_bytes: config.server.max_request_bytes.get(),
+            timestamp_tolerance_s: config.api.timestamp_tolerance_s.get() as u64,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod refusals;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::{
     App as WebApp,
@@ -21,6 +21,7 @@ use crate::{
     hub::{Capacity, Hub},
     node::{self, Node, Phase},
     protocol::signature,
+    settings::Literal,
     webhook::Webhooks,
 };
 
@@ -37,9 +38,8 @@ struct Answer {
 
 fn node() -> Arc<Node> {
     let limits = Limits {
-        max_event_data_bytes: 20,
-        max_batch_events: 2,
-        cache_ttl: Duration::from_secs(1800),
+        max_event_data_bytes: Literal::of(20),
+        max_batch_events: Literal::of(2),
         ..Limits::default()
     };
     let enabled = App {
@@ -50,8 +50,8 @@ fn node() -> Arc<Node> {
     let disabled = App {
         enabled: false,
         ..App {
-            id: "2".into(),
-            key: "key2".into(),
+            id: Literal::of("2"),
+            key: Literal::of("key2"),
             ..enabled.clone()
         }
     };

@@ -1,62 +1,139 @@
-//! The apps that this server hosts: who may speak, and within which limits.
+//! The apps that this server hosts: who may publish and subscribe, and within which limits.
 //!
 //! Knows nothing of sockets or channels. An [`App`] is immutable; a change of configuration puts a new one in its place
-//! ([`AppRegistry::replace`]), and whoever holds the old one finishes with it.
+//! ([`AppRegistry::replace`]), and whoever holds the old one finishes with it. Its fields are named as the configuration names them.
 
 mod channel_rule;
+mod name;
 mod origin;
 mod registry;
+mod secret;
+mod session;
 pub mod store;
 mod webhook;
 
-use std::{fmt, time::Duration};
-
-pub use channel_rule::{ChannelRule, ChannelRules, Replay};
-pub use origin::{OriginPattern, OriginPatternError};
+pub use channel_rule::{ChannelPattern, ChannelRule, Replay};
+pub use name::{Name, is_path_segment};
+pub use origin::OriginPattern;
 pub use registry::AppRegistry;
-pub use webhook::{
-    WebhookEndpoint, WebhookKind, WebhookKinds, WebhookSettings, WebhookUrl, WebhookUrlError,
-    is_reserved_header,
+pub use secret::Secret;
+pub use session::{Newest, SingleSession};
+pub use webhook::{WebhookEndpoint, WebhookHeaders, WebhookKind, WebhookKinds, WebhookUrl};
+
+use crate::{
+    protocol::NameLengths,
+    settings::{Count, Seconds, Setting, settings},
 };
 
-use crate::protocol::{NameLengths, signature};
-
-/// One tenant: its credentials, switches and limits.
-#[derive(Clone, Debug, PartialEq)]
-pub struct App {
-    /// Stands in the HTTP API's paths. Unique within the server.
-    pub id: String,
-    /// Stands in the WebSocket path and in signatures. Unique within the server.
-    pub key: String,
-    /// Signs. Never printed.
-    pub secret: Secret,
-    /// For people; may be empty.
-    pub name: String,
-    /// A disabled app refuses connections with 4003 and API requests with 403.
-    pub enabled: bool,
-    /// Whether clients may trigger `client-` events.
-    pub client_events: bool,
-    /// Whether a channel's subscribers are told how many they are.
-    pub subscription_counts: bool,
-    /// Bytes of a message from which on it is compressed for clients that ask for that; `None`: never.
-    pub compression_from_bytes: Option<usize>,
-    /// Whether clients are told of the users on their watchlist.
-    pub watchlists: bool,
-    /// Whether a signed-in user may have only one session; `None`: as many as he likes.
-    pub single_session: Option<SingleSession>,
-    /// What is asked of channels of certain names.
-    pub channels: ChannelRules,
-    /// Whether plain (not TLS) sockets are refused with 4000.
-    pub tls_only: bool,
-    /// Who may connect from a browser; empty means everyone.
-    pub allowed_origins: Vec<OriginPattern>,
-    /// What a list means for clients without an `Origin`.
-    pub missing_origin: MissingOrigin,
-    /// Sizes, counts and rates.
-    pub limits: Limits,
-    /// Who is told what happens.
-    pub webhooks: WebhookSettings,
+settings! {
+    /// One tenant: its credentials, switches and limits.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct App {
+        /// Part of the API's paths, `/apps/ID/…`. PyPI's `pusher` accepts only digits.
+        id: Name => "\"1001\"",
+        /// Part of the WebSocket path, `/app/KEY`, and of every signature; best lower-case ([why](protocol.md#signatures)).
+        key: Name => "\"app-key\"",
+        /// Signs. Never printed.
+        secret: Secret => "\"app-secret\"",
+        /// For people.
+        name: String = "",
+        /// `false`: connections are closed with 4003, API requests get 403.
+        enabled: bool = true,
+        /// Whether clients may send `client-…` events to each other.
+        client_events: bool = false,
+        /// `true`: unencrypted connections are closed with 4000.
+        tls_only: bool = false,
+        /// Which web pages may connect ([below](#allowed-origins)): hosts (`"example.com"`, `"*.example.com"`, `"localhost:3000"`) or
+        /// full origins (`"https://example.com"`). Empty: all.
+        allowed_origins: Vec<OriginPattern>,
+        /// With such a list: whether clients that send no `Origin` (native apps, servers) are closed with 4009.
+        require_origin: bool = true,
+        /// Whether a channel's subscribers are sent their number (`pusher:subscription_count`); above 100 every 5 s.
+        subscription_counts: bool = false,
+        /// Whether a client that signs in with a watchlist is sent an event when those users come and go.
+        watchlists: bool = false,
+        /// Whether long messages are compressed for clients that offer permessage-deflate, and theirs may be. An event is compressed
+        /// once, whatever the number of its receivers.
+        compression: bool = false,
+        /// Bytes of the shortest message that is compressed.
+        compression_min_bytes: Count = 1024,
+        /// `"replace"`: the newest session of a signed-in user closes the older ones with 4009, after an event that says so. `"refuse"`:
+        /// the newer sign-in is refused. `"off"`: any number of sessions.
+        single_session: SingleSession = "off",
+        /// The member of `user_data`, `channel_data` or their `user_info` that identifies a session, so that the tabs of one browser are
+        /// one session. Without it each connection is a session.
+        session_key: String = "session_id",
+        /// The event that tells the older session, on the user's own channel (`pusher.user.bind`) or on the channel with the rule.
+        session_event: String = "session.replaced",
+        /// Seconds from that event to the close.
+        session_grace_s: Seconds<0, 3600> = 2,
+        /// Whether events of 50 ms, at most 100, share a webhook request.
+        webhook_batching: bool = false,
+        /// One table per endpoint of the app above it that receives its webhooks ([webhooks.md](webhooks.md)).
+        webhooks: Vec<WebhookEndpoint>,
+        /// One table per rule for channels of the app above it. Of several rules that match a channel and set the same matter, the first
+        /// counts.
+        channels: Vec<ChannelRule>,
+        ..limits: Limits,
+    }
 }
+
+settings! {
+    /// What an app may use. The defaults are Pusher's own documented limits.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Limits {
+        /// Simultaneous connections on each node; further clients are closed with 4004.
+        max_connections: Option<Count> => "100",
+        /// Characters of a channel name, prefix included.
+        max_channel_name_length: Count = 200,
+        /// Characters of an event name.
+        max_event_name_length: Count = 200,
+        /// Bytes of one event's data; larger events get 413.
+        max_event_data_bytes: Count = 10_240,
+        /// Channels of one event.
+        max_event_channels: Count = 100,
+        /// Events of one batch.
+        max_batch_events: Count = 10,
+        /// Distinct users of a presence channel.
+        max_presence_members: Count = 100,
+        /// Characters of a user's id, of a presence member as of a sign-in.
+        max_presence_user_id_length: Count = 128,
+        /// Bytes of a presence `user_info` as JSON.
+        max_presence_user_info_bytes: Count = 1024,
+        /// Client events per second and connection.
+        max_client_events_per_second: Count = 10,
+        /// Events published over HTTP per second, on each node; more get 429, and a batch that is larger than this gets 400.
+        max_backend_events_per_second: Option<Count> => "1000",
+        /// Other API requests per second, on each node; more get 429.
+        max_read_requests_per_second: Option<Count> => "100",
+        /// Channels that one connection may subscribe to; further subscriptions are refused.
+        max_channels_per_connection: Option<Count> => "100",
+        /// Seconds within which a connection must sign in or enter a private or presence channel; otherwise it is closed with 4009.
+        authorization_timeout_s: Option<Seconds<1, { u32::MAX }>> => "30",
+        /// Seconds that a cache channel keeps its last event.
+        cache_ttl_s: Seconds<1, SECONDS_MAX> = 1800,
+    }
+}
+
+impl Limits {
+    /// How long the names of the app's channels may be.
+    #[must_use]
+    pub fn name_lengths(&self) -> NameLengths {
+        NameLengths {
+            channel: self.max_channel_name_length.get(),
+            user_id: self.max_presence_user_id_length.get(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Setting::absent().expect("every limit has a default")
+    }
+}
+
+/// A year: keeps a point in time plus a duration representable.
+pub const SECONDS_MAX: u32 = 365 * 24 * 60 * 60;
 
 impl App {
     /// Whether a client with this `Origin` header may connect. A bare `*` in the list allows every client, one without the header too.
@@ -68,154 +145,41 @@ impl App {
         }
         match origin {
             Some(origin) => allowed.iter().any(|entry| entry.allows(origin)),
-            None => self.missing_origin == MissingOrigin::Allowed,
+            None => !self.require_origin,
         }
     }
-}
 
-/// What a list of origins means for a client that sends none: not a browser, which always does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MissingOrigin {
-    /// It is refused.
-    Refused,
-    /// It may connect; the list is for browsers.
-    Allowed,
-}
-
-/// The rule that a user, or a channel, has one session at a time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SingleSession {
-    /// Who gives way.
-    pub newest: Newest,
-    /// The member of `user_data` or `channel_data` (or of its `user_info`) that tells sessions apart; without it each connection is one.
-    pub session_key: String,
-    /// The event on the user's own channel, or on the channel with this rule, that tells the older session.
-    pub event: String,
-    /// From that event to the close with 4009.
-    pub grace: Duration,
-}
-
-/// What becomes of a second session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Newest {
-    /// It takes the place of the older one.
-    Wins,
-    /// Its sign-in or subscription is refused.
-    IsRefused,
-}
-
-/// What an app may use. The defaults are Pusher's own documented limits.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    /// Simultaneous connections on this node; `None` is no limit.
-    pub max_connections: Option<usize>,
-    /// Characters of a channel name, prefix included.
-    pub max_channel_name_length: usize,
-    /// Characters of an event name.
-    pub max_event_name_length: usize,
-    /// Bytes (UTF-8) of one event's data.
-    pub max_event_data_bytes: usize,
-    /// Channels of one publish.
-    pub max_event_channels: usize,
-    /// Events of one batch.
-    pub max_batch_events: usize,
-    /// Distinct users of a presence channel.
-    pub max_presence_members: usize,
-    /// Characters of a user's id, of a presence member as of a sign-in.
-    pub max_presence_user_id_length: usize,
-    /// Bytes of a presence `user_info` as JSON.
-    pub max_presence_user_info_bytes: usize,
-    /// Client events per second and connection.
-    pub max_client_events_per_second: u32,
-    /// Events that the backend may publish per second and node; `None` is no limit.
-    pub max_backend_events_per_second: Option<u32>,
-    /// Other API requests per second and node; `None` is no limit.
-    pub max_read_requests_per_second: Option<u32>,
-    /// Channels that one connection may listen to; `None` is no limit.
-    pub max_channels_per_connection: Option<usize>,
-    /// How long a connection may stay without a sign-in or a private or presence channel; `None` is for ever.
-    pub authorization_timeout: Option<Duration>,
-    /// How long a cache channel keeps its last event.
-    pub cache_ttl: Duration,
-}
-
-impl Limits {
-    /// How long the names of the app's channels may be.
+    /// Bytes of the shortest message that is compressed for clients that ask for it; `None`: none is.
     #[must_use]
-    pub fn name_lengths(&self) -> NameLengths {
-        NameLengths {
-            channel: self.max_channel_name_length,
-            user_id: self.max_presence_user_id_length,
-        }
+    pub fn compression_from_bytes(&self) -> Option<usize> {
+        self.compression.then_some(self.compression_min_bytes.get())
     }
-}
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: None,
-            max_channel_name_length: 200,
-            max_event_name_length: 200,
-            max_event_data_bytes: 10 * 1024,
-            max_event_channels: 100,
-            max_batch_events: 10,
-            max_presence_members: 100,
-            max_presence_user_id_length: 128,
-            max_presence_user_info_bytes: 1024,
-            max_client_events_per_second: 10,
-            max_backend_events_per_second: None,
-            max_read_requests_per_second: None,
-            max_channels_per_connection: None,
-            authorization_timeout: None,
-            cache_ttl: Duration::from_secs(1800),
-        }
-    }
-}
-
-/// A string that never shows itself: `Debug` prints dots, there is no `Display`.
-#[derive(Clone)]
-pub struct Secret {
-    text: String,
-    key: signature::Key,
-}
-
-impl Secret {
-    /// Wraps a secret.
+    /// Whether only one session at a time may subscribe to the channel, and which of two gives way.
     #[must_use]
-    pub fn new(secret: impl Into<String>) -> Self {
-        let text = secret.into();
-        let key = signature::Key::new(text.as_bytes());
-        Self { text, key }
+    pub fn single_session_on(&self, channel: &str) -> Option<Newest> {
+        let rules = self.channels.iter();
+        let mut rules = rules.filter(|rule| rule.pattern.matches(channel));
+        rules.find_map(|rule| rule.single_session.newest())
     }
 
-    /// The bytes to sign with.
+    /// Which of the channel's past events a new subscriber receives.
     #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        self.text.as_bytes()
+    pub fn replay(&self, channel: &str) -> Option<Replay> {
+        let rules = self.channels.iter();
+        let mut rules = rules.filter(|rule| rule.pattern.matches(channel));
+        rules.find_map(ChannelRule::replay)
     }
 
-    /// The secret made ready to check signatures with.
+    /// Whether an event of this kind on this channel can matter to any endpoint: because it takes the event or the opposite
+    /// one, whose sending may depend on this.
     #[must_use]
-    pub fn key(&self) -> &signature::Key {
-        &self.key
-    }
-
-    /// The text, for the one library call that needs it.
-    #[must_use]
-    pub fn expose_str(&self) -> &str {
-        &self.text
-    }
-}
-
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+    pub fn webhooks_concern(&self, kind: WebhookKind, channel: &str) -> bool {
+        let takes = |kind| {
+            let mut endpoints = self.webhooks.iter();
+            endpoints.any(|endpoint| endpoint.takes(kind, channel))
+        };
+        takes(kind) || kind.opposite().is_some_and(takes)
     }
 }
 
@@ -223,33 +187,21 @@ impl fmt::Debug for Secret {
 impl App {
     /// An app with every default, for unit tests.
     pub(crate) fn for_test(id: &str, key: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            key: key.to_owned(),
-            secret: Secret::new("hidden"),
-            name: String::new(),
-            enabled: true,
-            client_events: false,
-            subscription_counts: false,
-            compression_from_bytes: None,
-            watchlists: false,
-            single_session: None,
-            channels: ChannelRules::default(),
-            tls_only: false,
-            allowed_origins: Vec::new(),
-            missing_origin: MissingOrigin::Refused,
-            limits: Limits::default(),
-            webhooks: WebhookSettings::default(),
-        }
+        use crate::settings::{Path, Problems, Setting, Value};
+        let entries = [("id", id), ("key", key), ("secret", "hidden")];
+        let entries = entries.map(|(name, text)| (name.to_owned(), Value::from(text)));
+        let table = Value::from(crate::settings::Map::from_iter(entries));
+        Setting::read(&table, Path::ROOT, &mut Problems::default()).expect("a valid app")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Text;
 
     fn app_that_allows(entries: &[&str]) -> App {
-        let parse = |entry: &&str| OriginPattern::parse(entry).expect(entry);
+        let parse = |entry: &&str| Text::parse(entry).expect(entry);
         let allowed_origins = entries.iter().map(parse).collect();
         App {
             allowed_origins,
@@ -277,7 +229,7 @@ mod tests {
     #[test]
     fn a_list_may_be_for_browsers_alone() {
         let app = App {
-            missing_origin: MissingOrigin::Allowed,
+            require_origin: false,
             ..app_that_allows(&["example.com"])
         };
         assert!(app.allows_origin(None));
@@ -291,10 +243,5 @@ mod tests {
         let app = app_that_allows(&["example.com", "*"]);
         assert!(app.allows_origin(Some("https://anything.test")));
         assert!(app.allows_origin(None));
-    }
-
-    #[test]
-    fn a_secret_does_not_show_itself() {
-        assert_eq!(format!("{:?}", Secret::new("hidden")), "Secret(…)");
     }
 }

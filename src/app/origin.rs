@@ -1,6 +1,8 @@
 //! Which web pages may connect: one entry of an app's `allowed_origins`.
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{borrow::Cow, fmt};
+
+use crate::settings::{Secrets, Text};
 
 /// A host, perhaps with `*` and a port, or a full origin. Letter case is ignored.
 ///
@@ -16,50 +18,7 @@ pub struct OriginPattern {
     port: Option<u16>,
 }
 
-/// An entry that is none of the forms of an [`OriginPattern`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OriginPatternError {
-    entry: String,
-    reason: &'static str,
-}
-
 impl OriginPattern {
-    /// Reads an entry.
-    pub fn parse(entry: &str) -> Result<Self, OriginPatternError> {
-        let error = |reason| OriginPatternError {
-            entry: entry.to_owned(),
-            reason,
-        };
-        let (scheme, authority) = split_scheme(entry);
-        if let Some(scheme) = scheme
-            && !is_scheme(scheme)
-        {
-            return Err(error(
-                "its scheme must be letters and digits, as in \"https://\"",
-            ));
-        }
-        if authority.contains(['/', '?', '#']) {
-            return Err(error(
-                "an origin has no path: leave out everything after the host and port",
-            ));
-        }
-        let (host, port) =
-            split_port(authority).ok_or_else(|| error("its port must be a number up to 65535"))?;
-        if !is_host(host) {
-            return Err(error(
-                "its host must be an ASCII name or address, with \"*\" for any characters",
-            ));
-        }
-        let scheme = scheme.map(str::to_ascii_lowercase);
-        // A page's origin leaves out the port that its scheme implies.
-        let port = port.or_else(|| scheme.as_deref().and_then(implied_port));
-        Ok(Self {
-            scheme,
-            host: host.to_ascii_lowercase(),
-            port,
-        })
-    }
-
     /// Whether a page of this `Origin` may connect. A path behind the host is ignored: Go's `x/net/websocket` sends `http://localhost/`.
     #[must_use]
     pub fn allows(&self, origin: &str) -> bool {
@@ -93,22 +52,53 @@ impl OriginPattern {
     }
 }
 
-impl FromStr for OriginPattern {
-    type Err = OriginPatternError;
+impl Text for OriginPattern {
+    fn parse(entry: &str) -> Result<Self, String> {
+        let error = |reason| Err(format!("is {entry:?}, which is no origin: {reason}"));
+        let (scheme, authority) = split_scheme(entry);
+        if scheme.is_some_and(|scheme| !is_scheme(scheme)) {
+            return error("its scheme must be letters and digits, as in \"https://\"");
+        }
+        if authority.contains(['/', '?', '#']) {
+            return error("an origin has no path: leave out everything after the host and port");
+        }
+        let Some((host, port)) = split_port(authority) else {
+            return error("its port must be a number up to 65535");
+        };
+        if !is_host(host) {
+            return error(
+                "its host must be an ASCII name or address, with \"*\" for any characters",
+            );
+        }
+        let scheme = scheme.map(str::to_ascii_lowercase);
+        // A page's origin leaves out the port that its scheme implies.
+        let port = port.or_else(|| scheme.as_deref().and_then(implied_port));
+        Ok(Self {
+            scheme,
+            host: host.to_ascii_lowercase(),
+            port,
+        })
+    }
 
-    fn from_str(entry: &str) -> Result<Self, Self::Err> {
-        Self::parse(entry)
+    fn text(&self, _: Secrets) -> Cow<'_, str> {
+        self.to_string().into()
     }
 }
 
-impl fmt::Display for OriginPatternError {
+impl fmt::Display for OriginPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { entry, reason } = self;
-        write!(f, "has {entry:?}, which is no origin: {reason}")
+        let Self { scheme, host, port } = self;
+        if let Some(scheme) = scheme {
+            write!(f, "{scheme}://")?;
+        }
+        f.write_str(host)?;
+        let implied = scheme.as_deref().and_then(implied_port);
+        match port.filter(|port| implied != Some(*port)) {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
     }
 }
-
-impl Error for OriginPatternError {}
 
 fn split_scheme(origin: &str) -> (Option<&str>, &str) {
     match origin.split_once("://") {
@@ -359,7 +349,7 @@ mod tests {
             ("[::1", "port must be"),
         ];
         for (entry, reason) in table {
-            let error = OriginPattern::parse(entry).expect_err(entry).to_string();
+            let error = OriginPattern::parse(entry).expect_err(entry);
             assert!(error.contains(reason), "{entry:?}: {error}");
             assert!(error.contains(&format!("{entry:?}")), "{entry:?}: {error}");
         }

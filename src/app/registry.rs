@@ -8,7 +8,7 @@ use std::{
 
 use ahash::RandomState;
 
-use super::App;
+use super::{App, Name};
 
 /// All apps, by id and by key. They are replaced only together, so that a reader never sees half of a change.
 pub struct AppRegistry {
@@ -19,8 +19,8 @@ pub struct AppRegistry {
 #[derive(Default)]
 struct Snapshot {
     all: Arc<[Arc<App>]>,
-    by_id: HashMap<String, Arc<App>, RandomState>,
-    by_key: HashMap<String, Arc<App>, RandomState>,
+    by_id: HashMap<Name, Arc<App>, RandomState>,
+    by_key: HashMap<Name, Arc<App>, RandomState>,
 }
 
 impl AppRegistry {
@@ -100,18 +100,28 @@ mod tests {
     }
 
     fn ids(registry: &AppRegistry) -> Vec<String> {
-        registry.all().iter().map(|app| app.id.clone()).collect()
+        registry
+            .all()
+            .iter()
+            .map(|app| app.id.to_string())
+            .collect()
     }
 
     #[test]
     fn an_app_is_found_by_its_id_and_by_its_key() {
         let registry = AppRegistry::new(vec![app("1", "one"), app("2", "two")]);
         assert_eq!(
-            registry.by_id("2").map(|app| app.key.clone()).as_deref(),
+            registry
+                .by_id("2")
+                .map(|app| app.key.to_string())
+                .as_deref(),
             Some("two")
         );
         assert_eq!(
-            registry.by_key("one").map(|app| app.id.clone()).as_deref(),
+            registry
+                .by_key("one")
+                .map(|app| app.id.to_string())
+                .as_deref(),
             Some("1")
         );
         assert_eq!(registry.by_id("one"), None);
@@ -124,11 +134,14 @@ mod tests {
         let registry = AppRegistry::new(vec![app("1", "one"), app("2", "two")]);
         let held = registry.by_id("1").expect("it was put in");
         registry.replace(vec![app("1", "uno"), app("3", "three")]);
-        assert_eq!(held.key, "one");
+        assert_eq!(&*held.key, "one");
         assert_eq!(registry.by_key("one"), None);
         assert_eq!(registry.by_key("two"), None);
         assert_eq!(
-            registry.by_key("uno").map(|app| app.id.clone()).as_deref(),
+            registry
+                .by_key("uno")
+                .map(|app| app.id.to_string())
+                .as_deref(),
             Some("1")
         );
         assert_eq!(ids(&registry), ["1", "3"]);

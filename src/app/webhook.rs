@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{
@@ -13,70 +13,109 @@ use http::{
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-/// An app's endpoints and how they are written to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct WebhookSettings {
-    /// Whether several events may share a request.
-    pub batching: bool,
-    /// Each gets every event that it takes.
-    pub endpoints: Vec<WebhookEndpoint>,
-}
+use crate::settings::{
+    Headers, Json, Path, Problems, Secrets, Setting, Table, Takes, Text, Value, settings, words,
+};
 
-impl WebhookSettings {
-    /// Whether an event of this kind on this channel can matter to any endpoint: because it takes the event or the opposite
-    /// one, whose sending may depend on this.
-    #[must_use]
-    pub fn concern(&self, kind: WebhookKind, channel: &str) -> bool {
-        let takes = |kind| {
-            let endpoints = &self.endpoints;
-            endpoints
-                .iter()
-                .any(|endpoint| endpoint.takes(kind, channel))
-        };
-        takes(kind) || kind.opposite().is_some_and(takes)
+settings! {
+    /// Where to send, and what. Shows only scheme, host and port, because path, query and headers may hold a token.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct WebhookEndpoint {
+        /// An `http://` or `https://` URL; `user:password@` before the host becomes an `Authorization` header. Only scheme, host and port
+        /// are ever printed.
+        url: WebhookUrl => "\"https://example.com/webhooks\"",
+        /// Any of `channel_occupied`, `channel_vacated`, `member_added`, `member_removed`, `client_event`, `cache_miss`,
+        /// `subscription_count`, `session_replaced`, `session_refused`. Empty: all but the last two.
+        event_types: WebhookKinds,
+        /// How the channel's name must begin. Empty: any.
+        channel_starts_with: String = "",
+        /// How the channel's name must end. Empty: any.
+        channel_ends_with: String = "",
+        /// Sent besides the server's own; `X-Pusher-…`, `Content-Type` and those that frame a request are refused. Never printed.
+        headers: WebhookHeaders,
     }
+    check check;
 }
 
-/// Where to send, and what. Shows only scheme, host and port, because path, query and headers may hold a token.
-#[derive(Clone, PartialEq)]
-pub struct WebhookEndpoint {
-    /// Where to.
-    pub url: WebhookUrl,
-    /// The kinds of events that it takes.
-    pub kinds: WebhookKinds,
-    /// How the channel's name must begin; empty is any.
-    pub channel_starts_with: String,
-    /// How the channel's name must end; empty is any.
-    pub channel_ends_with: String,
-    /// Sent besides those of the protocol.
-    pub headers: HeaderMap,
+fn check(endpoint: &WebhookEndpoint, table: &Table<'_>, problems: &mut Problems) {
+    let is_authorized = endpoint.headers.0.contains_key(header::AUTHORIZATION);
+    if is_authorized && endpoint.url.authorization.is_some() {
+        let reason = "is there besides the credentials of the url: leave out one of them";
+        table.refuse_within(("headers", None), "Authorization", problems, reason);
+    }
 }
 
 impl WebhookEndpoint {
     /// Whether the endpoint takes an event of this kind on this channel.
     #[must_use]
     pub fn takes(&self, kind: WebhookKind, channel: &str) -> bool {
-        self.kinds.contains(kind)
+        self.event_types.contains(kind)
             && channel.starts_with(&self.channel_starts_with)
             && channel.ends_with(&self.channel_ends_with)
     }
-}
 
-impl fmt::Debug for WebhookEndpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebhookEndpoint")
-            .field("url", &self.url)
-            .field("kinds", &self.kinds)
-            .field("channel_starts_with", &self.channel_starts_with)
-            .field("channel_ends_with", &self.channel_ends_with)
-            .field("headers", &self.headers.len())
-            .finish()
+    /// The endpoint's own headers, and the credentials of its URL.
+    pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let authorization = self.url.authorization.as_ref();
+        let authorization = authorization.map(|value| (&header::AUTHORIZATION, value));
+        self.headers.0.iter().chain(authorization)
     }
 }
 
+/// Headers that are sent besides those of the protocol.
+#[derive(Clone, Default, PartialEq)]
+pub struct WebhookHeaders(HeaderMap);
+
+impl Setting for WebhookHeaders {
+    const TAKES: Takes = Takes::Headers;
+
+    fn read(value: &Value, path: Path<'_>, problems: &mut Problems) -> Option<Self> {
+        let texts = Headers::read(value, path, problems)?;
+        let mut headers = Some(HeaderMap::with_capacity(texts.len()));
+        for (name, text) in texts {
+            match (header(&name, &text), &mut headers) {
+                (Ok((name, _)), Some(headers)) if headers.contains_key(&name) => {
+                    let reason = "is there twice, in different letter case";
+                    problems.refuse(value, path.key(name.as_str()), reason);
+                }
+                (Ok((name, value)), Some(headers)) => {
+                    headers.insert(name, value);
+                }
+                (Ok(_), None) => {}
+                (Err(reason), _) => {
+                    problems.refuse(value, path.key(&name), reason);
+                    headers = None;
+                }
+            }
+        }
+        headers.map(Self)
+    }
+
+    fn write(&self, secrets: Secrets) -> Json {
+        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let headers = self.0.iter();
+        let texts = headers.map(|(name, value)| (name.to_string(), text(value)));
+        texts.collect::<Headers>().write(secrets)
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::default())
+    }
+}
+
+fn header(name: &str, text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let name: HeaderName = name.parse().map_err(|_| "is not the name of a header")?;
+    if is_reserved(&name) {
+        return Err("is set by the server and can't be another's");
+    }
+    let value = HeaderValue::from_str(text);
+    let mut value = value.map_err(|_| "has a character that no header may hold")?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
 /// Whether a header may not be an endpoint's own: those of the protocol, and those that say how a request is framed.
-#[must_use]
-pub fn is_reserved_header(name: &HeaderName) -> bool {
+fn is_reserved(name: &HeaderName) -> bool {
     const FRAMING: [HeaderName; 8] = [
         header::CONNECTION,
         header::CONTENT_ENCODING,
@@ -90,6 +129,12 @@ pub fn is_reserved_header(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-pusher-") || FRAMING.contains(name)
 }
 
+impl fmt::Debug for WebhookHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.len().fmt(f)
+    }
+}
+
 /// An `http` or `https` URL.
 #[derive(Clone, PartialEq)]
 pub struct WebhookUrl {
@@ -99,11 +144,9 @@ pub struct WebhookUrl {
     pub authorization: Option<HeaderValue>,
     /// Scheme, host and port: what may be shown.
     origin: String,
+    /// As it was given.
+    text: Box<str>,
 }
-
-/// Why a text is not the URL of an endpoint; never the text, which may hold a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WebhookUrlError;
 
 impl WebhookUrl {
     /// Scheme, host and port.
@@ -117,28 +160,39 @@ impl WebhookUrl {
     pub fn is_secure(&self) -> bool {
         self.uri.scheme() == Some(&http::uri::Scheme::HTTPS)
     }
-}
 
-impl FromStr for WebhookUrl {
-    type Err = WebhookUrlError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut url = Url::parse(text).map_err(|_| WebhookUrlError)?;
+    fn read(text: &str) -> Option<Self> {
+        // What is shown in place of a URL is none itself.
+        let is_whole = !text.ends_with('…');
+        let mut url = Url::parse(text).ok().filter(|_| is_whole)?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(WebhookUrlError);
+            return None;
         }
         let authorization = authorization(&url);
         url.set_fragment(None);
-        let without_credentials = url
-            .set_username("")
-            .and_then(|()| url.set_password(None))
-            .map_err(|()| WebhookUrlError);
-        without_credentials?;
-        Ok(Self {
-            uri: url.as_str().parse().map_err(|_| WebhookUrlError)?,
+        url.set_username("").ok()?;
+        url.set_password(None).ok()?;
+        Some(Self {
+            uri: url.as_str().parse().ok()?,
             authorization,
             origin: url.origin().ascii_serialization(),
+            text: text.into(),
         })
+    }
+}
+
+impl Text for WebhookUrl {
+    const TAKES: Takes = Takes::Secret;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::read(text).ok_or_else(|| "must be an http:// or https:// URL".to_owned())
+    }
+
+    fn text(&self, secrets: Secrets) -> Cow<'_, str> {
+        match secrets {
+            Secrets::Shown => (&*self.text).into(),
+            Secrets::Hidden => format!("{self:?}").into(),
+        }
     }
 }
 
@@ -162,35 +216,28 @@ impl fmt::Debug for WebhookUrl {
     }
 }
 
-impl fmt::Display for WebhookUrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("must be an http:// or https:// URL")
+words! {
+    /// What an event is about.
+    pub enum WebhookKind {
+        /// A channel has its first subscriber.
+        ChannelOccupied = "channel_occupied",
+        /// A channel's last subscriber has gone.
+        ChannelVacated = "channel_vacated",
+        /// A user's first connection is on a presence channel.
+        MemberAdded = "member_added",
+        /// A user's last connection has left a presence channel.
+        MemberRemoved = "member_removed",
+        /// A client triggered an event.
+        ClientEvent = "client_event",
+        /// A client subscribed to a cache channel without an event.
+        CacheMiss = "cache_miss",
+        /// A channel's number of subscribers has changed.
+        SubscriptionCount = "subscription_count",
+        /// A new session has taken the place of another. Pusher has neither this nor the next.
+        SessionReplaced = "session_replaced",
+        /// A session was refused because another is there.
+        SessionRefused = "session_refused",
     }
-}
-
-impl Error for WebhookUrlError {}
-
-/// What an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WebhookKind {
-    /// A channel has its first subscriber.
-    ChannelOccupied,
-    /// A channel's last subscriber has gone.
-    ChannelVacated,
-    /// A user's first connection is on a presence channel.
-    MemberAdded,
-    /// A user's last connection has left a presence channel.
-    MemberRemoved,
-    /// A client triggered an event.
-    ClientEvent,
-    /// A client subscribed to a cache channel without an event.
-    CacheMiss,
-    /// A channel's number of subscribers has changed.
-    SubscriptionCount,
-    /// A new session has come to where only one may be. Pusher has none such, nor the next.
-    SessionReplaced,
-    /// A session was not let in, because another is there.
-    SessionRefused,
 }
 
 impl WebhookKind {
@@ -217,28 +264,6 @@ impl WebhookKind {
         Self::MemberAdded,
         Self::MemberRemoved,
     ];
-
-    /// The event's name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ChannelOccupied => "channel_occupied",
-            Self::ChannelVacated => "channel_vacated",
-            Self::MemberAdded => "member_added",
-            Self::MemberRemoved => "member_removed",
-            Self::ClientEvent => "client_event",
-            Self::CacheMiss => "cache_miss",
-            Self::SubscriptionCount => "subscription_count",
-            Self::SessionReplaced => "session_replaced",
-            Self::SessionRefused => "session_refused",
-        }
-    }
-
-    /// The kind that the wire calls so.
-    #[must_use]
-    pub fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
 
     /// The kind that undoes this one.
     #[must_use]
@@ -273,6 +298,29 @@ impl WebhookKinds {
     #[must_use]
     pub const fn contains(self, kind: WebhookKind) -> bool {
         self.0 & kind.bit() != 0
+    }
+}
+
+/// A list of kinds; an empty list is [`WebhookKinds::ALL`].
+impl Setting for WebhookKinds {
+    const TAKES: Takes = Vec::<WebhookKind>::TAKES;
+
+    fn read(value: &Value, path: Path<'_>, problems: &mut Problems) -> Option<Self> {
+        let kinds = Vec::<WebhookKind>::read(value, path, problems)?;
+        Some(match kinds.as_slice() {
+            [] => Self::ALL,
+            kinds => kinds.iter().copied().collect(),
+        })
+    }
+
+    fn write(&self, secrets: Secrets) -> Json {
+        let kinds = WebhookKind::ALL.into_iter();
+        let named = kinds.filter(|kind| *self != Self::ALL && self.contains(*kind));
+        named.map(|kind| Setting::write(&kind, secrets)).collect()
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::ALL)
     }
 }
 

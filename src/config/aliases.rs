@@ -3,16 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use ::config::ValueKind;
-
 use super::{
-    Alias, Unused,
-    error::ConfigError,
-    raw::Layer,
-    schema::{APPS, Key, Kind},
+    Alias, Config, Unused,
+    layer::{APPS, Layer},
     variables::is_service_link,
-    webhooks,
 };
+use crate::settings::{Json, Problem, Problems, Settings, Takes, ValueKind, find, of_json};
 
 /// How a variable's text becomes the key's value.
 #[derive(Clone, Copy, Debug)]
@@ -144,86 +140,106 @@ pub(super) struct Foreign {
     pub(super) unused: Vec<Unused>,
 }
 
-/// One understood variable; no value is no limit.
+/// One understood variable.
 struct Understood {
     name: &'static str,
-    key: &'static Key,
-    value: Option<ValueKind>,
+    /// The key's path, `apps[0].key`.
+    path: String,
+    takes: Takes,
+    /// Nil is no limit.
+    value: ValueKind,
 }
 
 /// Reads the variables of other servers. What a `stronger` source already says is left unread.
 pub(super) fn read(
     variables: &BTreeMap<String, String>,
-    defaults: &Layer,
     stronger: [&Layer; 2],
-) -> Result<Foreign, ConfigError> {
-    let mut unused = Vec::new();
+    problems: &mut Problems,
+) -> Foreign {
+    let mut foreign = Foreign::default();
     let mut understood: Vec<Understood> = Vec::new();
     for (name, key, reading) in ALIASES {
         let Some(text) = variables.get(name).filter(|text| is_set(name, text)) else {
             continue;
         };
-        let key = known_key(key);
-        if let Some(place) = stronger.iter().find_map(|layer| layer.place(key)) {
-            unused.push(overridden(name, key, &place));
+        let (path, takes) = located(key);
+        if let Some(place) = stronger.iter().find_map(|layer| layer.place(&path)) {
+            foreign.unused.push(overridden(name, &path, place));
             continue;
         }
-        let value = match reading {
-            Webhooks => Some(webhooks::read_json(text, name)),
-            _ => reading.value(key.kind, text.trim()),
-        };
-        let same_key = understood.iter().find(|other| other.key == key);
-        if let Some(other) = same_key.filter(|other| other.value != value) {
-            return Err(conflict(key, other.name, name));
+        let value = reading.value(takes, text.trim(), name);
+        let same_key = understood.iter().find(|other| other.path == path);
+        match same_key.filter(|other| other.value != value) {
+            Some(other) => problems.push(conflict(&path, other.name, name)),
+            None => understood.push(Understood {
+                name,
+                path,
+                takes,
+                value,
+            }),
         }
-        understood.push(Understood { name, key, value });
     }
-    let mut foreign = Foreign {
-        unused,
-        ..Foreign::default()
-    };
-    if understood
-        .iter()
-        .any(|understood| understood.key.section == APPS)
-    {
-        foreign.layer.copy_apps(defaults);
-    }
-    for Understood { name, key, value } in understood {
+    for it in understood {
         foreign.aliases.push(Alias {
-            name: name.to_owned(),
-            set: what_was_set(key, value.as_ref()),
+            name: it.name.to_owned(),
+            set: what_was_set(&it),
         });
-        match value {
-            Some(value) if key.section == APPS => foreign.layer.set_app(key, name, value),
-            Some(value) => foreign.layer.set(key, name, value),
-            None => {}
-        }
+        foreign.layer.set(it.path, it.name, it.value);
     }
-    foreign.layer.check()?;
     foreign.unused.extend(without_counterpart(variables));
-    Ok(foreign)
+    foreign
 }
 
 impl Reading {
-    /// `None` is "no limit". What cannot be read stays text, which the check of the layer refuses with a reason.
-    fn value(self, kind: Kind, text: &str) -> Option<ValueKind> {
-        let same = kind.read(text);
+    /// What can't be read stays text, which is then refused with a reason.
+    fn value(self, takes: Takes, text: &str, name: &str) -> ValueKind {
+        let same = takes.read(text, name);
         match (self, same) {
-            (NoLimit, ValueKind::I64(-1)) => None,
-            (AnyRate, ValueKind::I64(-1)) => Some(ValueKind::I64(u32::MAX.into())),
-            (Kilobytes, ValueKind::I64(n)) => Some(ValueKind::I64(n.saturating_mul(1024))),
+            (NoLimit, ValueKind::I64(-1)) => ValueKind::Nil,
+            (AnyRate, ValueKind::I64(-1)) => ValueKind::I64(u32::MAX.into()),
+            (Kilobytes, ValueKind::I64(n)) => ValueKind::I64(n.saturating_mul(1024)),
             (Path, _) => match text.trim_matches('/') {
-                "" => Some(ValueKind::String(String::new())),
-                path => Some(ValueKind::String(format!("/{path}"))),
+                "" => ValueKind::String(String::new()),
+                path => ValueKind::String(format!("/{path}")),
             },
             (ClientEvents, same) => match text {
-                "all" | "members" => Some(ValueKind::Boolean(true)),
-                "none" => Some(ValueKind::Boolean(false)),
-                _ => Some(same),
+                "all" | "members" => ValueKind::Boolean(true),
+                "none" => ValueKind::Boolean(false),
+                _ => same,
             },
-            (_, same) => Some(same),
+            (Webhooks, same) => webhooks(text, name).unwrap_or(same),
+            (_, same) => same,
         }
     }
+}
+
+/// The table in which soketi keeps an endpoint's filters, and what they are called there and here.
+const SOKETI_FILTER: &str = "filter";
+const SOKETI_FILTERS: [(&str, &str); 2] = [
+    ("channel_name_starts_with", "channel_starts_with"),
+    ("channel_name_ends_with", "channel_ends_with"),
+];
+
+/// soketi's JSON list of endpoints.
+fn webhooks(text: &str, name: &str) -> Option<ValueKind> {
+    let Ok(Json::Array(mut endpoints)) = serde_json::from_str(text) else {
+        return None;
+    };
+    for endpoint in endpoints.iter_mut().filter_map(Json::as_object_mut) {
+        let filters = endpoint
+            .get_mut(SOKETI_FILTER)
+            .and_then(Json::as_object_mut);
+        let Some(filters) = filters.map(std::mem::take) else {
+            continue;
+        };
+        endpoint.remove(SOKETI_FILTER);
+        for (name, value) in filters {
+            let renamed = SOKETI_FILTERS.iter().find(|(theirs, _)| *theirs == name);
+            let name = renamed.map_or(name, |(_, ours)| (*ours).to_owned());
+            endpoint.insert(name, value);
+        }
+    }
+    Some(of_json(endpoints.into(), name).kind)
 }
 
 /// Laravel reads `null` and `empty`, bare or in brackets, as no value.
@@ -233,36 +249,39 @@ fn is_set(name: &str, text: &str) -> bool {
         && !is_service_link(name, &text)
 }
 
-fn known_key(dotted: &str) -> &'static Key {
-    let key = dotted
-        .split_once('.')
-        .and_then(|(section, name)| Key::find(section, name));
-    key.expect("a test looks every alias up")
-}
-
-fn dotted(key: &Key) -> String {
-    let section = if key.section == APPS {
-        "apps[0]"
-    } else {
-        key.section
-    };
-    format!("{section}.{}", key.name)
-}
-
-fn what_was_set(key: &Key, value: Option<&ValueKind>) -> String {
-    match (key.kind, value) {
-        (Kind::Secret | Kind::Tables(_) | Kind::Headers, _) => dotted(key),
-        (_, None) => format!("{}: no limit", dotted(key)),
-        (_, Some(ValueKind::String(text))) => format!("{} = {text:?}", dotted(key)),
-        (_, Some(value)) => format!("{} = {value}", dotted(key)),
+/// The path of an alias' key, and which values it takes.
+fn located(key: &str) -> (String, Takes) {
+    let (section, name) = key.split_once('.').expect("a section and a key");
+    let section = find(Config::FIELDS, section).expect("a test looks every alias up");
+    let field = section.takes.keys().and_then(|keys| find(keys, name));
+    let takes = field.expect("a test looks every alias up").takes;
+    match section.takes {
+        Takes::Table(_) => (key.to_owned(), takes),
+        _ => (format!("{}[0].{name}", section.name), takes),
     }
 }
 
-fn overridden(name: &str, key: &Key, place: &str) -> Unused {
-    let reason = if key.section == APPS {
-        format!("the apps are those of {place}")
-    } else {
-        format!("{place} sets {}", dotted(key))
+fn what_was_set(it: &Understood) -> String {
+    let path = &it.path;
+    match &it.value {
+        _ if it.takes.is_secret() || it.takes.keys().is_some() => path.clone(),
+        ValueKind::Nil => format!("{path}: no limit"),
+        ValueKind::String(text) => format!("{path} = {text:?}"),
+        ValueKind::Array(texts) => {
+            let texts: Vec<_> = texts
+                .iter()
+                .map(|it| format!("{:?}", it.kind.to_string()))
+                .collect();
+            format!("{path} = [{}]", texts.join(", "))
+        }
+        value => format!("{path} = {value}"),
+    }
+}
+
+fn overridden(name: &str, path: &str, place: &str) -> Unused {
+    let reason = match path.starts_with(APPS) {
+        true => format!("the apps are those of {place}"),
+        false => format!("{place} sets {path}"),
     };
     Unused {
         name: name.to_owned(),
@@ -270,18 +289,15 @@ fn overridden(name: &str, key: &Key, place: &str) -> Unused {
     }
 }
 
-fn conflict(key: &Key, first: &str, second: &str) -> ConfigError {
-    let remedy = if key.section == APPS {
-        "list the app in a configuration file".to_owned()
-    } else {
-        format!("set {}", key.variable())
+fn conflict(path: &str, first: &str, second: &str) -> Problem {
+    let remedy = match path.strip_prefix("apps[0].") {
+        Some(_) => "list the app in a configuration file".to_owned(),
+        None => format!("set LOUDHAILER_{}", path.replace('.', "__").to_uppercase()),
     };
-    let (first, second) = (first.to_owned(), second.to_owned());
-    ConfigError::Conflict {
-        key: dotted(key),
-        first,
-        second,
-        remedy,
+    Problem {
+        place: String::new(),
+        key: format!("{first} and {second}"),
+        reason: format!("set {path} to different values; remove one, or {remedy}"),
     }
 }
 

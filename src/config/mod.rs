@@ -1,45 +1,71 @@
-//! What the operator said, checked: everything downstream reads [`Config`] and never a raw option.
+//! The configuration, checked: everything downstream reads [`Config`] and never a raw value.
 //!
-//! Sources, the strongest last: the defaults (`config/loudhailer.toml`), other servers' variables ([`Alias`]), the file,
-//! `LOUDHAILER_` variables. Reads nothing but its arguments and the named file.
+//! Sources, the strongest last: the demo app, other servers' variables ([`Alias`]), the file, `LOUDHAILER_` variables. The `config` crate
+//! merges them; the types of the settings check them. Reads nothing but its arguments and the named file.
 
 mod aliases;
-mod channels;
-mod check;
-mod error;
-mod raw;
-mod schema;
+mod layer;
+mod nearest;
+mod redis;
+mod sections;
 #[cfg(test)]
 mod tests;
+mod types;
 mod variables;
-mod webhooks;
 
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-pub use error::ConfigError;
-use ipnet::IpNet;
-use raw::{Layer, Merged};
+use layer::Layer;
+pub use redis::{Redis, RedisMode, Sentinels};
+pub use sections::{Admin, Api, Log, Metrics, Server, WebSocket};
+pub use types::{Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
 
-use crate::app::{App, Secret};
+use crate::{
+    app::App,
+    settings::{self, Problems, Setting, Settings, Table, settings},
+};
 
-/// The documented sample: every key with its default. What `loudhailer default-config` prints.
-pub const DEFAULT_TOML: &str = include_str!("../../config/loudhailer.toml");
+/// The id of the demo app.
+pub const DEMO_ID: &str = "1001";
 /// The key of the demo app; public, hence refused beyond loopback.
 pub const DEMO_KEY: &str = "app-key";
 /// The secret of the demo app; public, hence refused beyond loopback.
 pub const DEMO_SECRET: &str = "app-secret";
+
+settings! {
+    /// The whole checked configuration.
+    #[derive(Clone, Debug)]
+    pub struct Config {
+        /// The public listener.
+        server: Server,
+        /// Every client connection.
+        websocket: WebSocket,
+        /// The HTTP API.
+        api: Api,
+        /// The operator's listener: dashboard, live feed, metrics, health. Keep it off the internet.
+        admin: Admin,
+        /// Prometheus, on the admin listener.
+        metrics: Metrics,
+        /// Where the nodes of a cluster meet.
+        redis: Option<Redis>,
+        /// The log, on standard error.
+        log: Log,
+        /// One `[[apps]]` table per app; `id`, `key` and `secret` are required. If there is none, this demo app is served, on loopback
+        /// addresses only.
+        apps: Vec<App>,
+    }
+    check check;
+}
 
 /// A checked configuration, and how it came about.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// What to do.
     pub config: Config,
-    /// Who said so; for the start-up lines.
+    /// Where that comes from; for the start-up lines.
     pub understood: Understood,
 }
 
@@ -72,59 +98,46 @@ pub struct Unused {
     pub reason: String,
 }
 
-/// The whole checked configuration.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The public listener.
-    pub server: Server,
-    /// Per-connection rules of the WebSocket protocol.
-    pub websocket: WebSocket,
-    /// Rules of the HTTP API.
-    pub api: Api,
-    /// The operator's listener.
-    pub admin: Admin,
-    /// How the metrics are named.
-    pub metrics: Metrics,
-    /// The other nodes' meeting place; `None`: this node is alone.
-    pub redis: Option<Redis>,
-    /// Logging.
-    pub log: Log,
-    /// The apps; at least one, with distinct ids and keys.
-    pub apps: Vec<App>,
-}
-
 impl Config {
     /// Loads and checks a configuration. `file` is the one named on the command line; without it `LOUDHAILER_CONFIG`
     /// among the variables may name one, and else there is none.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of the sources.
     pub fn load(
         file: Option<&Path>,
         variables: &BTreeMap<String, String>,
-    ) -> Result<Loaded, ConfigError> {
-        let named = variables
-            .get(variables::FILE)
-            .filter(|name| !name.is_empty());
-        let file = file
-            .map(Path::to_path_buf)
-            .or_else(|| named.map(PathBuf::from));
-        let defaults = Layer::defaults();
+    ) -> Result<Loaded, Problems> {
+        let named = variables.get(variables::FILE);
+        let named = named.filter(|name| !name.is_empty()).map(PathBuf::from);
+        let file = file.map(Path::to_path_buf).or(named);
+        let mut problems = Problems::default();
         let written = file
             .as_deref()
-            .map(Layer::read)
-            .transpose()?
-            .unwrap_or_default();
-        let ours = variables::read(variables)?;
-        let foreign = aliases::read(variables, &defaults, [&ours, &written])?;
-        let merged = Merged::new([defaults, foreign.layer, written, ours])?;
-        let config = check::check(&merged)?;
-        let (aliases, unused) = (foreign.aliases, foreign.unused);
-        Ok(Loaded {
-            config,
-            understood: Understood {
-                file,
-                aliases,
-                unused,
-            },
-        })
+            .map(|file| Layer::of_file(file, &mut problems));
+        let written = written.unwrap_or_default();
+        let ours = variables::read(variables, written.apps(), &mut problems);
+        let foreign = aliases::read(variables, [&ours, &written], &mut problems);
+        let root = layer::merge([Layer::demo(), foreign.layer, written, ours]);
+        let config = Self::read_root(&root, &mut problems);
+        match config.filter(|_| problems.is_empty()) {
+            Some(config) => Ok(Loaded {
+                config,
+                understood: Understood {
+                    file,
+                    aliases: foreign.aliases,
+                    unused: foreign.unused,
+                },
+            }),
+            None => {
+                problems.sort();
+                Err(nearest::with_hints(problems))
+            }
+        }
+    }
+
+    fn read_root(root: &settings::Value, problems: &mut Problems) -> Option<Self> {
+        <Self as Setting>::read(root, settings::Path::ROOT, problems)
     }
 }
 
@@ -132,128 +145,61 @@ impl Default for Config {
     /// What runs with neither file nor variables.
     fn default() -> Self {
         let loaded = Self::load(None, &BTreeMap::new());
-        loaded.expect("a test checks the sample").config
+        loaded.expect("a test checks the defaults").config
     }
 }
 
-/// The public listener.
-#[derive(Clone, Debug)]
-pub struct Server {
-    /// Address to bind.
-    pub host: IpAddr,
-    /// Port to bind; 0 lets the system choose.
-    pub port: u16,
-    /// Empty, or `/something` without a trailing slash.
-    pub path_prefix: String,
-    /// Worker threads, each with its own shard; at least 1.
-    pub workers: usize,
-    /// Simultaneous client connections of this node; `None` is no limit.
-    pub max_connections: Option<usize>,
-    /// Of those, from one address or, with IPv6, one /64; `None` is no limit.
-    pub max_connections_per_ip: Option<usize>,
-    /// Who is believed when he says for whom he speaks.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Bytes of an HTTP request body.
-    pub max_request_bytes: usize,
-    /// Time to receive a request head.
-    pub request_timeout: Duration,
-    /// How long an idle HTTP connection stays open.
-    pub keep_alive: Duration,
-    /// On stop, readiness fails for so long before anything else happens.
-    pub not_ready: Duration,
-    /// Then clients are told 4200 spread over this window.
-    pub drain_window: Duration,
-    /// Then undelivered webhooks may hold up the stop for so long.
-    pub webhook_grace: Duration,
+/// Every key with its documentation and its default, as a TOML file.
+#[must_use]
+pub fn sample() -> String {
+    settings::sample::toml(
+        "Loudhailer's configuration: every key, with its default.\n\n\
+         Read with `loudhailer --config FILE`. Keep only the lines that you change; an unknown key is an error. \
+         A variable LOUDHAILER_<SECTION>__<KEY> overrides the file: LOUDHAILER_SERVER__PORT=6001.",
+        Config::FIELDS,
+    )
 }
 
-/// Per-connection rules of the WebSocket protocol.
-#[derive(Clone, Debug)]
-pub struct WebSocket {
-    /// Told to clients; a client silent for longer is pinged.
-    pub activity_timeout: Duration,
-    /// A pinged client silent for this long is closed with 4201.
-    pub pong_timeout: Duration,
-    /// Bytes of one assembled message; over it the close code is 1009.
-    pub max_message_bytes: usize,
-    /// Bytes that may wait for one slow socket; over it the close code is 4100.
-    pub max_outbox_bytes: usize,
-    /// Whether a missing `protocol` parameter is refused with 4008.
-    pub require_protocol: bool,
+/// What concerns several keys.
+fn check(config: &Config, table: &Table<'_>, problems: &mut Problems) {
+    let (server, admin) = (&config.server, &config.admin);
+    if admin.port == server.port && server.port != 0 {
+        let reason = format!("must differ from server.port ({})", server.port);
+        table.refuse_within(("admin", None), "port", problems, reason);
+    }
+    refuse_repetitions(&config.apps, table, problems);
+    if !server.host.is_loopback() {
+        refuse_demo(config, table, problems);
+    }
 }
 
-/// Rules of the HTTP API.
-#[derive(Clone, Debug)]
-pub struct Api {
-    /// How far `auth_timestamp` may be from this server's clock.
-    pub timestamp_tolerance: Duration,
+fn refuse_repetitions(apps: &[App], table: &Table<'_>, problems: &mut Problems) {
+    let mut known = std::collections::HashMap::with_capacity(2 * apps.len());
+    for (index, app) in apps.iter().enumerate() {
+        for (name, value) in [("id", &app.id), ("key", &app.key)] {
+            if let Some(other) = known.insert((name, value), index) {
+                let reason = format!("{:?} is already that of apps[{other}]", &**value);
+                table.refuse_within(("apps", Some(index)), name, problems, reason);
+            }
+        }
+    }
 }
 
-/// The operator's listener; beyond loopback only with a token.
-#[derive(Clone, Debug)]
-pub struct Admin {
-    /// Address to bind.
-    pub host: IpAddr,
-    /// Port to bind; 0 lets the system choose.
-    pub port: u16,
-    /// Who shows it may ask everything.
-    pub token: Option<Secret>,
-}
-
-/// How the metrics are named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Metrics {
-    /// Stands before every name, with an underscore between.
-    pub prefix: String,
-}
-
-/// How to reach Redis.
-#[derive(Clone, Debug)]
-pub struct Redis {
-    /// One address, or several of sentinels or cluster nodes. They may hold a password.
-    pub urls: Vec<Secret>,
-    /// What answers there.
-    pub mode: RedisMode,
-    /// Stands before every key and topic.
-    pub key_prefix: String,
-}
-
-/// What answers at Redis' addresses.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RedisMode {
-    /// One server.
-    Single,
-    /// Sentinels that know where the master is.
-    Sentinel(Box<Sentinels>),
-    /// Nodes of a Redis Cluster; pub/sub is sharded.
-    Cluster,
-}
-
-/// What sentinels are asked, and what they ask for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sentinels {
-    /// The master's name among them.
-    pub master: String,
-    /// Who asks, for sentinels that want to know; the first address has what the master wants to know.
-    pub username: Option<String>,
-    /// What they ask for.
-    pub password: Option<Secret>,
-}
-
-/// Logging.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// A tracing filter: a level, or directives such as `loudhailer=debug`.
-    pub level: String,
-    /// How lines are written.
-    pub format: LogFormat,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
+/// The demo key and secret are in the documentation, so anyone who reaches the port could use them.
+fn refuse_demo(config: &Config, table: &Table<'_>, problems: &mut Problems) {
+    for (index, app) in config.apps.iter().enumerate() {
+        let name = match app {
+            app if *app.key == *DEMO_KEY => "key",
+            app if app.secret.expose_str() == DEMO_SECRET => "secret",
+            _ => continue,
+        };
+        let host = config.server.host;
+        let place = table.place_within(("server", None), "host");
+        let reason = format!(
+            "is the public demo {name}, refused because server.host is {host} ({place}): give the \
+             app its own key and secret, in the file or as PUSHER_APP_KEY and PUSHER_APP_SECRET, \
+             or listen on 127.0.0.1"
+        );
+        table.refuse_within(("apps", Some(index)), name, problems, reason);
+    }
 }

@@ -1,40 +1,95 @@
-//! `LOUDHAILER_<SECTION>__<KEY>`: the environment form of every key outside the apps.
+//! `LOUDHAILER_<SECTION>__<KEY>`: the environment form of every key; of an app's, `LOUDHAILER_APPS__<INDEX>__<KEY>`.
 
 use std::collections::BTreeMap;
 
 use super::{
-    error::ConfigError,
-    raw::Layer,
-    schema::{APPS, KEYS, Key},
+    Config,
+    layer::{APPS, Layer},
+    nearest::nearest_variable,
 };
+use crate::settings::{self, Problem, Problems, Settings, Takes};
 
-const PREFIX: &str = "LOUDHAILER_";
+pub(super) const PREFIX: &str = "LOUDHAILER_";
 /// Names the configuration file when the command line does not.
 pub(super) const FILE: &str = "LOUDHAILER_CONFIG";
 
-/// Reads the variables of this server. One that stands for no key is an error; an empty one is as good as absent.
-pub(super) fn read(variables: &BTreeMap<String, String>) -> Result<Layer, ConfigError> {
+/// Reads the variables of this server. One that stands for no key is a problem; an empty one is as good as absent.
+pub(super) fn read(
+    variables: &BTreeMap<String, String>,
+    apps: usize,
+    problems: &mut Problems,
+) -> Layer {
     let mut layer = Layer::default();
-    let ours = variables
+    let mut ours: Vec<_> = variables
         .iter()
-        .filter(|(name, _)| name.starts_with(PREFIX) && *name != FILE);
-    for (name, value) in ours {
-        if is_service_link(name, value) {
-            continue;
-        }
-        let key = KEYS
-            .iter()
-            .find(|key| key.variable() == *name)
-            .ok_or_else(|| unknown(name))?;
-        if key.is_of_an_app() {
-            return Err(only_in_the_file(name));
-        }
-        if !value.is_empty() {
-            layer.set(key, name, key.kind.read(value));
+        .filter_map(|(name, value)| Some((name, name.strip_prefix(PREFIX)?, value)))
+        .filter(|(name, _, value)| *name != FILE && !is_service_link(name, value))
+        .collect();
+    // An app whose keys are all variables comes after those of the file.
+    let mut apps = apps.max(1);
+    ours.sort_by_key(|(_, rest, _)| index(rest));
+    for (name, rest, value) in ours {
+        let located = locate(rest, Takes::Table(Config::FIELDS), "");
+        match located {
+            Some(_) if index(rest).is_some_and(|index| index > apps) => {
+                problem(
+                    name,
+                    format!("skips apps: there are {apps}, counted from 0"),
+                    problems,
+                );
+            }
+            Some((path, takes)) if !value.is_empty() => {
+                apps = apps.max(index(rest).map_or(0, |index| index + 1));
+                layer.set(path, name, takes.read(value, name));
+            }
+            Some(_) => {}
+            None => {
+                let hint = match nearest_variable(rest) {
+                    Some(nearest) => format!("did you mean {nearest}?"),
+                    None => "`loudhailer default-config` prints every key".to_owned(),
+                };
+                problem(name, format!("stands for no key; {hint}"), problems);
+            }
         }
     }
-    layer.check()?;
-    Ok(layer)
+    layer
+}
+
+fn problem(name: &str, reason: String, problems: &mut Problems) {
+    problems.push(Problem {
+        place: String::new(),
+        key: name.to_owned(),
+        reason,
+    });
+}
+
+/// Which app a variable belongs to, if it is an app's.
+fn index(rest: &str) -> Option<usize> {
+    let (section, rest) = rest.split_once("__")?;
+    let index = rest.split("__").next()?;
+    (section.eq_ignore_ascii_case(APPS)).then(|| index.parse().ok())?
+}
+
+/// The path of `SECTION__KEY` below a table or a list, and what stands there.
+fn locate(rest: &str, within: Takes, path: &str) -> Option<(String, Takes)> {
+    let (step, rest) = rest
+        .split_once("__")
+        .map_or((rest, None), |(step, rest)| (step, Some(rest)));
+    let (path, takes) = match within {
+        Takes::Table(keys) => {
+            let field = settings::fields(keys).find(|it| it.name.to_ascii_uppercase() == step)?;
+            let dot = if path.is_empty() { "" } else { "." };
+            (format!("{path}{dot}{}", field.name), field.takes)
+        }
+        Takes::List(of) => (format!("{path}[{}]", step.parse::<u16>().ok()?), *of),
+        _ => return None,
+    };
+    match (rest, takes) {
+        (Some(rest), takes) => locate(rest, takes, &path),
+        (None, Takes::Table(_)) => None,
+        (None, Takes::List(Takes::Table(_))) if path == APPS => None,
+        (None, takes) => Some((path, takes)),
+    }
 }
 
 /// Kubernetes and old Docker links put variables such as `LOUDHAILER_PORT=tcp://10.0.0.7:6001` and
@@ -47,28 +102,4 @@ pub(super) fn is_service_link(name: &str, value: &str) -> bool {
                 .is_some_and(|(_, rest)| rest.contains(protocol))
         })
         || (name.ends_with("_PORT") && value.contains("://"))
-}
-
-fn unknown(name: &str) -> ConfigError {
-    let mistaken = name
-        .trim_start_matches(PREFIX)
-        .to_ascii_lowercase()
-        .replace("__", ".");
-    if mistaken == APPS || mistaken.starts_with("apps.") {
-        return only_in_the_file(name);
-    }
-    let nearest = Key::nearest(&mistaken).filter(|key| !key.is_of_an_app());
-    ConfigError::UnknownVariable {
-        name: name.to_owned(),
-        nearest: nearest.map(Key::variable),
-    }
-}
-
-fn only_in_the_file(name: &str) -> ConfigError {
-    let reason = "can be listed only in the configuration file".to_owned();
-    ConfigError::BadValue {
-        place: name.to_owned(),
-        key: APPS.to_owned(),
-        reason,
-    }
 }

@@ -25,7 +25,10 @@ impl Connection {
         if !self.app.client_events {
             return Err("client events are not enabled for this app.".to_owned());
         }
-        let (length, max) = (event.event.chars().count(), limits.max_event_name_length);
+        let (length, max) = (
+            event.event.chars().count(),
+            limits.max_event_name_length.get(),
+        );
         if length > max {
             return Err(format!(
                 "the event name has {length} characters, at most {max} are allowed."
@@ -49,14 +52,14 @@ impl Connection {
             data.map_err(|_| "\"data\" has an escape that stands for no character.".to_owned())?;
         let (bytes, max) = (
             data.as_ref().map_or(0, EventData::len),
-            limits.max_event_data_bytes,
+            limits.max_event_data_bytes.get(),
         );
         if bytes > max {
             return Err(format!(
                 "the data has {bytes} bytes, at most {max} are allowed."
             ));
         }
-        let max = limits.max_client_events_per_second;
+        let max = limits.max_client_events_per_second.as_u32();
         let rate = self.client_events.get_or_insert_with(|| {
             let quota = Quota::per_second(NonZeroU32::new(max).unwrap_or(NonZeroU32::MIN));
             Box::new(RateLimiter::direct(quota))

@@ -81,7 +81,7 @@ impl Connection {
             protocol,
             slot,
         } = admission;
-        debug!(app = app.id, socket_id, "connected");
+        debug!(app = &*app.id, socket_id, "connected");
         worker.node.feed.emit(|| Line::Connected {
             app: &app.id,
             socket_id,
@@ -99,8 +99,8 @@ impl Connection {
         let address = opening.address.filter(|told| by_socket != Some(*told));
         worker.shard.describe(subscriber, profile, address);
         channels.traffic().connections.increment();
-        if let Some(timeout) = app.limits.authorization_timeout {
-            worker.shard.await_authorization(subscriber, timeout);
+        if let Some(timeout) = app.limits.authorization_timeout_s {
+            worker.shard.await_authorization(subscriber, timeout.get());
         }
         Ok(Self {
             worker: Rc::clone(worker),
@@ -128,7 +128,7 @@ impl Connection {
 
     /// The client negotiated compression: from now on its app's longer messages have a compressed form.
     pub fn compress(&self) {
-        if let Some(bytes) = self.app.compression_from_bytes {
+        if let Some(bytes) = self.app.compression_from_bytes() {
             self.channels.compress_from(bytes);
         }
     }
@@ -177,7 +177,7 @@ impl Connection {
         let code = end.code.map(|code| code.number());
         let label = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
         incidents.disconnections.increment(&label);
-        debug!(app = self.app.id, socket_id = %self.subscriber.id, code, reason = end.reason, "disconnected");
+        debug!(app = &*self.app.id, socket_id = %self.subscriber.id, code, reason = end.reason, "disconnected");
         node.feed.emit(|| Line::Disconnected {
             app: &self.app.id,
             socket_id: self.subscriber.id.to_string(),
@@ -206,7 +206,7 @@ impl Connection {
         let node = &self.worker.node;
         let left = node.unsubscribe(self.client(), channel, now);
         if left {
-            debug!(app = self.app.id, socket_id = %self.subscriber.id, channel, "unsubscribed");
+            debug!(app = &*self.app.id, socket_id = %self.subscriber.id, channel, "unsubscribed");
             node.feed.emit(|| Line::Unsubscribed {
                 app: &self.app.id,
                 socket_id: self.subscriber.id.to_string(),
@@ -243,7 +243,7 @@ impl Connection {
 
     /// Shows a client's mistake to whoever watches.
     fn report(&self, code: Option<u16>, text: &str) {
-        debug!(app = self.app.id, socket_id = %self.subscriber.id, code, "refused: {text}");
+        debug!(app = &*self.app.id, socket_id = %self.subscriber.id, code, "refused: {text}");
         self.worker.node.feed.emit(|| Line::Error {
             app: Some(&self.app.id),
             socket_id: Some(self.subscriber.id.to_string()),
@@ -268,7 +268,7 @@ impl Connection {
 /// Counts a client that was not let in, and tells operators of it.
 fn report_refusal(node: &Node, socket_id: &str, opening: &Opening<'_>, refusal: &Refusal) {
     let code = refusal.code.number();
-    let app = refusal.app.as_ref().map(|app| app.id.as_str());
+    let app = refusal.app.as_ref().map(|app| &*app.id);
     let (reason, origin) = (refusal.reason, opening.origin);
     let path = opening.unknown_path();
     let path = path.as_deref();

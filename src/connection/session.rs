@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Connection, subscribe::SubscribeError};
 use crate::{
-    app::SingleSession,
+    app::Newest,
     engine::EnterError,
     hub::Farewell,
     node::{Entrance, Subscribing},
@@ -56,17 +56,16 @@ impl Connection {
         name: ChannelName<'_>,
         channel_data: Option<&str>,
         member: Option<Member>,
-        rule: &SingleSession,
+        newest: Newest,
         now: Instant,
     ) -> Result<(), SubscribeError> {
         let joining = Joining {
             sessions: channel_session_name(name.as_str()),
-            session: self.session_on_channel(channel_data, &rule.session_key),
+            session: self.session_on_channel(channel_data),
             channel: name.as_str().to_owned(),
             member,
         };
         let (node, client) = (&self.worker.node, self.client());
-        let newest = rule.newest;
         match node.join_session(client, &joining.sessions, &joining.session, newest, now) {
             Ok(Subscribing::Seated(_)) => {
                 let held = &mut self.sessions.get_or_insert_default().held;
@@ -84,14 +83,15 @@ impl Connection {
     }
 
     /// By the signed `channel_data`, else by the sign-in; a connection that says nothing is a session of its own.
-    fn session_on_channel(&self, channel_data: Option<&str>, key: &str) -> Arc<str> {
+    fn session_on_channel(&self, channel_data: Option<&str>) -> Arc<str> {
         let signed = match (channel_data, &self.user) {
             (Some(data), _) => data,
             (None, Some(user)) => &*user.info,
             (None, None) => "null",
         };
         let signed: Value = serde_json::from_str(signed).unwrap_or_default();
-        session_in(&signed, key).unwrap_or_else(|| self.subscriber.id.to_string().into())
+        session_in(&signed, &self.app.session_key)
+            .unwrap_or_else(|| self.subscriber.id.to_string().into())
     }
 
     /// The answer about a session's place has come.
@@ -137,15 +137,14 @@ impl Connection {
             .sessions
             .as_ref()
             .and_then(|sessions| sessions.held.iter().find(mine));
-        let (Some((_, session)), Some(rule)) = (held, self.app.channels.single_session(channel))
-        else {
+        let Some((_, session)) = held else {
             return;
         };
         let sessions = channel_session_name(channel);
         self.subscriber.prepare_farewell(Farewell {
             sessions: sessions.as_str().into(),
-            frame: message::session_replaced(&rule.event, channel),
-            grace: rule.grace,
+            frame: message::session_replaced(&self.app.session_event, channel),
+            grace: self.app.session_grace_s.get(),
         });
         let node = &self.worker.node;
         node.let_go_if_replaced(self.client(), &sessions, session);

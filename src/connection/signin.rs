@@ -116,7 +116,7 @@ impl Connection {
         }
         let user: UserData<'_> =
             serde_json::from_str(user_data).map_err(|_| SigninError::UserData)?;
-        let max_length = self.app.limits.max_presence_user_id_length;
+        let max_length = self.app.limits.max_presence_user_id_length.get();
         check_user_id(&user.id, max_length).map_err(SigninError::UserId)?;
         let watchlist: Vec<String> = match user.watchlist.filter(|_| self.app.watchlists) {
             Some(ids) => serde_json::from_str(ids.get()).map_err(|_| SigninError::Watchlist)?,
@@ -148,20 +148,21 @@ impl Connection {
 
     /// Who the session is, where a user may have only one: a member of `user_data` or of its `user_info`.
     fn session_of(&self, user_data: &str) -> Option<Arc<str>> {
-        let key = &self.app.single_session.as_ref()?.session_key;
+        self.app.single_session.newest()?;
         let data: Value = serde_json::from_str(user_data).unwrap_or_default();
-        let session = session_in(&data, key);
+        let session = session_in(&data, &self.app.session_key);
         Some(session.unwrap_or_else(|| self.subscriber.id.to_string().into()))
     }
 
     fn begin_session(&mut self, signing_in: SigningIn, now: Instant) -> Result<(), SigninError> {
-        let (Some(rule), Some(session)) = (&self.app.single_session, &signing_in.session) else {
+        let (Some(newest), Some(session)) = (self.app.single_session.newest(), &signing_in.session)
+        else {
             self.finish_sign_in(signing_in, now);
             return Ok(());
         };
         let (node, client) = (&self.worker.node, self.client());
         let sessions = session_name(&signing_in.id);
-        match node.join_session(client, &sessions, session, rule.newest, now) {
+        match node.join_session(client, &sessions, session, newest, now) {
             Ok(Subscribing::Seated(_)) => self.finish_sign_in(signing_in, now),
             Ok(Subscribing::Waiting(entrance)) => {
                 self.entrances.push(entrance);
@@ -201,14 +202,14 @@ impl Connection {
         let online = watched.then(|| self.worker.node.go_online(self.client(), &id, now));
         self.subscriber.authorized();
         self.send(&message::signin_success(&user_data));
-        if let (Some(rule), Some(session)) = (&self.app.single_session, session) {
+        if let Some(session) = session {
             let channel = format!("{USER_PREFIX}{id}");
-            let frame = message::session_replaced(&rule.event, &channel);
+            let frame = message::session_replaced(&self.app.session_event, &channel);
             let sessions = session_name(&id);
             self.subscriber.prepare_farewell(Farewell {
                 sessions: sessions.as_str().into(),
                 frame,
-                grace: rule.grace,
+                grace: self.app.session_grace_s.get(),
             });
             self.worker
                 .node

@@ -1,7 +1,6 @@
 //! `pusher:subscribe`: may this client listen, and as whom.
 
 use std::{
-    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -24,6 +23,7 @@ use crate::{
         message::{self, Subscribe, Text},
         signature,
     },
+    settings::Count,
 };
 
 /// Why a subscription is refused.
@@ -43,7 +43,7 @@ pub(super) enum SubscribeError {
 impl SubscribeError {
     fn of(error: EnterError, limits: &Limits) -> Self {
         match error {
-            EnterError::Full => Self::Full(limits.max_presence_members),
+            EnterError::Full => Self::Full(limits.max_presence_members.get()),
             EnterError::Unavailable => Self::Unavailable,
         }
     }
@@ -184,7 +184,7 @@ impl Connection {
             self.send(frame);
         }
         self.replay(&welcome.replayed);
-        debug!(app = self.app.id, socket_id = %self.subscriber.id, channel, user_id, "subscribed");
+        debug!(app = &*self.app.id, socket_id = %self.subscriber.id, channel, user_id, "subscribed");
         self.worker.node.feed.emit(|| Line::Subscribed {
             app: &self.app.id,
             socket_id: self.subscriber.id.to_string(),
@@ -235,9 +235,8 @@ impl Connection {
             None
         };
         self.check_room()?;
-        let app = Arc::clone(&self.app);
-        match app.channels.single_session(name.as_str()) {
-            Some(rule) => self.join_first(name, channel_data, member, rule, now),
+        match self.app.single_session_on(name.as_str()) {
+            Some(newest) => self.join_first(name, channel_data, member, newest, now),
             None => self.enter(name, member, now),
         }
     }
@@ -261,7 +260,7 @@ impl Connection {
         now: Instant,
     ) -> Result<(), SubscribeError> {
         let user_id = member.as_ref().map(|member| member.user_id.clone());
-        let max_members = self.app.limits.max_presence_members;
+        let max_members = self.app.limits.max_presence_members.get();
         let node = &self.worker.node;
         let begun = node.subscribe(self.client(), name, member, max_members, now);
         match begun {
@@ -279,7 +278,7 @@ impl Connection {
     }
 
     fn check_room(&self) -> Result<(), SubscribeError> {
-        let Some(max) = self.app.limits.max_channels_per_connection else {
+        let Some(max) = self.app.limits.max_channels_per_connection.map(Count::get) else {
             return Ok(());
         };
         let asked = |entrance: &&Entrance| !entrance.kind().is_internal();
@@ -371,14 +370,17 @@ fn parse_member(channel_data: &str, limits: &Limits) -> Result<Member, Subscribe
 fn within_limits(member: Member, limits: &Limits) -> Result<Member, SubscribeError> {
     let (length, max) = (
         member.user_id.chars().count(),
-        limits.max_presence_user_id_length,
+        limits.max_presence_user_id_length.get(),
     );
     if length > max {
         return Err(SubscribeError::Member(format!(
             "user_id has {length} characters, at most {max} are allowed"
         )));
     }
-    let (bytes, max) = (member.user_info.len(), limits.max_presence_user_info_bytes);
+    let (bytes, max) = (
+        member.user_info.len(),
+        limits.max_presence_user_info_bytes.get(),
+    );
     if bytes > max {
         return Err(SubscribeError::Member(format!(
             "user_info has {bytes} bytes, at most {max} are allowed"

@@ -29,6 +29,7 @@ use crate::{
     feed::Feed,
     hub::{AppChannels, Capacity, ConnectionSlot, Hub, NoSlot},
     metrics::Incidents,
+    settings::Count,
     webhook::Webhooks,
 };
 
@@ -112,8 +113,8 @@ impl Node {
         channels: &Arc<AppChannels>,
         ip: Option<IpAddr>,
     ) -> Result<ConnectionSlot, NoSlot> {
-        self.hub
-            .take_slot(channels, app.limits.max_connections, self.capacity, ip)
+        let max = app.limits.max_connections.map(Count::get);
+        self.hub.take_slot(channels, max, self.capacity, ip)
     }
 
     /// Where in its life the node is.

@@ -74,7 +74,7 @@ impl Node {
         channels.traffic().api_messages.add(publications.len());
         for publication in publications {
             debug!(
-                app = app.id,
+                app = &*app.id,
                 request_id,
                 event = publication.event,
                 channels = publication.channels.len(),
@@ -194,7 +194,7 @@ impl Node {
                 }
                 match replay {
                     Some(replay) => self.engine.record(event, replay),
-                    None => self.engine.remember(event, app.limits.cache_ttl),
+                    None => self.engine.remember(event, app.limits.cache_ttl_s.get()),
                 }
                 continue;
             }

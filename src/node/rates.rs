@@ -8,7 +8,10 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 
-use crate::app::App;
+use crate::{
+    app::{App, Name},
+    settings::Count,
+};
 
 /// Why a budget does not let something through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +39,8 @@ struct Budget {
 }
 
 impl Budget {
-    fn of(per_second: u32) -> Option<Self> {
+    fn of(per_second: Count) -> Option<Self> {
+        let per_second = per_second.as_u32();
         let quota = Quota::per_second(NonZeroU32::new(per_second)?);
         Some(Self {
             per_second,
@@ -73,7 +77,7 @@ struct Budgets {
 /// All apps' budgets on this node. An app without limits has no entry.
 #[derive(Default)]
 pub struct Rates {
-    apps: DashMap<String, Arc<Budgets>, ahash::RandomState>,
+    apps: DashMap<Name, Arc<Budgets>, ahash::RandomState>,
 }
 
 impl Rates {
@@ -108,10 +112,10 @@ impl Rates {
 
     fn of(&self, app: &App) -> Arc<Budgets> {
         let limits = &app.limits;
-        let fits = |budget: &Option<Budget>, limit: Option<u32>| {
-            budget.as_ref().map(|budget| budget.per_second) == limit
+        let fits = |budget: &Option<Budget>, limit: Option<Count>| {
+            budget.as_ref().map(|budget| budget.per_second) == limit.map(Count::as_u32)
         };
-        if let Some(budgets) = self.apps.get(&app.id)
+        if let Some(budgets) = self.apps.get(&*app.id)
             && fits(&budgets.events, limits.max_backend_events_per_second)
             && fits(&budgets.reads, limits.max_read_requests_per_second)
         {

@@ -55,7 +55,7 @@ pub(super) fn replay_of(app: &App, name: ChannelName<'_>) -> Option<Replay> {
     if kind.cache || kind.is_internal() {
         return None;
     }
-    app.channels.replay(name.as_str())
+    app.replay(name.as_str())
 }
 
 /// A subscription that has begun.

@@ -30,7 +30,7 @@ impl Edges for Listener {
             return Heard::default();
         };
         if let Some((channel, _)) = sessions(channel) {
-            let takes = |kind| app.webhooks.concern(kind, &channel);
+            let takes = |kind| app.webhooks_concern(kind, &channel);
             return Heard {
                 sessions: WebhookKind::SESSIONS.into_iter().any(takes),
                 ..Heard::default()
@@ -40,7 +40,7 @@ impl Edges for Listener {
             // A user's own channel is nobody's business.
             return Heard::default();
         }
-        let takes = |kind| app.webhooks.concern(kind, channel);
+        let takes = |kind| app.webhooks_concern(kind, channel);
         let kind = ChannelKind::of(channel);
         let counts = app.subscription_counts && !kind.has_members();
         Heard {
@@ -55,7 +55,7 @@ impl Edges for Listener {
         let Some(app) = self.apps.by_id(app_id) else {
             return;
         };
-        if !app.webhooks.endpoints.is_empty() {
+        if !app.webhooks.is_empty() {
             let sessions = sessions(channel);
             let (channel, user_id) = match &sessions {
                 Some((channel, user_id)) => (channel.as_str(), user_id.as_deref()),

@@ -144,7 +144,7 @@ impl Listener {
             return None;
         };
         let app = apps.by_key(key)?;
-        app.compression_from_bytes?;
+        app.compression_from_bytes()?;
         let offers = iter::once(first).chain(offers);
         deflate::negotiate(offers.filter_map(|offer| offer.to_str().ok()))
     }

@@ -107,7 +107,7 @@ fn request(
     let protocol = |request: Builder| {
         request
             .header(header::CONTENT_TYPE, "application/json")
-            .header("x-pusher-key", &app.key)
+            .header("x-pusher-key", &*app.key)
             .header("x-pusher-signature", signature)
     };
     let mut request = protocol(
@@ -118,7 +118,7 @@ fn request(
     )
     .body(Full::from(body))?;
     // Reserved names were refused when the configuration was read.
-    for (name, value) in &endpoint.headers {
+    for (name, value) in endpoint.headers() {
         request.headers_mut().insert(name, value.clone());
     }
     Ok(request)

@@ -37,7 +37,7 @@ pub(super) struct News {
 impl News {
     fn gone(&self) -> Gone {
         Gone {
-            app_id: self.app.id.as_str().into(),
+            app_id: (*self.app.id).into(),
             channel: Arc::clone(&self.channel),
             user_id: self.user_id.clone(),
         }
@@ -152,7 +152,7 @@ impl Dispatch {
     fn senders(&mut self, app: &Arc<App>) -> &[Rc<Sender>] {
         let tenant = self
             .tenants
-            .entry(app.id.clone())
+            .entry(app.id.to_string())
             .or_insert_with(|| Tenant {
                 app: Arc::clone(app),
                 senders: Vec::new(),
@@ -160,7 +160,7 @@ impl Dispatch {
         let is_known = Arc::ptr_eq(&tenant.app, app) && !tenant.senders.is_empty();
         if !is_known {
             let mut former = std::mem::take(&mut tenant.senders);
-            for place in 0..app.webhooks.endpoints.len() {
+            for place in 0..app.webhooks.len() {
                 let same = former.iter().position(|sender| sender.is_for(app, place));
                 let sender = same.map_or_else(
                     || {

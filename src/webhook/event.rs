@@ -225,7 +225,7 @@ mod tests {
             ),
         ] {
             assert_eq!(event.to_json(), json);
-            assert!(json.contains(event.kind().name()), "{json}");
+            assert!(json.contains(event.kind().word()), "{json}");
         }
     }
 }

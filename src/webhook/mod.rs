@@ -109,7 +109,7 @@ impl Webhooks {
     /// # Errors
     /// When the thread can't be started, or TLS is needed and the system has no certificates.
     pub fn start(&self, apps: &[Arc<App>], departures: Departures) -> io::Result<()> {
-        let endpoints = || apps.iter().flat_map(|app| &app.webhooks.endpoints);
+        let endpoints = || apps.iter().flat_map(|app| &app.webhooks);
         if self.mailbox.get().is_some() || endpoints().next().is_none() {
             return Ok(());
         }
@@ -139,7 +139,7 @@ impl Webhooks {
         let (kind, channel) = (event.kind(), event.channel());
         // A user's own channel is nobody's business, but for his sessions.
         let is_private = channel.starts_with('#') && !WebhookKind::SESSIONS.contains(&kind);
-        if is_private || !app.webhooks.concern(kind, channel) {
+        if is_private || !app.webhooks_concern(kind, channel) {
             return;
         }
         let Some(mailbox) = self.mailbox.get() else {

@@ -58,7 +58,7 @@ struct Log {
 
 impl Sender {
     pub(super) fn new(app: Arc<App>, place: usize, post: Post) -> Self {
-        let queue = Queue::new(app.webhooks.batching, rand::random());
+        let queue = Queue::new(app.webhook_batching, rand::random());
         Self {
             app,
             place,
@@ -72,7 +72,7 @@ impl Sender {
 
     /// The endpoint's configuration.
     pub(super) fn endpoint(&self) -> &WebhookEndpoint {
-        &self.app.webhooks.endpoints[self.place]
+        &self.app.webhooks[self.place]
     }
 
     /// Whether this is the endpoint at `place` of an app whose configuration was read again.
@@ -80,8 +80,8 @@ impl Sender {
         let signs_alike =
             (&self.app.id, &self.app.key, &self.app.secret) == (&app.id, &app.key, &app.secret);
         signs_alike
-            && self.app.webhooks.batching == app.webhooks.batching
-            && app.webhooks.endpoints.get(place) == Some(self.endpoint())
+            && self.app.webhook_batching == app.webhook_batching
+            && app.webhooks.get(place) == Some(self.endpoint())
     }
 
     /// Adds an event; never waits.
@@ -107,7 +107,7 @@ impl Sender {
                 expired: left as u64,
                 ..Lost::default()
             });
-            let (app, origin) = (&self.app.id, self.endpoint().url.origin());
+            let (app, origin) = (&*self.app.id, self.endpoint().url.origin());
             warn!(
                 app,
                 endpoint = origin,
@@ -229,7 +229,7 @@ impl Sender {
 
     fn tell_success(&self) {
         if self.log.is_failing.replace(false) {
-            let (app, origin) = (&self.app.id, self.endpoint().url.origin());
+            let (app, origin) = (&*self.app.id, self.endpoint().url.origin());
             info!(
                 app,
                 endpoint = origin,
@@ -239,7 +239,7 @@ impl Sender {
     }
 
     fn tell_failure(&self, answer: &Result<StatusCode, String>, attempt: u32, now: Instant) {
-        let (app, origin) = (&self.app.id, self.endpoint().url.origin());
+        let (app, origin) = (&*self.app.id, self.endpoint().url.origin());
         let reason = match answer {
             Ok(status) => format!("status {}", status.as_u16()),
             Err(reason) => reason.clone(),
@@ -279,7 +279,7 @@ impl Sender {
     fn tell_lost(&self) {
         let Lost { overflow, expired } = self.log.lost.take();
         if overflow + expired > 0 {
-            let (app, origin) = (&self.app.id, self.endpoint().url.origin());
+            let (app, origin) = (&*self.app.id, self.endpoint().url.origin());
             warn!(
                 app,
                 endpoint = origin,

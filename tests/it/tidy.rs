@@ -11,6 +11,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("protocol", 0),
     ("feed", 1),
     ("metrics", 1),
+    ("settings", 1),
     ("app", 2),
     ("config", 2),
     ("engine", 3),

@@ -1,20 +1,21 @@
 use super::*;
+use crate::app::App;
 
 fn url(text: &str) -> WebhookUrl {
-    text.parse().expect(text)
+    Text::parse(text).expect(text)
 }
 
 fn endpoint(kinds: &[WebhookKind], starts_with: &str, ends_with: &str) -> WebhookEndpoint {
     WebhookEndpoint {
         url: url("https://shop.test/hook"),
-        kinds: if kinds.is_empty() {
+        event_types: if kinds.is_empty() {
             WebhookKinds::ALL
         } else {
             kinds.iter().copied().collect()
         },
         channel_starts_with: starts_with.to_owned(),
         channel_ends_with: ends_with.to_owned(),
-        headers: HeaderMap::new(),
+        headers: WebhookHeaders::default(),
     }
 }
 
@@ -48,12 +49,7 @@ fn credentials_become_a_header_and_are_never_shown() {
     assert_eq!(authorization, "Basic dXNAZXI6cDpzcw==");
     let shown = format!("{url:?} {authorization:?}");
     assert!(!shown.contains("dXNA") && !shown.contains("er:"), "{shown}");
-    assert_eq!(
-        "http://a.test"
-            .parse::<WebhookUrl>()
-            .map(|url| url.authorization),
-        Ok(None)
-    );
+    assert_eq!(self::url("http://a.test").authorization, None);
 }
 
 #[test]
@@ -66,8 +62,9 @@ fn what_is_no_http_url_is_refused() {
         "http://a b",
         "/x",
         "mailto:a@b",
+        "https://a.test/…",
     ] {
-        assert_eq!(text.parse::<WebhookUrl>(), Err(WebhookUrlError), "{text}");
+        assert!(<WebhookUrl as Text>::parse(text).is_err(), "{text}");
     }
 }
 
@@ -90,24 +87,25 @@ fn an_endpoint_takes_its_kinds_on_its_channels() {
 #[test]
 fn an_edge_concerns_whoever_takes_the_opposite_one() {
     use WebhookKind::{ChannelOccupied, ChannelVacated, ClientEvent, MemberAdded};
-    let settings = WebhookSettings {
-        batching: false,
-        endpoints: vec![endpoint(&[ChannelOccupied, ClientEvent], "a", "")],
+    let plain = App::for_test("1", "one");
+    let app = App {
+        webhooks: vec![endpoint(&[ChannelOccupied, ClientEvent], "a", "")],
+        ..plain.clone()
     };
-    assert!(settings.concern(ChannelOccupied, "a"));
-    assert!(settings.concern(ChannelVacated, "a"));
-    assert!(settings.concern(ClientEvent, "a"));
-    assert!(!settings.concern(MemberAdded, "a"));
-    assert!(!settings.concern(ChannelVacated, "b"));
-    assert!(!WebhookSettings::default().concern(ChannelOccupied, "a"));
+    assert!(app.webhooks_concern(ChannelOccupied, "a"));
+    assert!(app.webhooks_concern(ChannelVacated, "a"));
+    assert!(app.webhooks_concern(ClientEvent, "a"));
+    assert!(!app.webhooks_concern(MemberAdded, "a"));
+    assert!(!app.webhooks_concern(ChannelVacated, "b"));
+    assert!(!plain.webhooks_concern(ChannelOccupied, "a"));
 }
 
 #[test]
 fn names_are_those_of_the_wire() {
     for kind in WebhookKind::ALL {
-        assert_eq!(WebhookKind::of_name(kind.name()), Some(kind));
+        assert_eq!(<WebhookKind as Text>::parse(kind.word()), Ok(kind));
     }
-    assert_eq!(WebhookKind::of_name("channel-occupied"), None);
+    assert!(<WebhookKind as Text>::parse("channel-occupied").is_err());
 }
 
 #[test]
@@ -116,6 +114,7 @@ fn debug_output_holds_no_token() {
     endpoint.url = url("https://user:hidden@a.test/hidden?key=hidden");
     endpoint
         .headers
+        .0
         .insert("x-token", HeaderValue::from_static("hidden"));
     assert!(!format!("{endpoint:?}").contains("hidden"), "{endpoint:?}");
 }
@@ -134,6 +133,6 @@ fn headers_of_the_protocol_and_of_framing_are_reserved() {
         ("X-Pusherish", false),
     ] {
         let parsed: HeaderName = name.parse().expect(name);
-        assert_eq!(is_reserved_header(&parsed), reserved, "{name}");
+        assert_eq!(is_reserved(&parsed), reserved, "{name}");
     }
 }

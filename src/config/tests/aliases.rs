@@ -19,14 +19,14 @@ fn an_alias_sets_its_key_and_is_reported() {
             "SOKETI_HOST",
             "127.0.0.2",
             "server.host = \"127.0.0.2\"",
-            "host: 127.0.0.2",
+            "host: Host(127.0.0.2)",
         ),
         ("SOKETI_PORT", "7001", "server.port = 7001", "port: 7001"),
         (
             "SOKETI_PATH_PREFIX",
             "ws/",
             "server.path_prefix = \"/ws\"",
-            "path_prefix: \"/ws\"",
+            "path_prefix: PathPrefix(\"/ws\")",
         ),
         (
             "SOKETI_DEFAULT_APP_ID",
@@ -122,33 +122,33 @@ fn an_alias_sets_its_key_and_is_reported() {
             "SOKETI_CHANNEL_CACHE_TTL",
             "3600",
             "apps[0].cache_ttl_s = 3600",
-            "cache_ttl: 3600s",
+            "cache_ttl_s: 3600s",
         ),
         (
             "SOKETI_METRICS_PROMETHEUS_PREFIX",
             "soketi_",
             "metrics.prefix = \"soketi_\"",
-            "prefix: \"soketi\"",
+            "prefix: MetricsPrefix(\"soketi\")",
         ),
         (
             "SOKETI_DEFAULT_APP_WEBHOOKS",
             r#"[{"url":"http://a.test/hidden","event_types":["cache_miss"],"headers":{"X-A":"hidden"},
                 "filter":{"channel_name_starts_with":"a","channel_name_ends_with":"b"}}]"#,
             "apps[0].webhooks",
-            "endpoints: [WebhookEndpoint { url: http://a.test/…, kinds: {CacheMiss}, \
+            "webhooks: [WebhookEndpoint { url: http://a.test/…, event_types: {CacheMiss}, \
              channel_starts_with: \"a\", channel_ends_with: \"b\", headers: 1 }]",
         ),
         (
             "SOKETI_WEBHOOKS_BATCHING",
             "true",
             "apps[0].webhook_batching = true",
-            "batching: true",
+            "webhook_batching: true",
         ),
         (
             "REVERB_SERVER_HOST",
             "::1",
             "server.host = \"::1\"",
-            "host: ::1",
+            "host: Host(::1)",
         ),
         (
             "REVERB_SERVER_PORT",
@@ -160,7 +160,7 @@ fn an_alias_sets_its_key_and_is_reported() {
             "REVERB_SERVER_PATH",
             "/ws",
             "server.path_prefix = \"/ws\"",
-            "path_prefix: \"/ws\"",
+            "path_prefix: PathPrefix(\"/ws\")",
         ),
         (
             "REVERB_MAX_REQUEST_SIZE",
@@ -186,7 +186,7 @@ fn an_alias_sets_its_key_and_is_reported() {
             "REVERB_APP_ACTIVITY_TIMEOUT",
             "30",
             "websocket.activity_timeout_s = 30",
-            "activity_timeout: 30s",
+            "activity_timeout_s: 30s",
         ),
         (
             "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM",
@@ -237,7 +237,7 @@ fn an_alias_of_the_secret_is_reported_without_its_value() {
         "REVERB_APP_SECRET",
     ] {
         let loaded = from_variables(&[(name, "hidden")]).expect(name);
-        assert_eq!(loaded.config.apps[0].secret.expose(), b"hidden");
+        assert_eq!(loaded.config.apps[0].secret.expose_str(), "hidden");
         let expected = [Alias {
             name: name.to_owned(),
             set: "apps[0].secret".to_owned(),
@@ -334,10 +334,7 @@ fn what_is_stronger_than_an_alias_is_named() {
     let loaded = Config::load(Some(&file.0), &variables(&pairs)).expect("all are valid");
     assert_eq!(loaded.config.server.host.to_string(), "127.0.0.3");
     assert_eq!(
-        (
-            loaded.config.server.port,
-            loaded.config.apps[0].key.as_str()
-        ),
+        (loaded.config.server.port, &*loaded.config.apps[0].key),
         (7002, "k1")
     );
     assert!(loaded.understood.aliases.is_empty());
@@ -351,9 +348,12 @@ fn what_is_stronger_than_an_alias_is_named() {
     let expected = [
         (
             "PUSHER_APP_KEY".to_owned(),
-            format!("the apps are those of {file}"),
+            format!("the apps are those of {file}:3:1"),
         ),
-        ("SOKETI_HOST".to_owned(), format!("{file} sets server.host")),
+        (
+            "SOKETI_HOST".to_owned(),
+            format!("{file}:2:8 sets server.host"),
+        ),
         (
             "SOKETI_PORT".to_owned(),
             "LOUDHAILER_SERVER__PORT sets server.port".to_owned(),
@@ -375,7 +375,7 @@ fn aliases_of_one_app_make_one_app() {
         .config
         .apps;
     assert_eq!(apps.len(), 1);
-    assert_eq!((apps[0].id.as_str(), apps[0].key.as_str()), ("42", "k"));
+    assert_eq!((&*apps[0].id, &*apps[0].key), ("42", "k"));
     assert_eq!(apps[0].limits, Limits::default());
 }
 

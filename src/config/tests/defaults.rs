@@ -1,75 +1,84 @@
 //! What is taken, and what it means when it is left out.
 
 use super::*;
-use crate::app::{Limits, WebhookSettings};
+use crate::{
+    app::Limits,
+    settings::{Literal, Takes, fields},
+};
 
 #[test]
-fn the_sample_says_what_the_defaults_are() {
+fn the_defaults_are_these() {
     let config = Config::default();
     let server = &config.server;
-    assert_eq!(server.host, IpAddr::from([127, 0, 0, 1]));
-    assert_eq!((server.port, server.path_prefix.as_str()), (6001, ""));
-    assert!(server.workers >= 1);
+    assert_eq!(server.host, Host(IpAddr::from([127, 0, 0, 1])));
+    assert_eq!((server.port, server.path_prefix.0.as_str()), (6001, ""));
+    assert!(server.workers() >= 1);
+    assert_eq!(server.max_request_bytes.get(), 1_048_576);
+    assert_eq!(server.drain_window_s.get(), Duration::from_secs(2));
     assert_eq!(
-        (server.max_connections, server.max_connections_per_ip),
-        (None, None)
+        (config.admin.host, config.admin.port, &config.admin.token),
+        (server.host, 9601, &None)
     );
-    assert!(server.trusted_proxies.is_empty());
-    assert_eq!(server.max_request_bytes, 1_048_576);
-    let seconds = Duration::from_secs;
-    assert_eq!(
-        (server.request_timeout, server.keep_alive),
-        (seconds(10), seconds(75))
-    );
-    assert_eq!(
-        (server.not_ready, server.drain_window),
-        (seconds(0), seconds(2))
-    );
-    assert_eq!(server.webhook_grace, seconds(5));
-    let websocket = &config.websocket;
-    assert_eq!(websocket.activity_timeout, seconds(120));
-    assert_eq!(websocket.pong_timeout, seconds(30));
-    assert_eq!(
-        (websocket.max_message_bytes, websocket.max_outbox_bytes),
-        (65_536, 1_048_576)
-    );
-    assert!(!websocket.require_protocol);
-    assert_eq!(config.api.timestamp_tolerance, seconds(600));
-    assert_eq!((config.admin.host, config.admin.port), (server.host, 9601));
-    assert_eq!(config.admin.token, None);
-    assert_eq!(config.metrics.prefix, "loudhailer");
-    assert_eq!(
-        (config.log.level.as_str(), config.log.format),
-        ("info", LogFormat::Text)
-    );
+    assert!(config.redis.is_none());
     let [app] = config.apps.as_slice() else {
         panic!("one demo app, not {:?}", config.apps)
     };
-    assert_eq!((app.id.as_str(), app.key.as_str()), ("1001", DEMO_KEY));
-    assert_eq!(app.secret.expose(), DEMO_SECRET.as_bytes());
+    assert_eq!((&*app.id, &*app.key), (DEMO_ID, DEMO_KEY));
+    assert_eq!(app.secret.expose_str(), DEMO_SECRET);
     assert!(app.enabled && !app.client_events && !app.tls_only && app.allowed_origins.is_empty());
     assert_eq!(app.limits, Limits::default());
-    assert_eq!(app.webhooks, WebhookSettings::default());
-}
-
-#[test]
-fn the_sample_documents_every_key() {
-    for key in schema::KEYS {
-        let form = match key.kind {
-            schema::Kind::Tables(section) => format!("[[{section}]]"),
-            _ => format!("{} = ", key.name),
-        };
-        let is_there = DEFAULT_TOML
-            .lines()
-            .any(|line| line.trim_start_matches("# ").starts_with(&form));
-        assert!(is_there, "{} is not in the sample", key.name);
-    }
+    assert_eq!(app.limits.max_event_data_bytes.get(), 10 * 1024);
 }
 
 #[test]
 fn the_sample_is_a_valid_file_with_the_same_meaning() {
-    let written = load(DEFAULT_TOML, &[]).expect("the sample is valid").config;
+    let written = load(&sample(), &[]).expect("the sample is valid").config;
     assert_eq!(format!("{written:?}"), format!("{:?}", Config::default()));
+}
+
+/// Files that are generated from the settings. `UPDATE=1 cargo test --lib generated` writes them.
+#[test]
+fn generated_files_are_up_to_date() {
+    let page = "docs/configuration.md";
+    let mut text = fs::read_to_string(in_tree(page)).expect("the page is there");
+    for section in fields(Config::FIELDS) {
+        replace_tables(&mut text, section, section.name);
+    }
+    for (file, text) in [("config/loudhailer.toml", sample()), (page, text)] {
+        let path = in_tree(file);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&path, &text).expect("the tree is writable");
+        }
+        let written = fs::read_to_string(path).expect("the file is there");
+        assert!(
+            written == text,
+            "{file} is out of date: UPDATE=1 cargo test --lib generated"
+        );
+    }
+}
+
+fn in_tree(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+/// Puts a section's table, and those of the lists in it, under their headings.
+fn replace_tables(page: &mut String, section: &settings::Field, path: &str) {
+    let Some(keys) = section.takes.keys() else {
+        return;
+    };
+    let heading = match section.takes {
+        Takes::Table(_) => format!("### `[{path}]`"),
+        _ => format!("### `[[{path}]]`"),
+    };
+    let from = page
+        .find(&heading)
+        .unwrap_or_else(|| panic!("no {heading}"));
+    let begin = from + page[from..].find("| Key |").expect("a table");
+    let end = begin + page[begin..].find("\n\n").expect("something follows") + 1;
+    page.replace_range(begin..end, &settings::sample::markdown(keys));
+    for field in fields(keys) {
+        replace_tables(page, field, &format!("{path}.{}", field.name));
+    }
 }
 
 #[test]
@@ -176,40 +185,63 @@ fn every_key_of_the_file_is_taken() {
     let config = load(text, &[]).expect("every key is known").config;
     let shown = format!("{config:?}");
     for part in [
-        "host: ::1, port: 7001, path_prefix: \"/ws\", workers: 3, max_connections: Some(5000)",
-        "max_connections_per_ip: Some(9), trusted_proxies: [10.0.0.0/8, ::1/128]",
-        "max_request_bytes: 1000, request_timeout: 11s, keep_alive: 12s, not_ready: 16s, drain_window: 0ns, webhook_grace: 17s",
-        "activity_timeout: 13s, pong_timeout: 14s, max_message_bytes: 2000, max_outbox_bytes: 3000",
-        "require_protocol: true",
-        "timestamp_tolerance: 15s",
-        "Admin { host: 127.0.0.1, port: 0, token: Some(Secret(…)) }",
-        "Metrics { prefix: \"soketi\" }",
-        "level: \"warn,loudhailer=trace\", format: Json",
+        "host: Host(::1), port: 7001, path_prefix: PathPrefix(\"/ws\"), workers: 3, max_connections: Some(5000)",
+        "max_connections_per_ip: Some(9), trusted_proxies: [Network(10.0.0.0/8), Network(::1/128)]",
+        "max_request_bytes: 1000, request_timeout_s: 11s",
+        "Admin { host: Host(127.0.0.1), port: 0, token: Some(Secret(…)) }",
+        "Metrics { prefix: MetricsPrefix(\"soketi\") }",
+        "level: LogFilter(\"warn,loudhailer=trace\"), format: Json",
         "id: \"a\", key: \"b\", secret: Secret(…), name: \"Shop\", enabled: false",
-        "client_events: true, subscription_counts: true, compression_from_bytes: Some(16), watchlists: true",
-        "newest: IsRefused, session_key: \"sid\", event: \"gone\", grace: 0ns",
-        "tls_only: true",
-        "missing_origin: Allowed",
-        "replay: Some(Replay { events: 7, age: 3600s })",
-        "replay: Some(Replay { events: 100, age: 8s })",
-        "ChannelRule { pattern: \"private-outman-user-*\", single_session: Some(SingleSession { newest: Wins",
-        "max_connections: Some(1), max_channel_name_length: 2, max_event_name_length: 3",
-        "max_event_data_bytes: 4, max_event_channels: 5, max_batch_events: 6",
-        "max_presence_members: 7, max_presence_user_id_length: 8, max_presence_user_info_bytes: 9",
-        "max_client_events_per_second: 10, max_backend_events_per_second: Some(12)",
-        "max_read_requests_per_second: Some(13), max_channels_per_connection: Some(14)",
-        "authorization_timeout: Some(15s), cache_ttl: 11s",
-        "batching: true, endpoints: [WebhookEndpoint { url: https://a.test:8443/…",
-        "kinds: {MemberAdded, ClientEvent}, channel_starts_with: \"presence-\"",
-        "channel_ends_with: \"-eu\", headers: 3 }, WebhookEndpoint { url: http://b.test/…",
+        "webhooks: [WebhookEndpoint { url: https://a.test:8443/…, event_types: {MemberAdded, ClientEvent}, channel_starts_with: \"presence-\"",
+        "channel_ends_with: \"-eu\", headers: 2 }, WebhookEndpoint { url: http://b.test/…",
     ] {
         assert!(shown.contains(part), "no {part:?} in {shown}");
     }
+    let app = &config.apps[0];
+    let expected: settings::Json = serde_json::from_str(r#"{
+        "id": "a", "key": "b", "name": "Shop", "enabled": false, "client_events": true, "tls_only": true,
+        "allowed_origins": ["https://example.com", "*.example.org"], "require_origin": false, "max_connections": 1,
+        "max_channel_name_length": 2, "max_event_name_length": 3, "max_event_data_bytes": 4,
+        "max_event_channels": 5, "max_batch_events": 6, "max_presence_members": 7,
+        "max_presence_user_id_length": 8, "max_presence_user_info_bytes": 9,
+        "max_client_events_per_second": 10, "max_backend_events_per_second": 12,
+        "max_read_requests_per_second": 13, "max_channels_per_connection": 14, "authorization_timeout_s": 15,
+        "subscription_counts": true, "compression": true, "compression_min_bytes": 16, "watchlists": true,
+        "single_session": "refuse", "session_key": "sid", "session_event": "gone", "session_grace_s": 0,
+        "cache_ttl_s": 11, "webhook_batching": true, "secret": null,
+        "webhooks": [
+            {"url": "https://a.test:8443/…", "event_types": ["member_added", "client_event"],
+             "channel_starts_with": "presence-", "channel_ends_with": "-eu",
+             "headers": {"x-token": null, "x-dotted.name": null}},
+            {"url": "http://b.test/…", "event_types": [], "channel_starts_with": "", "channel_ends_with": "",
+             "headers": {}}
+        ],
+        "channels": [
+            {"pattern": "private-outman-user-*", "single_session": "replace", "replay_events": 7, "replay_s": null},
+            {"pattern": "news-*", "single_session": "off", "replay_events": null, "replay_s": 8}
+        ]
+    }"#)
+    .expect("JSON");
+    assert_eq!(app.write(settings::Secrets::Hidden), expected);
+    for field in fields(App::FIELDS) {
+        assert!(
+            expected.get(field.name).is_some(),
+            "{} is not tested",
+            field.name
+        );
+    }
+    let replay = |channel| app.replay(channel).map(|it| (it.events, it.age.as_secs()));
+    assert_eq!(replay("private-outman-user-1"), Some((7, 3600)));
+    assert_eq!(replay("news-1"), Some((100, 8)));
     assert_eq!(config.apps[0].allowed_origins.len(), 2);
     assert!(!shown.contains("hidden"), "{shown}");
-    let headers = &config.apps[0].webhooks.endpoints[0].headers;
-    assert_eq!(headers["x-dotted.name"], "hidden");
-    assert!(headers.contains_key("authorization"));
+    let headers: Vec<_> = app.webhooks[0].headers().collect();
+    assert_eq!(headers.len(), 3, "the two, and Authorization");
+    let whole = app.write(settings::Secrets::Shown);
+    assert_eq!(whole["webhooks"][0]["headers"]["x-dotted.name"], "hidden");
+    let reread = settings::of_json(whole, "");
+    let reread = <App as Setting>::read(&reread, settings::Path::ROOT, &mut Problems::default());
+    assert_eq!(reread.as_ref(), Some(app), "what is written can be read");
 }
 
 #[test]
@@ -221,12 +253,12 @@ fn an_app_gets_the_defaults_of_what_it_leaves_out() {
     assert_eq!(
         apps[0].limits,
         Limits {
-            max_batch_events: 3,
+            max_batch_events: Literal::of(3),
             ..Limits::default()
         }
     );
     assert_eq!(apps[1].limits, Limits::default());
-    assert_eq!((apps[1].id.as_str(), apps[1].name.as_str()), ("2", ""));
+    assert_eq!((&*apps[1].id, apps[1].name.as_str()), ("2", ""));
 }
 
 #[test]
@@ -264,7 +296,7 @@ fn what_several_spellings_mean_is_normal() {
         let config = load(&format!("[server]\npath_prefix = {prefix:?}"), &[])
             .expect(prefix)
             .config;
-        assert_eq!(config.server.path_prefix, expected, "{prefix}");
+        assert_eq!(config.server.path_prefix.0, expected, "{prefix}");
     }
     for (host, expected) in [
         ("LocalHost", "127.0.0.1"),
@@ -294,32 +326,12 @@ fn what_several_spellings_mean_is_normal() {
 }
 
 #[test]
-fn the_documentation_has_every_key_default_and_alias() {
-    let page = include_str!("../../../docs/configuration.md");
-    let sections: Vec<_> = page.split("\n### `[").collect();
-    let mut section = "";
-    for line in DEFAULT_TOML.lines() {
-        if let Some(name) = line.strip_prefix('[') {
-            section = name.trim_matches(['[', ']']);
-        } else if let Some((name, value)) =
-            line.split_once(" = ").filter(|_| !line.starts_with('#'))
-        {
-            let table = sections.iter().find(|text| {
-                text.trim_start_matches('[')
-                    .starts_with(&format!("{section}]"))
-            });
-            let row = format!("| `{name}` |");
-            let row = table.and_then(|table| table.lines().find(|line| line.starts_with(&row)));
-            assert!(
-                row.is_some_and(|row| row.contains(&format!("`{value}`"))),
-                "{section}.{name}: {row:?}"
-            );
-        }
-    }
+fn the_documentation_has_every_alias() {
+    let page = fs::read_to_string(in_tree("docs/configuration.md")).expect("the page is there");
     for (name, key, _) in super::super::aliases::ALIASES {
-        let row = page
-            .lines()
-            .find(|line| line.contains(&format!("`{name}`")) && line.starts_with("| `"));
+        let named = format!("`{name}`");
+        let mut rows = page.lines().filter(|line| line.starts_with("| `"));
+        let row = rows.find(|line| line.contains(&named));
         assert!(
             row.is_some_and(|row| row.starts_with(&format!("| `{key}` |"))),
             "{name}: {row:?}"

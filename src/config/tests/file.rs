@@ -12,196 +12,216 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
         // Keys.
         (
             "[server]\nprot = 1".into(),
-            "FILE: unknown key server.prot; did you mean server.port?",
+            "FILE:2:8: server.prot is not a key; did you mean server.port?",
         ),
         (
             "[servers]\nport = 1".into(),
-            "FILE: unknown key servers; did you mean server?",
+            "FILE:1:1: servers is not a key; did you mean server?",
         ),
         (
             "port = 1".into(),
-            "FILE: unknown key port; did you mean server.port?",
+            "FILE:1:8: port is not a key; did you mean server.port?",
         ),
         (
             "[server]\nactivity_timeout_s = 1".into(),
-            "FILE: unknown key server.activity_timeout_s; did you mean websocket.activity_timeout_s?",
+            "FILE:2:22: server.activity_timeout_s is not a key; did you mean websocket.activity_timeout_s?",
         ),
         (
             "[server]\ncolour = 1".into(),
-            "FILE: unknown key server.colour; `loudhailer default-config` prints every key",
+            "FILE:2:10: server.colour is not a key; `loudhailer default-config` prints every key",
         ),
         (
             "\"server.port\" = 1".into(),
-            "FILE: unknown key server.port; did you mean server.port?",
+            "FILE:1:17: server.port is not a key; did you mean server.port?",
         ),
         (
             second("secert = \"x\""),
-            "FILE: unknown key apps[1].secert; did you mean apps[1].secret?",
+            "FILE:9:10: apps[1].secert is not a key; did you mean apps[1].secret?",
         ),
         (
             "[app]\nid = \"1\"".into(),
-            "FILE: unknown key app; did you mean apps?",
+            "FILE:1:1: app is not a key; did you mean apps?",
         ),
         (
             "[[apps]]\nid = \"1\"\nkey = \"k\"".into(),
-            "FILE: apps[0].secret is missing",
+            "FILE:1:1: apps[0].secret is missing",
         ),
-        ("[[apps]]".into(), "FILE: apps[0].id is missing"),
+        ("[[apps]]".into(), "FILE:1:1: apps[0].id is missing\nFILE:1:1: apps[0].key is missing\nFILE:1:1: apps[0].secret is missing"),
         (
             "[apps]\nid = \"1\"".into(),
-            "FILE: apps must be a list: write [[apps]]",
+            "FILE:1:1: apps must be a list of tables, each under [[…]], not a table",
         ),
-        ("apps = [1]".into(), "FILE: apps[0] must be a table, not 1"),
-        ("server = 3".into(), "FILE: server must be a table, not 3"),
+        ("apps = [1]".into(), "FILE:1:9: apps[0] must be a table"),
+        ("server = 3".into(), "FILE:1:10: server must be a table"),
         // Kinds and ranges.
         (
             "[server]\nport = \"6001\"".into(),
-            "FILE: server.port must be a whole number from 0 to 65535, not \"6001\"",
+            "FILE:2:8: server.port must be a whole number from 0 to 65535, not \"6001\"",
         ),
         (
             "[server]\nport = 70000".into(),
-            "FILE: server.port must be a whole number from 0 to 65535, not 70000",
+            "FILE:2:8: server.port must be a whole number from 0 to 65535, not 70000",
         ),
         (
             "[server]\nport = 1.5".into(),
-            "FILE: server.port must be a whole number from 0 to 65535, not 1.5",
+            "FILE:2:8: server.port must be a whole number from 0 to 65535, not 1.5",
         ),
         (
             "[server]\nport = -1".into(),
-            "FILE: server.port must be a whole number from 0 to 65535, not -1",
+            "FILE:2:8: server.port must be a whole number from 0 to 65535, not -1",
         ),
         (
             "[server]\nhost = 1".into(),
-            "FILE: server.host must be text in quotes, not 1",
+            "FILE:2:8: server.host must be text in quotes, not 1",
         ),
         (
             "[server]\nmax_connections = 0".into(),
-            "FILE: server.max_connections must be at least 1; leave it out for no limit",
+            "FILE:2:19: server.max_connections must be at least 1; leave it out for no limit",
         ),
         (
             "[server]\nmax_request_bytes = 0".into(),
-            "FILE: server.max_request_bytes must be at least 1",
+            "FILE:2:21: server.max_request_bytes must be at least 1",
         ),
         (
             "[websocket]\nactivity_timeout_s = 0".into(),
-            "FILE: websocket.activity_timeout_s must be at least 1",
+            "FILE:2:22: websocket.activity_timeout_s must be at least 1",
         ),
         (
             "[websocket]\nrequire_protocol = 1".into(),
-            "FILE: websocket.require_protocol must be true or false, not 1",
+            "FILE:2:20: websocket.require_protocol must be true or false, not 1",
         ),
         (
             app("max_connections = 0"),
-            "FILE: apps[0].max_connections must be at least 1; leave it out for no limit",
+            "FILE:5:19: apps[0].max_connections must be at least 1; leave it out for no limit",
         ),
         (
             app("max_event_channels = 0"),
-            "FILE: apps[0].max_event_channels must be at least 1",
+            "FILE:5:22: apps[0].max_event_channels must be at least 1",
         ),
         (
             app("enabled = \"yes\""),
-            "FILE: apps[0].enabled must be true or false, not \"yes\"",
+            "FILE:5:11: apps[0].enabled must be true or false, not \"yes\"",
         ),
         (
             app("allowed_origins = \"*\""),
-            "FILE: apps[0].allowed_origins must be a list of texts in quotes, not \"*\"",
+            "FILE:5:19: apps[0].allowed_origins must be a list of texts in quotes",
         ),
         (
             app("allowed_origins = [1]"),
-            "FILE: apps[0].allowed_origins must be a list of texts in quotes, not a list of something else",
+            "FILE:5:20: apps[0].allowed_origins[0] must be text in quotes, not 1",
         ),
         // Meaning.
         (
             "[server]\nhost = \"example.com\"".into(),
-            "FILE: server.host must be an IP address to listen on, such as 127.0.0.1 or 0.0.0.0, not \"example.com\"",
+            "FILE:2:8: server.host must be an IP address to listen on, such as 127.0.0.1 or 0.0.0.0, not \"example.com\"",
         ),
         (
             "[admin]\nhost = \"0.0.0.0\"".into(),
-            "FILE: admin.host must be a loopback address such as 127.0.0.1, not 0.0.0.0, unless admin.token is set",
+            "FILE:2:8: admin.host must be a loopback address such as 127.0.0.1, not 0.0.0.0, unless admin.token is set",
         ),
         (
             "[admin]\nport = 6001".into(),
-            "FILE: admin.port must differ from server.port (6001)",
+            "FILE:2:8: admin.port must differ from server.port (6001)",
         ),
         (
             "[server]\npath_prefix = \"ws\"".into(),
-            "FILE: server.path_prefix must start with \"/\", not \"ws\"",
+            "FILE:2:15: server.path_prefix must start with \"/\", not \"ws\"",
         ),
         (
             "[server]\npath_prefix = \"/app\"".into(),
-            "FILE: server.path_prefix must not be \"/app\": the server's own paths start so",
+            "FILE:2:15: server.path_prefix must not be \"/app\": the server's own paths start so",
         ),
         (
             "[server]\npath_prefix = \"/users\"".into(),
-            "FILE: server.path_prefix must not be \"/users\": the server's own paths start so",
+            "FILE:2:15: server.path_prefix must not be \"/users\": the server's own paths start so",
         ),
         (
             "[server]\npath_prefix = \"/apps/x/\"".into(),
-            "FILE: server.path_prefix must not be \"/apps/x/\": the server's own paths start so",
+            "FILE:2:15: server.path_prefix must not be \"/apps/x/\": the server's own paths start so",
         ),
         (
             "[server]\npath_prefix = \"/a//b\"".into(),
-            "FILE: server.path_prefix must be segments of letters, digits, and \"-\", \".\", \"_\", \"~\", such as \"/ws\", not \"/a//b\"",
+            "FILE:2:15: server.path_prefix must be segments of letters, digits, and \"-\", \".\", \"_\", \"~\", such as \"/ws\", not \"/a//b\"",
         ),
         (
             "[redis]\nurl = \"10.0.0.1:6379\"".into(),
-            "FILE: redis.url must be redis://… or rediss://… (several are separated by commas)",
+            "FILE:2:7: redis.url must be redis://… or rediss://… (several are separated by commas)",
         ),
         (
             "[redis]\nurl = \"redis://a,redis://b\"".into(),
-            "FILE: redis.url has several addresses, which needs redis.mode = \"cluster\" or \"sentinel\"",
+            "FILE:2:7: redis.url has several addresses, which needs redis.mode = \"cluster\" or \"sentinel\"",
         ),
         (
             "[redis]\nurl = \"redis://a\"\nmode = \"sentinel\"".into(),
-            "FILE: redis.mode is \"sentinel\", which needs redis.sentinel_master",
+            "FILE:3:8: redis.mode is \"sentinel\", which needs redis.sentinel_master",
         ),
         (
             "[redis]\nurl = \"rediss://a, redis://b\"\nmode = \"sentinel\"\nsentinel_master = \"main\"".into(),
-            "FILE: redis.url must be redis:// for all sentinels, or rediss:// for all",
+            "FILE:2:7: redis.url must be redis:// for all sentinels, or rediss:// for all",
         ),
         (
             "[log]\nlevel = \"inof\"".into(),
-            "FILE: log.level must be error, warn, info, debug, trace or a filter such as \"info,loudhailer=debug\", not \"inof\"",
+            "FILE:2:9: log.level must be error, warn, info, debug, trace or a filter such as \"info,loudhailer=debug\", not \"inof\"",
         ),
         (
             "[log]\nformat = \"xml\"".into(),
-            "FILE: log.format must be \"text\" or \"json\", not \"xml\"",
+            "FILE:2:10: log.format must be \"text\" or \"json\", not \"xml\"",
         ),
         (
             app("[[apps]]\nid = \"1\"\nkey = \"k2\"\nsecret = \"s\""),
-            "FILE: apps[1].id \"1\" is already that of apps[0]",
+            "FILE:6:6: apps[1].id \"1\" is already that of apps[0]",
         ),
         (
             app("[[apps]]\nid = \"2\"\nkey = \"k1\"\nsecret = \"s\""),
-            "FILE: apps[1].key \"k1\" is already that of apps[0]",
+            "FILE:7:7: apps[1].key \"k1\" is already that of apps[0]",
         ),
         (
             "[[apps]]\nid = \"\"\nkey = \"k\"\nsecret = \"s\"".into(),
-            "FILE: apps[0].id must not be empty",
+            "FILE:2:6: apps[0].id must not be empty",
         ),
         (
             "[[apps]]\nid = \"1\"\nkey = \"\"\nsecret = \"s\"".into(),
-            "FILE: apps[0].key must not be empty",
+            "FILE:3:7: apps[0].key must not be empty",
         ),
         (
             "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"\"".into(),
-            "FILE: apps[0].secret must not be empty",
+            "FILE:4:10: apps[0].secret must not be empty",
         ),
         (
             "[[apps]]\nid = \"1\"\nkey = \"k:1\"\nsecret = \"s\"".into(),
-            "FILE: apps[0].key may hold only letters, digits, \"-\", \".\", \"_\", \"~\", not \"k:1\"",
+            "FILE:3:7: apps[0].key may hold only letters, digits, \"-\", \".\", \"_\", \"~\", not \"k:1\"",
         ),
         (
             "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"hidden\\n\"".into(),
-            "FILE: apps[0].secret must not start or end with white space",
+            "FILE:4:10: apps[0].secret must not start or end with white space",
         ),
         (
             app("allowed_origins = [\"https://example.com/\"]"),
-            "FILE: apps[0].allowed_origins has \"https://example.com/\", which is no origin: an origin has no path: leave out everything after the host and port",
+            "FILE:5:20: apps[0].allowed_origins[0] is \"https://example.com/\", which is no origin: an origin has no path: leave out everything after the host and port",
         ),
     ];
     for (text, expected) in table {
         assert_eq!(message(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once_in_the_order_of_their_lines() {
+    let text = "[[apps]]\nid = \"a b\"\nkey = \"k\"\nmax_connections = 0\n[[apps.webhooks]]\nurl = \"nonsense\"\n\
+                event_types = [\"member_added\", 3]\nheaders = { Content-Type = \"x\", Y = 1 }\n[server]\nport = \"x\"\n";
+    let expected = [
+        "FILE:1:1: apps[0].secret is missing",
+        "FILE:2:6: apps[0].id may hold only letters, digits, \"-\", \".\", \"_\", \"~\", not \"a b\"",
+        "FILE:4:19: apps[0].max_connections must be at least 1; leave it out for no limit",
+        "FILE:6:7: apps[0].webhooks[0].url must be an http:// or https:// URL",
+        "FILE:7:32: apps[0].webhooks[0].event_types[1] must be \"channel_occupied\",",
+        "FILE:8:37: apps[0].webhooks[0].headers.Y must be text in quotes",
+        "FILE:10:8: server.port must be a whole number from 0 to 65535, not \"x\"",
+    ];
+    let message = message(text);
+    assert_eq!(message.lines().count(), expected.len(), "{message}");
+    for (line, expected) in message.lines().zip(expected) {
+        assert!(line.starts_with(expected), "{line}\n{expected}");
     }
 }
 
@@ -217,7 +237,7 @@ fn an_error_shows_no_secret() {
     ] {
         let message = message(text);
         assert!(
-            message.starts_with("FILE: ") && !message.contains("hidden"),
+            message.starts_with("FILE:") && !message.contains("hidden"),
             "{text}\n{message}"
         );
     }
@@ -230,10 +250,7 @@ fn an_error_shows_no_secret() {
 #[test]
 fn a_syntax_error_tells_the_line() {
     let message = message("[server]\nport = \n");
-    assert!(
-        message.starts_with("FILE: TOML parse error at line 2, column 8: "),
-        "{message}"
-    );
+    assert!(message.starts_with("FILE:2:8: "), "{message}");
 }
 
 #[test]
@@ -263,7 +280,7 @@ fn demo_credentials_are_refused_beyond_loopback() {
             "[server]\nhost = \"0.0.0.0\"\n{OWN_APP}[[apps]]\nid = \"2\"\nkey = {key:?}\nsecret = {secret:?}"
         )
     };
-    let advice = "refused because server.host is 0.0.0.0 (FILE): give the app its own key and secret, in the file or as \
+    let advice = "refused because server.host is 0.0.0.0 (FILE:2:8): give the app its own key and secret, in the file or as \
                   PUSHER_APP_KEY and PUSHER_APP_SECRET, or listen on 127.0.0.1";
     for (text, start) in [
         (
@@ -272,11 +289,11 @@ fn demo_credentials_are_refused_beyond_loopback() {
         ),
         (
             app("app-key", "own"),
-            "FILE: apps[1].key is the public demo key",
+            "FILE:9:7: apps[1].key is the public demo key",
         ),
         (
             app("own", "app-secret"),
-            "FILE: apps[1].secret is the public demo secret",
+            "FILE:10:10: apps[1].secret is the public demo secret",
         ),
     ] {
         assert_eq!(message(&text), format!("{start}, {advice}"));

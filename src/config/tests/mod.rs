@@ -5,9 +5,10 @@ mod defaults;
 mod file;
 mod variables;
 
-use std::{fs, path::PathBuf};
+use std::{fs, net::IpAddr, time::Duration};
 
 use super::*;
+use crate::settings::Count;
 
 /// A file that is gone when the test is.
 struct TempFile(PathBuf);
@@ -39,7 +40,7 @@ fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn from_variables(pairs: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+fn from_variables(pairs: &[(&str, &str)]) -> Result<Loaded, Problems> {
     Config::load(None, &variables(pairs))
 }
 

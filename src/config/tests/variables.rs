@@ -18,11 +18,14 @@ fn our_variables_override_the_file() {
     ];
     let config = load(file, &pairs).expect("all are valid").config;
     let server = &config.server;
-    assert_eq!((server.port, server.path_prefix.as_str()), (7001, "/ws"));
-    assert_eq!((server.max_connections, server.workers), (Some(5), 2));
+    assert_eq!((server.port, server.path_prefix.0.as_str()), (7001, "/ws"));
+    assert_eq!(
+        (server.max_connections.map(Count::get), server.workers()),
+        (Some(5), 2)
+    );
     assert!(!config.websocket.require_protocol);
     assert_eq!((config.log.format, config.admin.port), (LogFormat::Json, 0));
-    assert_eq!(config.api.timestamp_tolerance, Duration::from_secs(60));
+    assert_eq!(config.api.timestamp_tolerance_s.get(), 60);
 }
 
 #[test]
@@ -51,42 +54,71 @@ fn a_bad_variable_of_ours_is_refused_by_its_name() {
         (
             "LOUDHAILER_SERVER__PROT",
             "1",
-            "unknown variable LOUDHAILER_SERVER__PROT; did you mean LOUDHAILER_SERVER__PORT?",
+            "LOUDHAILER_SERVER__PROT stands for no key; did you mean LOUDHAILER_SERVER__PORT?",
         ),
         (
             "LOUDHAILER_SERVER_PORT",
             "1",
-            "unknown variable LOUDHAILER_SERVER_PORT; did you mean LOUDHAILER_SERVER__PORT?",
+            "LOUDHAILER_SERVER_PORT stands for no key; did you mean LOUDHAILER_SERVER__PORT?",
         ),
         (
             "LOUDHAILER_PORT",
             "1",
-            "unknown variable LOUDHAILER_PORT; did you mean LOUDHAILER_SERVER__PORT?",
+            "LOUDHAILER_PORT stands for no key; did you mean LOUDHAILER_SERVER__PORT?",
         ),
         (
             "LOUDHAILER_server__port",
             "1",
-            "unknown variable LOUDHAILER_server__port; did you mean LOUDHAILER_SERVER__PORT?",
+            "LOUDHAILER_server__port stands for no key; did you mean LOUDHAILER_SERVER__PORT?",
         ),
         (
             "LOUDHAILER_COLOUR",
             "1",
-            "unknown variable LOUDHAILER_COLOUR; `loudhailer default-config` prints every key",
+            "LOUDHAILER_COLOUR stands for no key; `loudhailer default-config` prints every key",
         ),
         (
             "LOUDHAILER_APPS__0__KEY",
-            "k",
-            "LOUDHAILER_APPS__0__KEY: apps can be listed only in the configuration file",
+            "k 1",
+            "LOUDHAILER_APPS__0__KEY: apps[0].key may hold only letters, digits, \"-\", \".\", \"_\", \"~\", not \"k 1\"",
         ),
         (
             "LOUDHAILER_APPS__KEY",
             "k",
-            "LOUDHAILER_APPS__KEY: apps can be listed only in the configuration file",
+            "LOUDHAILER_APPS__KEY stands for no key; did you mean LOUDHAILER_APPS__0__KEY?",
         ),
     ] {
         let error = from_variables(&[(name, value)]).expect_err(name);
         assert_eq!(error.to_string(), expected);
     }
+}
+
+#[test]
+fn an_app_is_completed_or_added_by_variables() {
+    let pairs = [
+        ("LOUDHAILER_APPS__0__SECRET", "from the environment"),
+        ("LOUDHAILER_APPS__0__ALLOWED_ORIGINS", "a.test, b.test"),
+        ("LOUDHAILER_APPS__0__WEBHOOKS__0__URL", "https://hook.test/"),
+        ("LOUDHAILER_APPS__1__ID", "2"),
+        ("LOUDHAILER_APPS__1__KEY", "k2"),
+        ("LOUDHAILER_APPS__1__SECRET", "s2"),
+        (
+            "LOUDHAILER_APPS__1__CHANNELS",
+            r#"[{"pattern": "a-*", "replay_events": 3}]"#,
+        ),
+    ];
+    let apps = load("[[apps]]\nid = \"1\"\nkey = \"k1\"\n", &pairs);
+    let apps = apps.expect("the apps are complete").config.apps;
+    assert_eq!(apps[0].secret.expose_str(), "from the environment");
+    assert_eq!(apps[0].allowed_origins.len(), 2);
+    assert_eq!(apps[0].webhooks.len(), 1);
+    assert_eq!((&*apps[1].id, &*apps[1].key), ("2", "k2"));
+    assert!(apps[1].replay("a-1").is_some());
+
+    let skipped = from_variables(&[("LOUDHAILER_APPS__2__ID", "2")]).expect_err("a gap");
+    assert_eq!(
+        skipped.to_string(),
+        "LOUDHAILER_APPS__2__ID skips apps: there are 1, counted from 0"
+    );
 }
 
 #[test]

@@ -1,0 +1,178 @@
+//! How to reach Redis.
+
+use std::borrow::Cow;
+
+use crate::{
+    app::Secret,
+    settings::{
+        Json, Path, Problems, Secrets, Setting, Settings, Table, Takes, Text, Value, settings,
+        words,
+    },
+};
+
+/// How to reach Redis.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    /// One address, or several of sentinels or cluster nodes. They may hold a password.
+    pub urls: Vec<Secret>,
+    /// What answers there.
+    pub mode: RedisMode,
+    /// Stands before every key and topic.
+    pub key_prefix: String,
+}
+
+/// What answers at Redis' addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RedisMode {
+    /// One server.
+    Single,
+    /// Sentinels that know where the master is.
+    Sentinel(Box<Sentinels>),
+    /// Nodes of a Redis Cluster; pub/sub is sharded.
+    Cluster,
+}
+
+/// What sentinels are asked, and the credentials that they ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sentinels {
+    /// The master's name among them.
+    pub master: String,
+    /// The user that the sentinels know; the master's is in the first address.
+    pub username: Option<String>,
+    /// That user's password.
+    pub password: Option<Secret>,
+}
+
+settings! {
+    /// The keys, before they make a [`Redis`].
+    #[derive(Clone, Debug)]
+    pub(super) struct Keys {
+        /// `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS. Several addresses (of sentinels or cluster nodes) are
+        /// separated by commas. Without it this node is alone.
+        url: Option<Urls> => "\"redis://127.0.0.1:6379\"",
+        /// What answers at the address.
+        mode: Mode = "single",
+        /// The master's name among the sentinels.
+        sentinel_master: Option<String> => "\"mymaster\"",
+        /// The user that the sentinels themselves ask for, if they do; `url` has the master's.
+        sentinel_username: Option<String> => "\"sentinel\"",
+        /// That user's password.
+        sentinel_password: Option<Secret> => "\"secret\"",
+        /// Before every key, so that several clusters can share a Redis.
+        key_prefix: KeyPrefix = "loudhailer",
+    }
+    check check;
+}
+
+fn check(keys: &Keys, table: &Table<'_>, problems: &mut Problems) {
+    let Some(Urls(urls)) = &keys.url else {
+        return;
+    };
+    match keys.mode {
+        Mode::Single if urls.len() > 1 => {
+            let reason =
+                "has several addresses, which needs redis.mode = \"cluster\" or \"sentinel\"";
+            table.refuse("url", problems, reason);
+        }
+        Mode::Sentinel if keys.sentinel_master.is_none() => {
+            let reason = "is \"sentinel\", which needs redis.sentinel_master";
+            table.refuse("mode", problems, reason);
+        }
+        Mode::Sentinel if urls.iter().any(|url| is_tls(url) != is_tls(&urls[0])) => {
+            let reason = "must be redis:// for all sentinels, or rediss:// for all";
+            table.refuse("url", problems, reason);
+        }
+        _ => {}
+    }
+}
+
+impl Keys {
+    fn redis(self) -> Option<Redis> {
+        let mode = match self.mode {
+            Mode::Single => RedisMode::Single,
+            Mode::Cluster => RedisMode::Cluster,
+            Mode::Sentinel => RedisMode::Sentinel(Box::new(Sentinels {
+                master: self.sentinel_master.unwrap_or_default(),
+                username: self.sentinel_username,
+                password: self.sentinel_password,
+            })),
+        };
+        Some(Redis {
+            urls: self.url?.0,
+            mode,
+            key_prefix: self.key_prefix.0,
+        })
+    }
+}
+
+/// The table as a whole; without an address there is no Redis.
+impl Setting for Option<Redis> {
+    const TAKES: Takes = Takes::Table(Keys::FIELDS);
+
+    fn read(value: &Value, path: Path<'_>, problems: &mut Problems) -> Option<Self> {
+        Table::read_whole(value, path, problems).map(Keys::redis)
+    }
+
+    fn write(&self, _: Secrets) -> Json {
+        Json::Null
+    }
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Urls(Vec<Secret>);
+
+impl Text for Urls {
+    const TAKES: Takes = Takes::Secret;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let urls = text.split(',').map(str::trim);
+        let urls: Vec<_> = urls
+            .filter(|url| !url.is_empty())
+            .map(Secret::new)
+            .collect();
+        let is_redis = |url: &Secret| url.expose_str().starts_with("redis://") || is_tls(url);
+        if urls.is_empty() || !urls.iter().all(is_redis) {
+            let reason = "must be redis://… or rediss://… (several are separated by commas)";
+            return Err(reason.to_owned());
+        }
+        Ok(Self(urls))
+    }
+
+    fn text(&self, _: Secrets) -> Cow<'_, str> {
+        "".into()
+    }
+}
+
+fn is_tls(url: &Secret) -> bool {
+    url.expose_str().starts_with("rediss://")
+}
+
+words! {
+    pub(super) enum Mode {
+        Single = "single",
+        Sentinel = "sentinel",
+        Cluster = "cluster",
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct KeyPrefix(String);
+
+impl Text for KeyPrefix {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text.contains(['{', '}']) {
+            let reason =
+                "must not be empty and must not contain { or }, which name Redis Cluster's slots";
+            return Err(reason.to_owned());
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn text(&self, _: Secrets) -> Cow<'_, str> {
+        (&self.0).into()
+    }
+}
