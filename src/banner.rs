@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::{
-    app::App,
+    app::{App, KeyRef, Moment, Name},
     config::{Config, DEMO_KEY, DEMO_SECRET, Understood},
 };
 
@@ -58,31 +58,32 @@ pub fn summary(config: &Config, understood: &Understood) -> String {
     if let Some(more @ 1..) = config.apps.len().checked_sub(APPS_SHOWN_MAX) {
         lines.push(format!("  and {more} more"));
     }
-    lines.extend(config.apps.iter().filter_map(key_warning));
+    let warnings = config.apps.iter().filter_map(key_warning);
+    lines.extend(warnings.take(APPS_SHOWN_MAX));
     lines.push(String::new());
     lines.join("\n")
 }
 
 /// Works here, but not with every client and host.
 fn key_warning(app: &App) -> Option<String> {
-    let App { id, key, .. } = app;
-    key.bytes().any(|byte| byte.is_ascii_uppercase()).then(|| {
-        format!(
-            "Warning: the key {key} of app {id} is not lower-case; PusherSwift signs with a lower-case key, which other Pusher hosts refuse"
-        )
-    })
+    let is_upper = |key: &&Name| key.bytes().any(|byte| byte.is_ascii_uppercase());
+    let key = app.keys().map(|it| it.key).find(is_upper)?;
+    let id = &app.id;
+    Some(format!(
+        "Warning: the key {key} of app {id} is not lower-case; PusherSwift signs with a lower-case key, which other Pusher hosts refuse"
+    ))
 }
 
 fn app_line(app: &App) -> String {
     let App {
         id,
-        key,
         name,
         limits,
         webhooks,
         ..
     } = app;
-    let mut line = format!("  id {id}, key {key}");
+    let keys: Vec<_> = app.keys().map(|it| it.key.to_string()).collect();
+    let mut line = format!("  id {id}, key {}", keys.join(", "));
     if !name.is_empty() {
         line.push_str(&format!(", {name:?}"));
     }
@@ -119,7 +120,10 @@ fn app_line(app: &App) -> String {
 }
 
 fn env_block(app: &App, public: SocketAddr) -> String {
-    let is_demo = app.key == *DEMO_KEY && app.secret.expose_str() == DEMO_SECRET;
+    let Some(KeyRef { key, secret, .. }) = app.shown_key(Moment::now()) else {
+        return String::new();
+    };
+    let is_demo = *key == *DEMO_KEY && secret.expose_str() == DEMO_SECRET;
     let secret = if is_demo { DEMO_SECRET } else { "your-secret" };
     let (host, port) = (reachable_host(public), public.port());
     format!(
@@ -140,7 +144,6 @@ fn env_block(app: &App, public: SocketAddr) -> String {
   VITE_PUSHER_APP_CLUSTER=\"${{PUSHER_APP_CLUSTER}}\"
 ",
         id = app.id,
-        key = app.key,
     )
 }
 
@@ -166,7 +169,7 @@ fn echo_options(app: &App, path_prefix: &str, public: SocketAddr) -> String {
     enableStats: false,
   }})
 ",
-        key = app.key,
+        key = app.shown_key(Moment::now()).map_or("", |it| it.key),
     )
 }
 
@@ -236,7 +239,7 @@ mod tests {
     #[test]
     fn an_own_secret_is_never_printed() {
         let mut config = Config::default();
-        config.apps[0].secret = Secret::new("hidden");
+        config.apps[0].secret = Some(Secret::new("hidden"));
         let text = printed(&config, &Understood::default(), "127.0.0.1:6001");
         assert_has_line(&text, "PUSHER_APP_SECRET=your-secret");
         assert!(!text.contains("hidden"), "{text}");

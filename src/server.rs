@@ -27,10 +27,7 @@ use tracing::{info, warn};
 use crate::{
     admin::{self, Access, AdminSettings},
     api::{self, ApiSettings},
-    app::{
-        AppRegistry,
-        store::{AppStore, StaticApps},
-    },
+    app::AppRegistry,
     banner::banner,
     config::{Config, Loaded},
     connection::Worker,
@@ -71,8 +68,7 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let (public_address, admin_address) = (public.local_addr()?, operator.local_addr()?);
 
     let hub = Arc::new(Hub::new(config.server.workers()));
-    let store = StaticApps::new(config.apps.clone());
-    let apps = AppRegistry::new(store.load().map_err(io::Error::other)?);
+    let apps = AppRegistry::new(config.apps.iter().cloned().map(Arc::new).collect());
     let feed = Feed::default();
     let (apps, webhooks) = (Arc::new(apps), Arc::new(Webhooks::new(feed.clone())));
     let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{AdminSettings, json as reply};
 use crate::{
-    app::App,
+    app::{App, Moment},
     hub::AppChannels,
     metrics::Traffic,
     node::Node,
@@ -69,7 +69,7 @@ fn app_state(app: &App, node: &Node) -> Value {
     let channels = node.hub.app(&app.id);
     let state = AppState {
         id: &app.id,
-        key: &app.key,
+        key: app.shown_key(Moment::now()).map_or("", |it| it.key),
         name: &app.name,
         enabled: app.enabled,
         client_events: app.client_events,

@@ -19,7 +19,7 @@ use super::{
     parameters::{Parameter, Parameters, Plus},
 };
 use crate::{
-    app::App,
+    app::{App, Moment, Secret},
     protocol::{path, signature::Key},
 };
 
@@ -60,14 +60,14 @@ impl<'a> SignedRequest<'a> {
         clock: Clock,
     ) -> Result<Parameters<'a>, ApiError> {
         let parameters = Parameters::parse(self.query, Plus::Literal)?;
-        check_elements(&parameters, app, clock)?;
+        let secret = check_elements(&parameters, app, clock)?;
         check_body(&parameters, self.body)?;
         let signature = parameters
             .bytes(SIGNATURE)
             .ok_or(Unauthorized::Missing(SIGNATURE))?;
         let check = Check {
             method: self.method,
-            secret: app.secret.key(),
+            secret: secret.key(),
             signature,
         };
         let path = self.path;
@@ -88,15 +88,15 @@ impl<'a> SignedRequest<'a> {
     }
 }
 
-fn check_elements(
+/// Checks all but the signature; gives the secret that it must be made with.
+fn check_elements<'a>(
     parameters: &Parameters<'_>,
-    app: &App,
+    app: &'a App,
     clock: Clock,
-) -> Result<(), Unauthorized> {
+) -> Result<&'a Secret, Unauthorized> {
     let element = |name| parameters.bytes(name).ok_or(Unauthorized::Missing(name));
-    if element(KEY)? != app.key.as_bytes() {
-        return Err(Unauthorized::Key);
-    }
+    let secret = app.secret_of(element(KEY)?, Moment(clock.now_s));
+    let secret = secret.ok_or(Unauthorized::Key)?;
     if element("auth_version")? != b"1.0" {
         return Err(Unauthorized::Version);
     }
@@ -111,7 +111,7 @@ fn check_elements(
             tolerance_s: clock.tolerance_s,
         });
     }
-    Ok(())
+    Ok(secret)
 }
 
 fn check_body(parameters: &Parameters<'_>, body: &[u8]) -> Result<(), Unauthorized> {

@@ -43,7 +43,7 @@ fn node() -> Arc<Node> {
         ..Limits::default()
     };
     let enabled = App {
-        secret: Secret::new(SECRET),
+        secret: Some(Secret::new(SECRET)),
         limits,
         ..App::for_test("1", "key")
     };
@@ -51,12 +51,15 @@ fn node() -> Arc<Node> {
         enabled: false,
         ..App {
             id: Literal::of("2"),
-            key: Literal::of("key2"),
+            key: Some(Literal::of("key2")),
             ..enabled.clone()
         }
     };
     let hub = Arc::new(Hub::new(1));
-    let apps = Arc::new(AppRegistry::new(vec![enabled, disabled]));
+    let apps = Arc::new(AppRegistry::new(vec![
+        Arc::new(enabled),
+        Arc::new(disabled),
+    ]));
     let webhooks = Arc::new(Webhooks::new(Feed::default()));
     let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
     let engine = Arc::new(LocalEngine::new(Arc::clone(&hub), Feed::default(), edges));

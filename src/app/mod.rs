@@ -4,15 +4,18 @@
 //! ([`AppRegistry::replace`]), and whoever holds the old one finishes with it. Its fields are named as the configuration names them.
 
 mod channel_rule;
+mod key;
+mod moment;
 mod name;
 mod origin;
 mod registry;
 mod secret;
 mod session;
-pub mod store;
 mod webhook;
 
 pub use channel_rule::{ChannelPattern, ChannelRule, Replay};
+pub use key::{AppKey, KeyRef};
+pub use moment::Moment;
 pub use name::{Name, is_path_segment};
 pub use origin::OriginPattern;
 pub use registry::AppRegistry;
@@ -31,10 +34,11 @@ settings! {
     pub struct App {
         /// Part of the API's paths, `/apps/ID/…`. PyPI's `pusher` accepts only digits.
         id: Name => "\"1001\"",
-        /// Part of the WebSocket path, `/app/KEY`, and of every signature; best lower-case ([why](protocol.md#signatures)).
-        key: Name => "\"app-key\"",
+        /// Part of the WebSocket path, `/app/KEY`, and of every signature; best lower-case ([why](protocol.md#signatures)). Required with its
+        /// secret, unless there are `keys`.
+        key: Option<Name> => "\"app-key\"",
         /// Signs. Never printed.
-        secret: Secret => "\"app-secret\"",
+        secret: Option<Secret> => "\"app-secret\"",
         /// For people.
         name: String = "",
         /// `false`: connections are closed with 4003, API requests get 403.
@@ -69,6 +73,10 @@ settings! {
         session_grace_s: Seconds<0, 3600> = 2,
         /// Whether events of 50 ms, at most 100, share a webhook request.
         webhook_batching: bool = false,
+        /// The key that signs webhooks. Without it, the newest valid one does.
+        webhook_key: Option<Name> => "\"app-key\"",
+        /// One table per further key of the app above it; all are valid at once ([apps.md](apps.md#several-keys)). The newest is last.
+        keys: Vec<AppKey>,
         /// One table per endpoint of the app above it that receives its webhooks ([webhooks.md](webhooks.md)).
         webhooks: Vec<WebhookEndpoint>,
         /// One table per rule for channels of the app above it. Of several rules that match a channel and set the same matter, the first
@@ -76,6 +84,8 @@ settings! {
         channels: Vec<ChannelRule>,
         ..limits: Limits,
     }
+    first key::check_presence;
+    check key::check;
 }
 
 settings! {

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     fmt, mem,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use ahash::RandomState;
@@ -14,6 +17,7 @@ use super::{App, Name};
 pub struct AppRegistry {
     /// Held only to look one up, or to swap.
     snapshot: RwLock<Snapshot>,
+    version: AtomicU64,
 }
 
 #[derive(Default)]
@@ -26,9 +30,10 @@ struct Snapshot {
 impl AppRegistry {
     /// A registry of these apps.
     #[must_use]
-    pub fn new(apps: Vec<App>) -> Self {
+    pub fn new(apps: Vec<Arc<App>>) -> Self {
         Self {
             snapshot: RwLock::new(Snapshot::new(apps)),
+            version: AtomicU64::new(0),
         }
     }
 
@@ -38,26 +43,33 @@ impl AppRegistry {
         self.read().by_id.get(id).cloned()
     }
 
-    /// The app that clients call `key`.
+    /// The app that has this key, valid or not.
     #[must_use]
     pub fn by_key(&self, key: &str) -> Option<Arc<App>> {
         self.read().by_key.get(key).cloned()
     }
 
-    /// Every app, in the order of the configuration.
+    /// Every app, in the order of its store.
     #[must_use]
     pub fn all(&self) -> Arc<[Arc<App>]> {
         Arc::clone(&self.read().all)
     }
 
-    /// Puts these apps in the place of all others; whoever holds an old one finishes with it. Ids and keys must be
-    /// distinct (a configuration is checked for it); an app that repeats one is left out.
-    pub fn replace(&self, apps: Vec<App>) {
+    /// Rises with every replacement: who holds an app need look it up again only then.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Puts these apps in the place of all others and gives those; whoever holds an old one finishes with it. Ids and keys must be
+    /// distinct (a store is checked for it); an app that repeats one is left out.
+    pub fn replace(&self, apps: Vec<Arc<App>>) -> Arc<[Arc<App>]> {
         let snapshot = Snapshot::new(apps);
         let held = self.snapshot.write();
         let old = mem::replace(&mut *held.unwrap_or_else(PoisonError::into_inner), snapshot);
+        self.version.fetch_add(1, Ordering::Release);
         // Many apps take a while to be dropped: nobody waits for it.
-        drop(old);
+        old.all
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Snapshot> {
@@ -66,15 +78,21 @@ impl AppRegistry {
 }
 
 impl Snapshot {
-    fn new(apps: Vec<App>) -> Self {
+    fn new(apps: Vec<Arc<App>>) -> Self {
         let mut snapshot = Self::default();
+        snapshot.by_id.reserve(apps.len());
+        snapshot.by_key.reserve(apps.len());
         let mut all = Vec::with_capacity(apps.len());
-        for app in apps.into_iter().map(Arc::new) {
-            if snapshot.by_id.contains_key(&app.id) || snapshot.by_key.contains_key(&app.key) {
+        for app in apps {
+            let is_known = snapshot.by_id.contains_key(&app.id)
+                || app.keys().any(|it| snapshot.by_key.contains_key(it.key));
+            if is_known {
                 continue;
             }
             snapshot.by_id.insert(app.id.clone(), Arc::clone(&app));
-            snapshot.by_key.insert(app.key.clone(), Arc::clone(&app));
+            for key in app.keys() {
+                snapshot.by_key.insert(key.key.clone(), Arc::clone(&app));
+            }
             all.push(app);
         }
         snapshot.all = all.into();
@@ -94,9 +112,13 @@ impl fmt::Debug for AppRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        app::{AppKey, Secret},
+        settings::Literal,
+    };
 
-    fn app(id: &str, key: &str) -> App {
-        App::for_test(id, key)
+    fn app(id: &str, key: &str) -> Arc<App> {
+        Arc::new(App::for_test(id, key))
     }
 
     fn ids(registry: &AppRegistry) -> Vec<String> {
@@ -107,23 +129,28 @@ mod tests {
             .collect()
     }
 
+    fn id_of_key(registry: &AppRegistry, key: &str) -> Option<String> {
+        registry.by_key(key).map(|app| app.id.to_string())
+    }
+
     #[test]
-    fn an_app_is_found_by_its_id_and_by_its_key() {
-        let registry = AppRegistry::new(vec![app("1", "one"), app("2", "two")]);
-        assert_eq!(
-            registry
-                .by_id("2")
-                .map(|app| app.key.to_string())
-                .as_deref(),
-            Some("two")
-        );
-        assert_eq!(
-            registry
-                .by_key("one")
-                .map(|app| app.id.to_string())
-                .as_deref(),
-            Some("1")
-        );
+    fn an_app_is_found_by_its_id_and_by_each_of_its_keys() {
+        let further = AppKey {
+            key: Literal::of("zwei"),
+            secret: Secret::new("hidden"),
+            label: String::new(),
+            created: None,
+            disabled: None,
+        };
+        let two_keys = App {
+            keys: vec![further],
+            ..App::for_test("2", "two")
+        };
+        let registry = AppRegistry::new(vec![app("1", "one"), Arc::new(two_keys)]);
+        assert_eq!(registry.by_id("2").map(|app| app.keys().count()), Some(2));
+        for (key, id) in [("one", "1"), ("two", "2"), ("zwei", "2")] {
+            assert_eq!(id_of_key(&registry, key).as_deref(), Some(id));
+        }
         assert_eq!(registry.by_id("one"), None);
         assert_eq!(registry.by_key("1"), None);
         assert_eq!(ids(&registry), ["1", "2"]);
@@ -132,18 +159,14 @@ mod tests {
     #[test]
     fn a_replacement_is_whole_and_leaves_held_apps_alone() {
         let registry = AppRegistry::new(vec![app("1", "one"), app("2", "two")]);
-        let held = registry.by_id("1").expect("it was put in");
-        registry.replace(vec![app("1", "uno"), app("3", "three")]);
-        assert_eq!(&*held.key, "one");
+        let (held, version) = (registry.by_id("1"), registry.version());
+        let old = registry.replace(vec![app("1", "uno"), app("3", "three")]);
+        assert_eq!(old.len(), 2);
+        assert_eq!(held, Some(app("1", "one")));
+        assert!(registry.version() > version);
         assert_eq!(registry.by_key("one"), None);
         assert_eq!(registry.by_key("two"), None);
-        assert_eq!(
-            registry
-                .by_key("uno")
-                .map(|app| app.id.to_string())
-                .as_deref(),
-            Some("1")
-        );
+        assert_eq!(id_of_key(&registry, "uno").as_deref(), Some("1"));
         assert_eq!(ids(&registry), ["1", "3"]);
     }
 

@@ -157,6 +157,7 @@ pub fn sample() -> String {
          Read with `loudhailer --config FILE`. Keep only the lines that you change; an unknown key is an error. \
          A variable LOUDHAILER_<SECTION>__<KEY> overrides the file: LOUDHAILER_SERVER__PORT=6001.",
         Config::FIELDS,
+        &["apps.id", "apps.key", "apps.secret"],
     )
 }
 
@@ -176,10 +177,14 @@ fn check(config: &Config, table: &Table<'_>, problems: &mut Problems) {
 fn refuse_repetitions(apps: &[App], table: &Table<'_>, problems: &mut Problems) {
     let mut known = std::collections::HashMap::with_capacity(2 * apps.len());
     for (index, app) in apps.iter().enumerate() {
-        for (name, value) in [("id", &app.id), ("key", &app.key)] {
-            if let Some(other) = known.insert((name, value), index) {
-                let reason = format!("{:?} is already that of apps[{other}]", &**value);
-                table.refuse_within(("apps", Some(index)), name, problems, reason);
+        let keys = app.keys().map(|it| ("key", it.key));
+        for (name, value) in keys.chain([("id", &app.id)]) {
+            match known.insert((name, value), index) {
+                Some(other) if other != index => {
+                    let reason = format!("{:?} is already that of apps[{other}]", &**value);
+                    table.refuse_within(("apps", Some(index)), name, problems, reason);
+                }
+                _ => {}
             }
         }
     }
@@ -189,8 +194,8 @@ fn refuse_repetitions(apps: &[App], table: &Table<'_>, problems: &mut Problems) 
 fn refuse_demo(config: &Config, table: &Table<'_>, problems: &mut Problems) {
     for (index, app) in config.apps.iter().enumerate() {
         let name = match app {
-            app if *app.key == *DEMO_KEY => "key",
-            app if app.secret.expose_str() == DEMO_SECRET => "secret",
+            app if app.keys().any(|it| *it.key == *DEMO_KEY) => "key",
+            app if app.keys().any(|it| it.secret.expose_str() == DEMO_SECRET) => "secret",
             _ => continue,
         };
         let host = config.server.host;

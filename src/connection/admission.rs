@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::Worker;
 use crate::{
-    app::App,
+    app::{App, Moment},
     hub::{AppChannels, ClientAddress, CloseNotice, ConnectionSlot, NoSlot, Profile, Transport},
     protocol::{CloseCode, path},
 };
@@ -65,6 +65,14 @@ pub struct Refusal {
 }
 
 impl Opening<'_> {
+    /// The app's key, if the path has one.
+    fn key(&self) -> Option<&str> {
+        match self.destination {
+            Destination::App(key) => Some(key),
+            Destination::Elsewhere(_) => None,
+        }
+    }
+
     /// How the client learns why it is closed, also one that is refused for its protocol.
     pub(super) fn close_notice(&self) -> CloseNotice {
         let protocol = self.protocol.and_then(|text| text.parse::<u8>().ok());
@@ -110,24 +118,25 @@ impl Admission {
                 .ok()
                 .filter(|version| PROTOCOLS.contains(version))
         });
-        let found = match opening.destination {
-            Destination::App(key) => worker.node.apps.by_key(key),
-            Destination::Elsewhere(_) => None,
-        };
+        let key = opening.key();
+        let found = key.and_then(|key| worker.node.apps.by_key(key));
         let refuse = |code, reason| Refusal {
             app: found.clone(),
             code,
             reason,
         };
-        if let Destination::Elsewhere(_) = opening.destination {
+        let Some(key) = key else {
             return Err(refuse(
                 CloseCode::PathNotFound,
                 "Path not found; connect to /app/{key}.",
             ));
-        }
+        };
         let app = found
             .clone()
             .ok_or_else(|| refuse(CloseCode::AppNotFound, "No app has this key."))?;
+        if app.secret_of(key.as_bytes(), Moment::now()).is_none() {
+            return Err(refuse(CloseCode::AppNotFound, "This key is disabled."));
+        }
         if !app.enabled {
             return Err(refuse(CloseCode::AppDisabled, "This app is disabled."));
         }

@@ -19,13 +19,14 @@ use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 use crate::{
-    app::App,
+    app::{App, Moment, Secret},
     feed::Line,
     hub::{AppChannels, ClientAddress, ConnectionSlot, End, Shard, Subscriber},
     node::{Client, Entrance, Node},
     protocol::{
         ChannelKind, CloseCode, ErrorCode, Frame,
         message::{self, ClientMessage},
+        signature,
     },
 };
 
@@ -124,6 +125,12 @@ impl Connection {
         let greeting = message::connection_established(self.subscriber.id, timeout_s);
         self.count_sent(&greeting);
         greeting
+    }
+
+    /// The secret of a key that is valid now.
+    fn secret_of(&self, key: &str) -> Option<&signature::Key> {
+        let secret = self.app.secret_of_any_case(key, Moment::now());
+        secret.map(Secret::key)
     }
 
     /// The client negotiated compression: from now on its app's longer messages have a compressed form.

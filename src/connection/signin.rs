@@ -106,8 +106,7 @@ impl Connection {
     fn try_sign_in(&mut self, request: &Signin, now: Instant) -> Result<(), SigninError> {
         let socket_id = self.subscriber.id.to_string();
         let Signin { auth, user_data } = request;
-        let (key, secret) = (&self.app.key, self.app.secret.key());
-        if !signature::verify_user(key, secret, auth, &socket_id, user_data) {
+        if !signature::verify_user(|key| self.secret_of(key), auth, &socket_id, user_data) {
             return Err(SigninError::Signature);
         }
         // serde also reads structs from arrays; user_data is an object.

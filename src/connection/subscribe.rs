@@ -308,8 +308,7 @@ impl Connection {
         let auth = text(&request.auth, "auth")?.unwrap_or_default();
         let channel_data = text(&request.channel_data, "channel_data")?;
         let signed = signature::verify_channel(
-            &self.app.key,
-            self.app.secret.key(),
+            |key| self.secret_of(key),
             auth,
             &self.subscriber.id.to_string(),
             name.as_str(),

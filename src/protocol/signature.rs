@@ -42,17 +42,17 @@ pub fn sign(secret: &[u8], parts: &[&[u8]]) -> String {
 }
 
 /// Whether `auth` (`key:signature`) permits the socket to subscribe to the channel with this `channel_data`. Some libraries sign empty
-/// `channel_data` with the colon before it, others without.
+/// `channel_data` with the colon before it, others without. `secret_of` gives the secret of a valid key, its letter case ignored: PusherSwift's
+/// inline authorizer lower-cases all of `auth` (`Sources/Services/PusherConnection.swift`), and the secret proves who signed.
 #[must_use]
-pub fn verify_channel(
-    key: &str,
-    secret: &Key,
+pub fn verify_channel<'a>(
+    secret_of: impl FnOnce(&str) -> Option<&'a Key>,
     auth: &str,
     socket_id: &str,
     channel: &str,
     channel_data: Option<&str>,
 ) -> bool {
-    let Some(signature) = signature_of(auth, key) else {
+    let Some((secret, signature)) = split(auth, secret_of) else {
         return false;
     };
     let signs = |colon: &str, data: &str| {
@@ -66,21 +66,26 @@ pub fn verify_channel(
     }
 }
 
-/// Whether `auth` (`key:signature`) permits the socket to sign in with this `user_data`.
+/// Whether `auth` (`key:signature`) permits the socket to sign in with this `user_data`. `secret_of` is as in [`verify_channel`].
 #[must_use]
-pub fn verify_user(key: &str, secret: &Key, auth: &str, socket_id: &str, user_data: &str) -> bool {
-    let Some(signature) = signature_of(auth, key) else {
-        return false;
-    };
+pub fn verify_user<'a>(
+    secret_of: impl FnOnce(&str) -> Option<&'a Key>,
+    auth: &str,
+    socket_id: &str,
+    user_data: &str,
+) -> bool {
     let parts = [socket_id, "::user::", user_data].map(str::as_bytes);
-    secret.verify(&parts, signature.as_bytes())
+    let parted = split(auth, secret_of);
+    parted.is_some_and(|(secret, signature)| secret.verify(&parts, signature.as_bytes()))
 }
 
-/// The signature of an `auth` with this key. Letter case is ignored in the key, because PusherSwift's inline authorizer lower-cases all of
-/// `auth` (`Sources/Services/PusherConnection.swift`); the secret proves who signed.
-fn signature_of<'a>(auth: &'a str, key: &str) -> Option<&'a str> {
-    let (auth_key, signature) = auth.split_once(':')?;
-    auth_key.eq_ignore_ascii_case(key).then_some(signature)
+/// The key's secret, and the signature.
+fn split<'a, 'b>(
+    auth: &'b str,
+    secret_of: impl FnOnce(&str) -> Option<&'a Key>,
+) -> Option<(&'a Key, &'b str)> {
+    let (key, signature) = auth.split_once(':')?;
+    Some((secret_of(key)?, signature))
 }
 
 #[cfg(test)]
@@ -153,26 +158,24 @@ mod tests {
     #[test]
     fn documented_examples() {
         let (key, secret) = ("278d425bdf160c739803", &Key::new(b"7ad3773142a6692b25b8"));
+        let secret_of = |given: &str| (given == key).then_some(secret);
         let auth = |signature: &str| format!("{key}:{signature}");
         assert!(verify_channel(
-            key,
-            secret,
+            secret_of,
             &auth("58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4"),
             "1234.1234",
             "private-foobar",
             None
         ));
         assert!(verify_channel(
-            key,
-            secret,
+            secret_of,
             &auth("31935e7d86dba64c2a90aed31fdc61869f9b22ba9d8863bba239c03ca481bc80"),
             "1234.1234",
             "presence-foobar",
             Some(r#"{"user_id":10,"user_info":{"name":"Mr. Channels"}}"#)
         ));
         assert!(verify_user(
-            key,
-            secret,
+            secret_of,
             &auth("4708d583dada6a56435fb8bc611c77c359a31eebde13337c16ab43aa6de336ba"),
             "1234.1234",
             r#"{"id":"12345"}"#
@@ -205,7 +208,7 @@ mod tests {
         let secret = Key::new(b"app-secret-1");
         let verify = |signed: &str, channel_data| {
             let auth = format!("k:{}", sign(b"app-secret-1", &[signed.as_bytes()]));
-            verify_channel("k", &secret, &auth, "1.2", "private-a", channel_data)
+            verify_channel(|_| Some(&secret), &auth, "1.2", "private-a", channel_data)
         };
         for (signed, channel_data, expected) in [
             ("1.2:private-a", Some(""), true),
@@ -228,10 +231,10 @@ mod tests {
     #[test]
     fn a_wrong_key_or_signature_is_refused() {
         let good = "75e4ccf2c0eaff480cff3b3900770094ac0ad7e79302e1fba5719fa4710f8fe7";
+        let secret = Key::new(b"app-secret-1");
         let ok = |auth: &str| {
             verify_channel(
-                "app-key-1",
-                &Key::new(b"app-secret-1"),
+                |key| key.eq_ignore_ascii_case("app-key-1").then_some(&secret),
                 auth,
                 "11.22",
                 "private-room",

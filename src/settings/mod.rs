@@ -85,8 +85,8 @@ pub fn find(groups: &'static [&'static [Field]], name: &str) -> Option<&'static 
 
 /// Defines a struct of settings: for each field its documentation, type, default (`= …`) and example (`=> "…"`).
 ///
-/// Groups (`..name: Type,`) are structs of settings that share the table; they come last. A `check` sees the whole struct and may
-/// report problems that concern several keys.
+/// Groups (`..name: Type,`) are structs of settings that share the table; they come last. `first` sees the table before its keys are
+/// read, `check` the whole struct; both may report problems that concern several keys.
 macro_rules! settings {
     (
         $(#[$meta:meta])*
@@ -97,6 +97,7 @@ macro_rules! settings {
             )*
             $(..$group:ident: $group_type:ty,)*
         }
+        $(first $first:path;)?
         $(check $check:path;)?
     ) => {
         $(#[$meta])*
@@ -124,6 +125,7 @@ macro_rules! settings {
                 table: &$crate::settings::Table<'_>,
                 problems: &mut $crate::settings::Problems,
             ) -> Option<Self> {
+                $($first(table, problems);)?
                 $(let $field: Option<$type> = table.read(stringify!($field), problems, || {
                     $crate::settings::settings!(@default $type $(, $default)?)
                 });)*

@@ -122,10 +122,25 @@ impl<'a> Table<'a> {
         match self.entry(name) {
             Some(value) => T::read(value, self.path.key(name), problems),
             None => absent().or_else(|| {
-                problems.refuse(self.value, self.path.key(name), "is missing");
+                self.refuse_absent(name, problems);
                 None
             }),
         }
+    }
+
+    /// Whether a key is there and not empty.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.entry(name).is_some_and(|value| match &value.kind {
+            ValueKind::String(text) => !text.is_empty(),
+            ValueKind::Array(values) => !values.is_empty(),
+            _ => true,
+        })
+    }
+
+    /// Adds a problem of a required key that is absent.
+    pub fn refuse_absent(&self, name: &str, problems: &mut Problems) {
+        problems.refuse(self.value, self.path.key(name), "is missing");
     }
 
     /// The value of a key, if it is there. Null is as good as absent.

@@ -7,19 +7,20 @@ use super::{Field, Json, Takes, fields};
 /// Characters of a comment's line.
 const WIDTH: usize = 110;
 
-/// A TOML file of every key with its documentation and its default; `intro` comes first.
+/// A TOML file of every key with its documentation and its default; `intro` comes first. Keys without a default are commented out,
+/// but for those of `demo`.
 #[must_use]
-pub fn toml(intro: &str, root: &'static [&'static [Field]]) -> String {
+pub fn toml(intro: &str, root: &'static [&'static [Field]], demo: &[&str]) -> String {
     let mut text = comment(intro);
     for section in fields(root) {
         text.push('\n');
-        table(&mut text, section, section.name, false);
+        table(&mut text, section, section.name, Some(demo));
     }
     text
 }
 
-/// A table and those within. `is_example`: all of it is commented out.
-fn table(text: &mut String, section: &Field, path: &str, is_example: bool) {
+/// A table and those within. `demo`: keys that are there although they have no default; `None`: all of it is commented out.
+fn table(text: &mut String, section: &Field, path: &str, demo: Option<&[&str]>) {
     let Some(keys) = section.takes.keys() else {
         return;
     };
@@ -28,26 +29,24 @@ fn table(text: &mut String, section: &Field, path: &str, is_example: bool) {
         _ => format!("[[{path}]]"),
     };
     text.push_str(&comment(&plain(section.doc)));
-    let mark = if is_example { "# " } else { "" };
+    let mark = if demo.is_none() { "# " } else { "" };
     let _ = writeln!(text, "{mark}{heading}");
     let is_table = |field: &&Field| field.takes.keys().is_some();
     for field in fields(keys).filter(|field| !is_table(field)) {
         text.push_str(&comment(&plain(field.doc)));
         let default = (field.default)().filter(|default| !default.is_null());
-        let is_demo = path == "apps" && default.is_none();
+        let is_set = demo.is_some_and(|demo| {
+            default.is_some() || demo.contains(&&*format!("{path}.{}", field.name))
+        });
         let value = default.map_or_else(
             || field.example.unwrap_or_default().to_owned(),
             |default| inline(&default),
         );
-        let _ = match (field.default)() {
-            _ if is_example => writeln!(text, "# {} = {value}", field.name),
-            Some(Json::Null) => writeln!(text, "# {} = {value}", field.name),
-            None if !is_demo => writeln!(text, "# {} = {value}", field.name),
-            _ => writeln!(text, "{} = {value}", field.name),
-        };
+        let mark = if is_set { "" } else { "# " };
+        let _ = writeln!(text, "{mark}{} = {value}", field.name);
     }
     for field in fields(keys).filter(is_table) {
-        table(text, field, &format!("{path}.{}", field.name), true);
+        table(text, field, &format!("{path}.{}", field.name), None);
     }
 }
 

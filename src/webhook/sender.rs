@@ -77,9 +77,7 @@ impl Sender {
 
     /// Whether this is the endpoint at `place` of an app whose configuration was read again.
     pub(super) fn is_for(&self, app: &App, place: usize) -> bool {
-        let signs_alike =
-            (&self.app.id, &self.app.key, &self.app.secret) == (&app.id, &app.key, &app.secret);
-        signs_alike
+        self.app.signs_webhooks_as(app)
             && self.app.webhook_batching == app.webhook_batching
             && app.webhooks.get(place) == Some(self.endpoint())
     }

@@ -8,6 +8,7 @@
 mod addresses;
 mod admin;
 mod api;
+mod apps;
 mod authorization;
 mod bad_input;
 mod cache;

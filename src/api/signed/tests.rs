@@ -9,7 +9,7 @@ const CLOCK: Clock = Clock {
 
 fn app() -> App {
     App {
-        secret: Secret::new("app-secret-1"),
+        secret: Some(Secret::new("app-secret-1")),
         ..App::for_test("app1", "app-key-1")
     }
 }
@@ -98,7 +98,7 @@ fn golden_vectors() {
 #[test]
 fn the_example_of_pushers_documentation() {
     let app = App {
-        secret: Secret::new("7ad3773142a6692b25b8"),
+        secret: Some(Secret::new("7ad3773142a6692b25b8")),
         ..App::for_test("3", "278d425bdf160c739803")
     };
     let request = SignedRequest {

@@ -7,7 +7,12 @@ use crate::app::Limits;
 fn an_alias_sets_its_key_and_is_reported() {
     let table = [
         ("PUSHER_APP_ID", "42", "apps[0].id = \"42\"", "id: \"42\""),
-        ("PUSHER_APP_KEY", "k", "apps[0].key = \"k\"", "key: \"k\""),
+        (
+            "PUSHER_APP_KEY",
+            "k",
+            "apps[0].key = \"k\"",
+            "key: Some(\"k\")",
+        ),
         ("PUSHER_PORT", "7001", "server.port = 7001", "port: 7001"),
         (
             "LARAVEL_WEBSOCKETS_PORT",
@@ -38,7 +43,7 @@ fn an_alias_sets_its_key_and_is_reported() {
             "SOKETI_DEFAULT_APP_KEY",
             "k",
             "apps[0].key = \"k\"",
-            "key: \"k\"",
+            "key: Some(\"k\")",
         ),
         (
             "SOKETI_DEFAULT_APP_ENABLED",
@@ -169,7 +174,12 @@ fn an_alias_sets_its_key_and_is_reported() {
             "max_request_bytes: 10000",
         ),
         ("REVERB_APP_ID", "42", "apps[0].id = \"42\"", "id: \"42\""),
-        ("REVERB_APP_KEY", "k", "apps[0].key = \"k\"", "key: \"k\""),
+        (
+            "REVERB_APP_KEY",
+            "k",
+            "apps[0].key = \"k\"",
+            "key: Some(\"k\")",
+        ),
         (
             "REVERB_APP_MAX_CONNECTIONS",
             "9",
@@ -237,7 +247,14 @@ fn an_alias_of_the_secret_is_reported_without_its_value() {
         "REVERB_APP_SECRET",
     ] {
         let loaded = from_variables(&[(name, "hidden")]).expect(name);
-        assert_eq!(loaded.config.apps[0].secret.expose_str(), "hidden");
+        assert_eq!(
+            loaded.config.apps[0]
+                .shown_key(Moment::now())
+                .expect("a key")
+                .secret
+                .expose_str(),
+            "hidden"
+        );
         let expected = [Alias {
             name: name.to_owned(),
             set: "apps[0].secret".to_owned(),
@@ -334,7 +351,7 @@ fn what_is_stronger_than_an_alias_is_named() {
     let loaded = Config::load(Some(&file.0), &variables(&pairs)).expect("all are valid");
     assert_eq!(loaded.config.server.host.to_string(), "127.0.0.3");
     assert_eq!(
-        (loaded.config.server.port, &*loaded.config.apps[0].key),
+        (loaded.config.server.port, key_of(&loaded.config.apps[0])),
         (7002, "k1")
     );
     assert!(loaded.understood.aliases.is_empty());
@@ -375,7 +392,7 @@ fn aliases_of_one_app_make_one_app() {
         .config
         .apps;
     assert_eq!(apps.len(), 1);
-    assert_eq!((&*apps[0].id, &*apps[0].key), ("42", "k"));
+    assert_eq!((&*apps[0].id, key_of(&apps[0])), ("42", "k"));
     assert_eq!(apps[0].limits, Limits::default());
 }
 

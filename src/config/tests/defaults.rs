@@ -23,8 +23,14 @@ fn the_defaults_are_these() {
     let [app] = config.apps.as_slice() else {
         panic!("one demo app, not {:?}", config.apps)
     };
-    assert_eq!((&*app.id, &*app.key), (DEMO_ID, DEMO_KEY));
-    assert_eq!(app.secret.expose_str(), DEMO_SECRET);
+    assert_eq!((&*app.id, key_of(app)), (DEMO_ID, DEMO_KEY));
+    assert_eq!(
+        app.shown_key(Moment::now())
+            .expect("a key")
+            .secret
+            .expose_str(),
+        DEMO_SECRET
+    );
     assert!(app.enabled && !app.client_events && !app.tls_only && app.allowed_origins.is_empty());
     assert_eq!(app.limits, Limits::default());
     assert_eq!(app.limits.max_event_data_bytes.get(), 10 * 1024);
@@ -166,6 +172,12 @@ fn every_key_of_the_file_is_taken() {
         session_grace_s = 0
         cache_ttl_s = 11
         webhook_batching = true
+        webhook_key = "c"
+        [[apps.keys]]
+        key = "c"
+        secret = "hidden too"
+        label = "new"
+        created = 2026-10-01T12:00:00Z
         [[apps.webhooks]]
         url = "https://user:hidden@a.test:8443/hidden?hidden"
         event_types = ["member_added", "client_event"]
@@ -191,7 +203,7 @@ fn every_key_of_the_file_is_taken() {
         "Admin { host: Host(127.0.0.1), port: 0, token: Some(Secret(…)) }",
         "Metrics { prefix: MetricsPrefix(\"soketi\") }",
         "level: LogFilter(\"warn,loudhailer=trace\"), format: Json",
-        "id: \"a\", key: \"b\", secret: Secret(…), name: \"Shop\", enabled: false",
+        "id: \"a\", key: Some(\"b\"), secret: Some(Secret(…)), name: \"Shop\", enabled: false",
         "webhooks: [WebhookEndpoint { url: https://a.test:8443/…, event_types: {MemberAdded, ClientEvent}, channel_starts_with: \"presence-\"",
         "channel_ends_with: \"-eu\", headers: 2 }, WebhookEndpoint { url: http://b.test/…",
     ] {
@@ -208,7 +220,8 @@ fn every_key_of_the_file_is_taken() {
         "max_read_requests_per_second": 13, "max_channels_per_connection": 14, "authorization_timeout_s": 15,
         "subscription_counts": true, "compression": true, "compression_min_bytes": 16, "watchlists": true,
         "single_session": "refuse", "session_key": "sid", "session_event": "gone", "session_grace_s": 0,
-        "cache_ttl_s": 11, "webhook_batching": true, "secret": null,
+        "cache_ttl_s": 11, "webhook_batching": true, "secret": null, "webhook_key": "c", "keys": [{"key": "c", "secret": null, "label": "new",
+        "created": "2026-10-01T12:00:00Z", "disabled": null}],
         "webhooks": [
             {"url": "https://a.test:8443/…", "event_types": ["member_added", "client_event"],
              "channel_starts_with": "presence-", "channel_ends_with": "-eu",

@@ -46,7 +46,7 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
             "[[apps]]\nid = \"1\"\nkey = \"k\"".into(),
             "FILE:1:1: apps[0].secret is missing",
         ),
-        ("[[apps]]".into(), "FILE:1:1: apps[0].id is missing\nFILE:1:1: apps[0].key is missing\nFILE:1:1: apps[0].secret is missing"),
+        ("[[apps]]".into(), "FILE:1:1: apps[0].key is missing\nFILE:1:1: apps[0].secret is missing\nFILE:1:1: apps[0].id is missing"),
         (
             "[apps]\nid = \"1\"".into(),
             "FILE:1:1: apps must be a list of tables, each under [[…]], not a table",
@@ -181,11 +181,11 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
         ),
         (
             "[[apps]]\nid = \"1\"\nkey = \"\"\nsecret = \"s\"".into(),
-            "FILE:3:7: apps[0].key must not be empty",
+            "FILE:1:1: apps[0].key is missing",
         ),
         (
             "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"\"".into(),
-            "FILE:4:10: apps[0].secret must not be empty",
+            "FILE:1:1: apps[0].secret is missing",
         ),
         (
             "[[apps]]\nid = \"1\"\nkey = \"k:1\"\nsecret = \"s\"".into(),
@@ -194,6 +194,18 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
         (
             "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"hidden\\n\"".into(),
             "FILE:4:10: apps[0].secret must not start or end with white space",
+        ),
+        (
+            "[[apps]]\nid = \"1\"\nkeys = []".into(),
+            "FILE:1:1: apps[0].key is missing\nFILE:1:1: apps[0].secret is missing",
+        ),
+        (
+            app("[[apps.keys]]\nkey = \"k1\"\nsecret = \"s\""),
+            "FILE:6:7: apps[0].keys[0].key \"k1\" is there twice",
+        ),
+        (
+            app("webhook_key = \"k2\""),
+            "FILE:5:15: apps[0].webhook_key is \"k2\", which is none of the app's keys",
         ),
         (
             app("allowed_origins = [\"https://example.com/\"]"),

@@ -8,7 +8,7 @@ mod variables;
 use std::{fs, net::IpAddr, time::Duration};
 
 use super::*;
-use crate::settings::Count;
+use crate::{app::Moment, settings::Count};
 
 /// A file that is gone when the test is.
 struct TempFile(PathBuf);
@@ -61,3 +61,7 @@ fn message(text: &str) -> String {
 
 /// An app that may listen anywhere.
 const OWN_APP: &str = "[[apps]]\nid = \"1\"\nkey = \"k1\"\nsecret = \"hidden1\"\n";
+
+fn key_of(app: &App) -> &str {
+    app.shown_key(Moment::now()).expect("a key").key
+}
