@@ -2,7 +2,10 @@
 //!
 //! Prints nothing itself, and never a secret but the demo app's, which the documentation prints too.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use crate::{
     app::{App, KeyRef, Moment, Name},
@@ -16,17 +19,17 @@ const APPS_SHOWN_MAX: usize = 20;
 #[must_use]
 pub fn banner(
     config: &Config,
+    apps: &[Arc<App>],
     understood: &Understood,
-    public: SocketAddr,
-    admin: SocketAddr,
+    (public, admin): (SocketAddr, SocketAddr),
 ) -> String {
     let mut lines = vec![
         format!("Loudhailer {}", env!("CARGO_PKG_VERSION")),
         format!("Listening on http://{public}"),
         format!("Admin on http://{admin}"),
     ];
-    lines.push(summary(config, understood));
-    if let Some(app) = config.apps.first() {
+    lines.push(summary(apps, understood));
+    if let Some(app) = apps.first() {
         if public.ip().is_unspecified() {
             let host = public.ip();
             lines.push(format!(
@@ -42,7 +45,7 @@ pub fn banner(
 
 /// Where the configuration came from, and its apps; a block that ends with an empty line.
 #[must_use]
-pub fn summary(config: &Config, understood: &Understood) -> String {
+pub fn summary(apps: &[Arc<App>], understood: &Understood) -> String {
     let mut lines = Vec::new();
     if let Some(file) = &understood.file {
         lines.push(format!("Configuration from {}", file.display()));
@@ -54,11 +57,11 @@ pub fn summary(config: &Config, understood: &Understood) -> String {
         lines.push(format!("Not used {}: {}", unused.name, unused.reason));
     }
     lines.push("Apps:".to_owned());
-    lines.extend(config.apps.iter().take(APPS_SHOWN_MAX).map(app_line));
-    if let Some(more @ 1..) = config.apps.len().checked_sub(APPS_SHOWN_MAX) {
+    lines.extend(apps.iter().take(APPS_SHOWN_MAX).map(|app| app_line(app)));
+    if let Some(more @ 1..) = apps.len().checked_sub(APPS_SHOWN_MAX) {
         lines.push(format!("  and {more} more"));
     }
-    let warnings = config.apps.iter().filter_map(key_warning);
+    let warnings = apps.iter().filter_map(|app| key_warning(app));
     lines.extend(warnings.take(APPS_SHOWN_MAX));
     lines.push(String::new());
     lines.join("\n")
@@ -196,13 +199,12 @@ mod tests {
     };
 
     fn printed(config: &Config, understood: &Understood, public: &str) -> String {
-        let public = public.parse().expect("an address");
-        banner(
-            config,
-            understood,
-            public,
-            "127.0.0.1:9601".parse().expect("an address"),
-        )
+        let addresses = [public, "127.0.0.1:9601"].map(|it| it.parse().expect("an address"));
+        banner(config, &apps(config), understood, addresses.into())
+    }
+
+    fn apps(config: &Config) -> Vec<Arc<App>> {
+        config.apps.iter().cloned().map(Arc::new).collect()
     }
 
     fn assert_has_line(text: &str, line: &str) {
@@ -289,6 +291,7 @@ mod tests {
     fn the_summary_says_what_was_understood_and_what_was_not() {
         let understood = Understood {
             file: Some("/etc/loudhailer.toml".into()),
+            is_demo: false,
             aliases: vec![Alias {
                 name: "SOKETI_PORT".to_owned(),
                 set: "server.port = 7001".to_owned(),
@@ -322,12 +325,10 @@ mod tests {
 
     #[test]
     fn many_apps_are_counted() {
-        let mut config = Config::default();
-        let apps = |count| vec![Config::default().apps.remove(0); count];
-        config.apps = apps(APPS_SHOWN_MAX);
-        assert!(!summary(&config, &Understood::default()).contains("more"));
-        config.apps = apps(APPS_SHOWN_MAX + 3);
-        let text = summary(&config, &Understood::default());
+        let app = apps(&Config::default()).remove(0);
+        let text = |count| summary(&vec![Arc::clone(&app); count], &Understood::default());
+        assert!(!text(APPS_SHOWN_MAX).contains("more"));
+        let text = text(APPS_SHOWN_MAX + 3);
         assert_has_line(&text, "and 3 more");
         assert_eq!(text.matches("id 1001").count(), APPS_SHOWN_MAX);
     }

@@ -102,6 +102,14 @@ pub enum Line<'a> {
         took_ms: u64,
         outcome: &'static str,
     },
+    AppsChanged {
+        added: Vec<String>,
+        changed: Vec<String>,
+        removed: Vec<String>,
+    },
+    AppsRefused {
+        message: &'a str,
+    },
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         app: Option<&'a str>,
@@ -135,6 +143,8 @@ impl Line<'_> {
             Self::MemberAdded { .. } => "member_added",
             Self::MemberRemoved { .. } => "member_removed",
             Self::Webhook { .. } => "webhook",
+            Self::AppsChanged { .. } => "apps_changed",
+            Self::AppsRefused { .. } => "apps_refused",
             Self::Error { .. } => "error",
             Self::Dropped { .. } => "dropped",
         }
@@ -152,7 +162,7 @@ impl Line<'_> {
             | Self::MemberRemoved { app, .. }
             | Self::Webhook { app, .. } => Some(app),
             Self::Error { app, .. } => *app,
-            Self::Dropped { .. } => None,
+            Self::AppsChanged { .. } | Self::AppsRefused { .. } | Self::Dropped { .. } => None,
         }
     }
 

@@ -7,11 +7,11 @@
 //! | 0 | [`protocol`] | names, messages, frames, signatures, codes; pure |
 //! | 1 | [`feed`]; [`settings`] | the live feed's lines and its bounded stream; what a setting is, and how it is read |
 //! | 2 | [`app`], then [`config`] | the apps and their limits; the checked configuration |
-//! | 3 | [`presence`], then [`hub`], then [`engine`]; [`webhook`] | members; who listens where, shards, outboxes; state that spans nodes; what backends are told |
+//! | 3 | [`presence`], then [`hub`], then [`engine`]; [`webhook`]; [`store`] | members; who listens where, shards, outboxes; state that spans nodes; what backends are told; where apps come from |
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
 //! | 5 | [`connection`] | one client's protocol state |
 //! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
-//! | 7 | [`server`], [`banner`] | bind, run, drain; what the start prints |
+//! | 7 | [`server`], [`banner`], `keeper` | bind, run, drain; what the start prints; the apps in step with their store |
 
 pub mod admin;
 pub mod api;
@@ -23,11 +23,13 @@ pub mod drain;
 pub mod engine;
 pub mod feed;
 pub mod hub;
+mod keeper;
 pub mod metrics;
 pub mod node;
 pub mod presence;
 pub mod protocol;
 pub mod server;
 pub mod settings;
+pub mod store;
 pub mod transport;
 pub mod webhook;

@@ -6,6 +6,7 @@ use std::{
     io::{self, ErrorKind, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Parser, Subcommand};
@@ -23,6 +24,9 @@ const OPEN_FILES_MIN: u64 = 4096;
 
 /// What the libraries say of a peer's mistakes and of their own start is not for the operator's log, unless asked for by name.
 const QUIET_LIBRARIES: &str = "actix_http=off,actix_server=warn,actix_web=warn";
+
+/// The environment.
+type Variables = BTreeMap<String, String>;
 
 /// A broadcast server that speaks the Pusher protocol. Without a command it serves.
 #[derive(Parser)]
@@ -58,32 +62,34 @@ fn main() -> ExitCode {
     }
 }
 
-fn with_config(file: Option<&Path>, run: fn(Loaded) -> ExitCode) -> ExitCode {
-    match Config::load(file, &variables()) {
-        Ok(loaded) => run(loaded),
+fn with_config(file: Option<&Path>, run: fn(Loaded, Variables) -> ExitCode) -> ExitCode {
+    let variables = variables();
+    match Config::load(file, &variables) {
+        Ok(loaded) => run(loaded, variables),
         Err(error) => fail(&error.to_string(), ExitCode::from(MISCONFIGURED)),
     }
 }
 
-fn check(loaded: Loaded) -> ExitCode {
-    let summary = banner::summary(&loaded.config, &loaded.understood);
+fn check(loaded: Loaded, _: Variables) -> ExitCode {
+    let apps: Vec<_> = loaded.config.apps.into_iter().map(Arc::new).collect();
+    let summary = banner::summary(&apps, &loaded.understood);
     finish(
         print(&format!("{summary}The configuration is valid.\n")),
         ExitCode::SUCCESS,
     )
 }
 
-fn serve(loaded: Loaded) -> ExitCode {
+fn serve(loaded: Loaded, variables: Variables) -> ExitCode {
     start_logging(&loaded.config.log);
     raise_open_files_limit();
-    match server::run(loaded) {
+    match server::run(loaded, variables) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string(), ExitCode::FAILURE),
     }
 }
 
 /// The environment as text. What is not text becomes visibly wrong text, which a check then names.
-fn variables() -> BTreeMap<String, String> {
+fn variables() -> Variables {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     env::vars_os()
         .map(|(name, value)| (text(name), text(value)))

@@ -1,6 +1,7 @@
 //! Binds both listeners, runs the workers, and brings everything to an orderly end.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     net::{IpAddr, SocketAddr, TcpListener},
     rc::Rc,
@@ -35,8 +36,10 @@ use crate::{
     engine::{Engine, LocalEngine, RedisEngine},
     feed::Feed,
     hub::{Capacity, Hub, Shard, ShardSettings},
+    keeper,
     node::{self, Node},
     settings::Count,
+    store::{AppControl, FileStore, Loss, Reading, StoreError},
     transport::{
         fallback::{self, Carrier, Fallback, Sessions},
         proxies::Proxies,
@@ -56,19 +59,23 @@ const HTTP_GRACE_S: u64 = 5;
 ///
 /// # Errors
 /// When a listener can't be bound or a worker can't start.
-pub fn run(loaded: Loaded) -> io::Result<()> {
-    actix_rt::System::new().block_on(serve(&loaded))
+pub fn run(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()> {
+    actix_rt::System::new().block_on(serve(loaded, variables))
 }
 
-async fn serve(loaded: &Loaded) -> io::Result<()> {
-    let config = &loaded.config;
+async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()> {
+    let mut config = loaded.config.clone();
     let mut signals = Signals::listen()?;
     let public = bind(config.server.host.0, config.server.port)?;
     let operator = bind(config.admin.host.0, config.admin.port)?;
     let (public_address, admin_address) = (public.local_addr()?, operator.local_addr()?);
 
     let hub = Arc::new(Hub::new(config.server.workers()));
-    let apps = AppRegistry::new(config.apps.iter().cloned().map(Arc::new).collect());
+    let understood = loaded.understood.clone();
+    config.apps = Vec::new();
+    let config = &config;
+    let opened = keeper::open(move || open_file(loaded, variables)).await?;
+    let apps = AppRegistry::new(opened.reading.apps);
     let feed = Feed::default();
     let (apps, webhooks) = (Arc::new(apps), Arc::new(Webhooks::new(feed.clone())));
     let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
@@ -88,6 +95,9 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
         per_address: config.server.max_connections_per_ip.map(Count::get),
     };
     let node = Arc::new(Node::new(apps, hub, engine, webhooks, feed, capacity));
+    let kept = (Arc::clone(&node), config.server.drain_window_s.get());
+    // Fails only if the thread has panicked.
+    let _ = opened.keep.send(kept);
 
     let door = public.try_clone()?;
     let sessions = Sessions::default();
@@ -104,31 +114,32 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
         access,
         metrics_prefix: config.metrics.prefix.0.clone(),
     };
-    let operators = admin_server(&node, settings, operator)?;
+    let operators = admin_server(&node, settings, opened.control.clone(), operator)?;
     let (operators_handle, operators) = (operators.handle(), actix_rt::spawn(operators));
     let ticker = actix_rt::spawn(tick_engine(Arc::clone(&node)));
 
-    show(&banner(
-        config,
-        &loaded.understood,
-        public_address,
-        admin_address,
-    ))?;
+    let apps = node.apps.all();
+    let addresses = (public_address, admin_address);
+    show(&banner(config, &apps, &understood, addresses))?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         public = %public_address,
         admin = %admin_address,
         engine = if config.redis.is_some() { "redis" } else { "local" },
-        apps = config.apps.len(),
+        apps = apps.len(),
         workers = config.server.workers(),
         "started"
     );
-    signals.next().await;
+    while let Asked::Reload = signals.next().await {
+        // What came of it is told by the log.
+        let _ = opened.control.reload(Loss::Refused).await;
+    }
     info!("stopping; a second signal stops at once");
     let stopped = tokio::select! {
         () = drain(&config.server, &node, carrier.as_deref(), &door, &clients_handle) => true,
-        () = signals.next() => false,
+        () = signals.stop() => false,
     };
+    drop(opened.control);
     if !stopped {
         warn!("stopped at once, on a second signal");
     }
@@ -219,6 +230,21 @@ fn public_server(
     Ok(server.run())
 }
 
+/// The apps of the configuration, which were read with it.
+async fn open_file(
+    mut loaded: Loaded,
+    variables: BTreeMap<String, String>,
+) -> Result<(FileStore, Reading), StoreError> {
+    let apps = std::mem::take(&mut loaded.config.apps);
+    let apps: Vec<_> = apps.into_iter().map(Arc::new).collect();
+    let store = FileStore::new(loaded, &apps, variables);
+    let reading = Reading {
+        apps,
+        ..Reading::default()
+    };
+    Ok((store, reading))
+}
+
 /// Sets up this thread's shard with its two tasks, which live as long as the thread.
 fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Worker> {
     let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
@@ -240,15 +266,18 @@ fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Worker> {
 fn admin_server(
     node: &Arc<Node>,
     settings: AdminSettings,
+    control: AppControl,
     socket: TcpListener,
 ) -> io::Result<actix_web::dev::Server> {
     let node = web::Data::from(Arc::clone(node));
     let settings = web::Data::new(settings);
+    let control = web::Data::new(control);
     let server = HttpServer::new(move || {
         App::new()
             .wrap(from_fn(admin::admit))
             .app_data(node.clone())
             .app_data(settings.clone())
+            .app_data(control.clone())
             .configure(admin::configure)
     });
     Ok(server
@@ -301,10 +330,17 @@ fn show(text: &str) -> io::Result<()> {
     }
 }
 
-/// SIGTERM and SIGINT, whichever comes.
+/// What a signal asks for.
+enum Asked {
+    Stop,
+    Reload,
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reloads.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -312,13 +348,19 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hang_up.recv() => Asked::Reload,
         }
+    }
+
+    async fn stop(&mut self) {
+        while let Asked::Reload = self.next().await {}
     }
 }

@@ -6,7 +6,11 @@ use actix_web::{HttpResponse, ResponseError, http::StatusCode};
 use serde_json::json;
 
 use super::BODY_BYTES_MAX;
-use crate::{engine::Unavailable, protocol::InvalidChannelName};
+use crate::{
+    engine::Unavailable,
+    protocol::InvalidChannelName,
+    store::{StoreError, WriteError},
+};
 
 /// Why a request is refused.
 #[derive(Debug)]
@@ -27,6 +31,10 @@ pub(super) enum AdminError {
     MethodNotAllowed,
     /// The cluster's state is out of reach.
     Unavailable,
+    /// The apps could not be read again.
+    Reload(StoreError),
+    /// An app could not be changed.
+    Write(WriteError),
 }
 
 impl fmt::Display for AdminError {
@@ -42,6 +50,8 @@ impl fmt::Display for AdminError {
             Self::NotFound(what) => write!(f, "no such {what}"),
             Self::MethodNotAllowed => f.write_str("the path does not take this method"),
             Self::Unavailable => Unavailable.fmt(f),
+            Self::Reload(error) => error.fmt(f),
+            Self::Write(error) => error.fmt(f),
         }
     }
 }
@@ -56,7 +66,14 @@ impl ResponseError for AdminError {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Reload(StoreError::Invalid(_)) | Self::Write(WriteError::Invalid(_)) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::Write(WriteError::NotFound) => StatusCode::NOT_FOUND,
+            Self::Write(WriteError::ReadOnly(_) | WriteError::Exists(_)) => StatusCode::CONFLICT,
+            Self::Unavailable | Self::Reload(_) | Self::Write(WriteError::Unavailable(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -70,6 +87,24 @@ impl ResponseError for AdminError {
 impl From<Unavailable> for AdminError {
     fn from(_: Unavailable) -> Self {
         Self::Unavailable
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        Self::Reload(error)
+    }
+}
+
+impl From<WriteError> for AdminError {
+    fn from(error: WriteError) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<serde_json::Error> for AdminError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::BadRequest(error.to_string())
     }
 }
 

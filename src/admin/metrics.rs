@@ -13,6 +13,7 @@ use crate::{
     metrics::{Labelled, Traffic},
     node::{Node, Phase},
     protocol::ChannelKind,
+    store::{AppControl, StoreStatus},
 };
 
 /// Client libraries and versions that are told apart. Clients choose what they say.
@@ -106,6 +107,7 @@ const OURS: [Count; 2] = [
 pub(super) async fn show(
     node: web::Data<Node>,
     settings: web::Data<AdminSettings>,
+    control: web::Data<AppControl>,
 ) -> HttpResponse {
     let mut exposition = Exposition::new(&settings.metrics_prefix);
     let apps = used_apps(&node);
@@ -114,6 +116,7 @@ pub(super) async fn show(
     channels(&mut exposition, &node, &apps);
     incidents(&mut exposition, &node);
     webhooks(&mut exposition, &node);
+    app_store(&mut exposition, &node, &control.status);
     clients(&mut exposition, measure(&node).await);
     this_node(&mut exposition, &node).await;
     HttpResponse::Ok()
@@ -287,6 +290,31 @@ fn webhooks(exposition: &mut Exposition, node: &Node) {
         "From a request's oldest event to the endpoint's taking it.",
         Unit::Seconds,
         [(Vec::new(), node.webhooks.latency())],
+    );
+}
+
+fn app_store(exposition: &mut Exposition, node: &Node, status: &StoreStatus) {
+    let state = status.get();
+    exposition.gauge(
+        "apps",
+        "Apps that are served.",
+        alone(number(node.apps.all().len())),
+    );
+    exposition.gauge(
+        "app_store_available",
+        "1 while the file or database of the apps can be read.",
+        alone(f64::from(u8::from(state.available))),
+    );
+    exposition.gauge(
+        "app_problems",
+        "Apps that are not valid and were left as they were.",
+        alone(number(state.problems.len())),
+    );
+    let reloads = status.reloads.get().into_iter();
+    exposition.counter(
+        "app_reloads_total",
+        "Readings of the apps, by what came of them: changed, unchanged, refused, unavailable.",
+        reloads.map(|(result, count)| (vec![("result", result)], count as f64)),
     );
 }
 

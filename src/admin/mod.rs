@@ -11,6 +11,7 @@ mod feed;
 mod health;
 mod metrics;
 mod page;
+mod reload;
 mod state;
 
 use std::net::SocketAddr;
@@ -41,7 +42,7 @@ pub struct AdminSettings {
     pub metrics_prefix: String,
 }
 
-/// Mounts the routes. Needs `web::Data<Node>` and `web::Data<AdminSettings>`, and [`admit`] around it.
+/// Mounts the routes. Needs `web::Data` of [`Node`](crate::node::Node), [`AdminSettings`] and [`AppControl`](crate::store::AppControl), and [`admit`] around it.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
         .route("/live", web::get().to(health::live))
@@ -51,6 +52,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/metrics", web::get().to(metrics::show))
         .route("/feed", web::get().to(feed::stream))
         .route("/api/state", web::get().to(state::show))
+        .route("/api/reload", web::post().to(reload::reload))
         .route("/api/apps/{id}/channels", web::get().to(apps::channels))
         .route(
             "/api/apps/{id}/channels/{name}",

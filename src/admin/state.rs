@@ -13,6 +13,7 @@ use crate::{
     metrics::Traffic,
     node::Node,
     settings::{Secrets, Setting},
+    store::AppControl,
 };
 
 #[derive(Serialize)]
@@ -31,6 +32,7 @@ struct AppState<'a> {
 pub(super) async fn show(
     node: web::Data<Node>,
     settings: web::Data<AdminSettings>,
+    control: web::Data<AppControl>,
 ) -> HttpResponse {
     let spans_nodes = node.engine().spans_nodes();
     let engine_ready = node.engine().health().is_ok();
@@ -54,6 +56,7 @@ pub(super) async fn show(
         "uptime_s": node.started().elapsed().as_secs(),
         "public": settings.public.to_string(),
         "cluster": cluster,
+        "app_store": control.status.get(),
         "apps": node.apps.all().iter().map(|app| app_state(app, &node)).collect::<Vec<_>>(),
         "messages_received": total(|traffic| traffic.messages_received.get()),
         "messages_sent": total(|traffic| traffic.messages_sent.get()),

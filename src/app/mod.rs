@@ -3,6 +3,7 @@
 //! Knows nothing of sockets or channels. An [`App`] is immutable; a change of configuration puts a new one in its place
 //! ([`AppRegistry::replace`]), and whoever holds the old one finishes with it. Its fields are named as the configuration names them.
 
+mod changes;
 mod channel_rule;
 mod key;
 mod moment;
@@ -13,6 +14,7 @@ mod secret;
 mod session;
 mod webhook;
 
+pub use changes::{AppChange, AppChanges, differences};
 pub use channel_rule::{ChannelPattern, ChannelRule, Replay};
 pub use key::{AppKey, KeyRef};
 pub use moment::Moment;

@@ -112,6 +112,11 @@ impl Layer {
         value.or_else(|| self.root.get(path))?.origin()
     }
 
+    /// Whether it says anything of apps.
+    pub(super) fn has_apps(&self) -> bool {
+        self.root.keys().any(|path| path.starts_with(APPS))
+    }
+
     /// How many apps it lists.
     pub(super) fn apps(&self) -> usize {
         match self.root.get(APPS).map(|apps| &apps.kind) {

@@ -25,7 +25,7 @@ pub use types::{Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
 
 use crate::{
     app::App,
-    settings::{self, Problems, Setting, Settings, Table, settings},
+    settings::{self, Json, Problems, Secrets, Setting, Settings, Table, settings},
 };
 
 /// The id of the demo app.
@@ -74,6 +74,8 @@ pub struct Loaded {
 pub struct Understood {
     /// The file, if one was named.
     pub file: Option<PathBuf>,
+    /// Whether the demo app is served because nobody lists apps.
+    pub is_demo: bool,
     /// Other servers' variables that took effect.
     pub aliases: Vec<Alias>,
     /// Other servers' variables that took none.
@@ -118,6 +120,9 @@ impl Config {
         let written = written.unwrap_or_default();
         let ours = variables::read(variables, written.apps(), &mut problems);
         let foreign = aliases::read(variables, [&ours, &written], &mut problems);
+        let is_demo = ![&foreign.layer, &written, &ours]
+            .iter()
+            .any(|it| it.has_apps());
         let root = layer::merge([Layer::demo(), foreign.layer, written, ours]);
         let config = Self::read_root(&root, &mut problems);
         match config.filter(|_| problems.is_empty()) {
@@ -125,6 +130,7 @@ impl Config {
                 config,
                 understood: Understood {
                     file,
+                    is_demo,
                     aliases: foreign.aliases,
                     unused: foreign.unused,
                 },
@@ -134,6 +140,29 @@ impl Config {
                 Err(nearest::with_hints(problems))
             }
         }
+    }
+
+    /// The keys whose values differ, apps left out.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let written = |config: &Self| {
+            let mut sections = serde_json::Map::new();
+            config.write_into(Secrets::Shown, &mut sections);
+            sections.remove(layer::APPS);
+            sections
+        };
+        let (ours, theirs) = (written(self), written(other));
+        let mut differences = Vec::new();
+        for section in settings::fields(Self::FIELDS) {
+            let (ours, theirs) = (ours.get(section.name), theirs.get(section.name));
+            for key in section.takes.keys().into_iter().flat_map(settings::fields) {
+                let value = |section: Option<&Json>| section?.get(key.name).cloned();
+                if value(ours) != value(theirs) {
+                    differences.push(format!("{}.{}", section.name, key.name));
+                }
+            }
+        }
+        differences
     }
 
     fn read_root(root: &settings::Value, problems: &mut Problems) -> Option<Self> {

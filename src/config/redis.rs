@@ -113,8 +113,28 @@ impl Setting for Option<Redis> {
         Table::read_whole(value, path, problems).map(Keys::redis)
     }
 
-    fn write(&self, _: Secrets) -> Json {
-        Json::Null
+    fn write(&self, secrets: Secrets) -> Json {
+        let Some(redis) = self else {
+            let keys = Keys::absent().expect("every key has a default");
+            return keys.write(secrets);
+        };
+        let sentinels = match &redis.mode {
+            RedisMode::Sentinel(sentinels) => Some(&**sentinels),
+            _ => None,
+        };
+        let keys = Keys {
+            url: Some(Urls(redis.urls.clone())),
+            mode: match redis.mode {
+                RedisMode::Single => Mode::Single,
+                RedisMode::Sentinel(_) => Mode::Sentinel,
+                RedisMode::Cluster => Mode::Cluster,
+            },
+            sentinel_master: sentinels.map(|it| it.master.clone()),
+            sentinel_username: sentinels.and_then(|it| it.username.clone()),
+            sentinel_password: sentinels.and_then(|it| it.password.clone()),
+            key_prefix: KeyPrefix(redis.key_prefix.clone()),
+        };
+        keys.write(secrets)
     }
 
     fn absent() -> Option<Self> {
@@ -142,8 +162,9 @@ impl Text for Urls {
         Ok(Self(urls))
     }
 
-    fn text(&self, _: Secrets) -> Cow<'_, str> {
-        "".into()
+    fn text(&self, secrets: Secrets) -> Cow<'_, str> {
+        let urls = self.0.iter().map(|url| url.text(secrets));
+        urls.collect::<Vec<_>>().join(",").into()
     }
 }
 

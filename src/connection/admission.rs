@@ -48,6 +48,8 @@ pub struct Opening<'a> {
 /// A place for one client.
 pub(super) struct Admission {
     pub(super) app: Arc<App>,
+    /// The registry's when the app was looked up.
+    pub(super) apps_version: u64,
     pub(super) channels: Arc<AppChannels>,
     pub(super) protocol: u8,
     pub(super) slot: ConnectionSlot,
@@ -98,6 +100,7 @@ impl Opening<'_> {
         };
         Profile {
             app_id: Arc::clone(app_id),
+            key: self.key().unwrap_or_default().into(),
             transport: self.transport,
             protocol,
             client: cut(self.client),
@@ -118,6 +121,8 @@ impl Admission {
                 .ok()
                 .filter(|version| PROTOCOLS.contains(version))
         });
+        // Before the look-up: a change in between is looked up once more than needed, never missed.
+        let apps_version = worker.node.apps.version();
         let key = opening.key();
         let found = key.and_then(|key| worker.node.apps.by_key(key));
         let refuse = |code, reason| Refusal {
@@ -191,6 +196,7 @@ impl Admission {
         }
         Ok(Self {
             app,
+            apps_version,
             channels,
             protocol,
             slot,

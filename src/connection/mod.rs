@@ -48,7 +48,9 @@ pub struct Worker {
 /// One client that was let in.
 pub struct Connection {
     worker: Rc<Worker>,
+    /// As it was at the last message.
     app: Arc<App>,
+    apps_version: u64,
     channels: Arc<AppChannels>,
     subscriber: Rc<Subscriber>,
     user: Option<Box<User>>,
@@ -78,6 +80,7 @@ impl Connection {
             .inspect_err(|refusal| report_refusal(&worker.node, &socket_id, opening, refusal))?;
         let Admission {
             app,
+            apps_version,
             channels,
             protocol,
             slot,
@@ -106,6 +109,7 @@ impl Connection {
         Ok(Self {
             worker: Rc::clone(worker),
             app,
+            apps_version,
             channels,
             subscriber: Rc::clone(subscriber),
             user: None,
@@ -127,6 +131,24 @@ impl Connection {
         greeting
     }
 
+    /// Settings of the app that have changed since the last message count from now on.
+    fn look_up_app(&mut self) {
+        let apps = &self.worker.node.apps;
+        let version = apps.version();
+        if self.apps_version == version {
+            return;
+        }
+        self.apps_version = version;
+        // Without the app the connection is about to be closed.
+        if let Some(app) = apps.by_id(&self.app.id) {
+            let rate = |app: &App| app.limits.max_client_events_per_second;
+            if rate(&app) != rate(&self.app) {
+                self.client_events = None;
+            }
+            self.app = app;
+        }
+    }
+
     /// The secret of a key that is valid now.
     fn secret_of(&self, key: &str) -> Option<&signature::Key> {
         let secret = self.app.secret_of_any_case(key, Moment::now());
@@ -142,6 +164,7 @@ impl Connection {
 
     /// Takes one text message. A mistake of the client's becomes an answer; the connection stays open.
     pub fn on_message(&mut self, text: &str, now: Instant) {
+        self.look_up_app();
         let traffic = self.channels.traffic();
         traffic.messages_received.increment();
         traffic.bytes_received.add(text.len());

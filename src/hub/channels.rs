@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// An occupied channel. Shared by all who subscribe to it, so that its name is stored once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Channel {
     /// Within this process.
     pub id: ChannelId,
@@ -170,6 +170,25 @@ impl AppChannels {
         }
     }
 
+    /// Applies the app's present settings to the channels that are occupied already.
+    pub fn configure(&self, settings: impl Fn(&Channel) -> ChannelSettings) {
+        for mut entry in self.channels.iter_mut() {
+            let ChannelSettings {
+                tells_count,
+                replay,
+            } = settings(&entry.channel);
+            if (entry.channel.tells_count, entry.channel.replay) == (tells_count, replay) {
+                continue;
+            }
+            let channel = Channel {
+                tells_count,
+                replay,
+                ..Channel::clone(&entry.channel)
+            };
+            entry.channel = Arc::new(channel);
+        }
+    }
+
     /// Where the channel's subscribers are; `None` without any.
     #[must_use]
     pub fn route(&self, name: &str) -> Option<Route> {
@@ -212,6 +231,13 @@ impl AppChannels {
     /// From now on there are clients that read compressed frames; from this size on they get them.
     pub fn compress_from(&self, bytes: usize) {
         self.compressed_from.store(bytes, Ordering::Relaxed);
+    }
+
+    /// As [`AppChannels::compress_from`] after a change of the app: where no client negotiated compression, none gets it now.
+    pub fn recompress_from(&self, bytes: Option<usize>) {
+        if self.compressed_from.load(Ordering::Relaxed) != usize::MAX || bytes.is_none() {
+            self.compress_from(bytes.unwrap_or(usize::MAX));
+        }
     }
 
     /// How many clients are connected to the app on this node.

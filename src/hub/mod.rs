@@ -5,6 +5,7 @@
 mod address;
 mod backlog;
 mod channels;
+mod closing;
 mod fan_out;
 mod inbox;
 mod measure;
@@ -32,6 +33,7 @@ pub use address::ClientAddress;
 use backlog::Room;
 pub use backlog::Ticket;
 pub use channels::{AppChannels, Channel, ChannelSettings, Route};
+pub use closing::Closing;
 pub use inbox::{Change, Delivery, Inbox, Message, Question, Receipt};
 pub use measure::ShardGauges;
 pub use outbox::{CloseNotice, End, Outbox};

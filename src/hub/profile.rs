@@ -33,6 +33,8 @@ impl Transport {
 pub struct Profile {
     /// The app's id.
     pub app_id: Arc<str>,
+    /// The key that it connected with.
+    pub key: Box<str>,
     /// How it is connected.
     pub transport: Transport,
     /// The protocol version that it speaks.
@@ -78,6 +80,7 @@ mod tests {
     fn profile(number: usize) -> Profile {
         Profile {
             app_id: "1".into(),
+            key: "key".into(),
             transport: Transport::WebSocket,
             protocol: 7,
             client: Some("js".into()),

@@ -24,8 +24,8 @@ use crate::{
 const PING_GRACE_TICKS: u32 = 2;
 /// How long a closing client may take to answer.
 const CLOSE_TICKS: u32 = 2;
-/// How often a drain looks who is due.
-const DRAIN_STEP: Duration = Duration::from_millis(10);
+/// How often it is looked whose close is due, where closes are spread over time.
+pub(super) const STEP: Duration = Duration::from_millis(10);
 
 /// What a shard must know of the configuration. Times are in ticks of one second.
 #[derive(Clone, Copy, Debug)]
@@ -304,7 +304,7 @@ impl Shard {
                     .close(CloseCode::Reconnect, "The server is restarting; reconnect.");
             }
             told = due;
-            tokio::time::sleep(DRAIN_STEP).await;
+            tokio::time::sleep(STEP).await;
         }
     }
 
@@ -361,7 +361,7 @@ impl Shard {
     clippy::cast_sign_loss,
     reason = "a share between 0 and 1 of a usize"
 )]
-fn due_by(elapsed: Duration, window: Duration, all: usize) -> usize {
+pub(super) fn due_by(elapsed: Duration, window: Duration, all: usize) -> usize {
     if elapsed >= window {
         return all;
     }

@@ -1,5 +1,6 @@
 //! This process as a whole: the one place that knows apps, hub, engine, feed and webhooks, and what each request does to all of them.
 
+mod apps;
 mod inspect;
 mod latency;
 mod phase;
@@ -13,6 +14,7 @@ mod webhooks;
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
+pub use apps::Revoked;
 use latency::RecentLatency;
 use phase::CurrentPhase;
 pub use phase::Phase;

@@ -177,7 +177,7 @@ impl Node {
                 .flatten();
             let replay = match &route {
                 Some(route) => route.replay,
-                None => replay_of(app, *name),
+                None => replay_of(app, name.kind(), name.as_str()),
             };
             if is_cached || replay.is_some() {
                 let event = CacheableEvent {

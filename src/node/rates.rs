@@ -39,13 +39,13 @@ struct Budget {
 }
 
 impl Budget {
-    fn of(per_second: Count) -> Option<Self> {
-        let per_second = per_second.as_u32();
-        let quota = Quota::per_second(NonZeroU32::new(per_second)?);
-        Some(Self {
+    fn of(limit: Count) -> Self {
+        let per_second = limit.as_u32();
+        let quota = NonZeroU32::new(per_second).expect("a count is at least 1");
+        Self {
             per_second,
-            limiter: RateLimiter::direct(quota),
-        })
+            limiter: RateLimiter::direct(Quota::per_second(quota)),
+        }
     }
 
     fn take(&self, count: u32) -> Result<(), TooFast> {
@@ -67,17 +67,17 @@ impl Budget {
     }
 }
 
-/// The budgets of one app. A new limit begins a new budget.
-#[derive(Default)]
-struct Budgets {
-    events: Option<Budget>,
-    reads: Option<Budget>,
-}
+/// The budgets of one app. A new limit begins a new budget; the other one goes on.
+type Budgets = [Option<Arc<Budget>>; 2];
+
+/// The places of the two budgets.
+const EVENTS: usize = 0;
+const READS: usize = 1;
 
 /// All apps' budgets on this node. An app without limits has no entry.
 #[derive(Default)]
 pub struct Rates {
-    apps: DashMap<Name, Arc<Budgets>, ahash::RandomState>,
+    apps: DashMap<Name, Budgets, ahash::RandomState>,
 }
 
 impl Rates {
@@ -86,14 +86,11 @@ impl Rates {
     /// # Errors
     /// [`TooFast`]; nothing was counted.
     pub fn take_events(&self, app: &App, events: usize) -> Result<(), TooFast> {
-        if app.limits.max_backend_events_per_second.is_none() {
+        let Some(limit) = app.limits.max_backend_events_per_second else {
             return Ok(());
-        }
+        };
         let count = u32::try_from(events).unwrap_or(u32::MAX);
-        self.of(app)
-            .events
-            .as_ref()
-            .map_or(Ok(()), |budget| budget.take(count))
+        self.budget(app, limit, EVENTS).take(count)
     }
 
     /// Counts another request of the app.
@@ -101,31 +98,28 @@ impl Rates {
     /// # Errors
     /// As [`Rates::take_events`].
     pub fn take_read(&self, app: &App) -> Result<(), TooFast> {
-        if app.limits.max_read_requests_per_second.is_none() {
+        let Some(limit) = app.limits.max_read_requests_per_second else {
             return Ok(());
-        }
-        self.of(app)
-            .reads
-            .as_ref()
-            .map_or(Ok(()), |budget| budget.take(1))
+        };
+        self.budget(app, limit, READS).take(1)
     }
 
-    fn of(&self, app: &App) -> Arc<Budgets> {
-        let limits = &app.limits;
-        let fits = |budget: &Option<Budget>, limit: Option<Count>| {
-            budget.as_ref().map(|budget| budget.per_second) == limit.map(Count::as_u32)
+    /// Drops the budgets of an app that is gone.
+    pub fn forget(&self, app_id: &str) {
+        self.apps.remove(app_id);
+    }
+
+    fn budget(&self, app: &App, limit: Count, place: usize) -> Arc<Budget> {
+        let of_now = |budgets: &Budgets| {
+            let budget = budgets[place].as_ref();
+            budget.filter(|it| it.per_second == limit.as_u32()).cloned()
         };
-        if let Some(budgets) = self.apps.get(&*app.id)
-            && fits(&budgets.events, limits.max_backend_events_per_second)
-            && fits(&budgets.reads, limits.max_read_requests_per_second)
-        {
-            return Arc::clone(&budgets);
+        if let Some(budget) = self.apps.get(&*app.id).and_then(|it| of_now(&it)) {
+            return budget;
         }
-        let budgets = Arc::new(Budgets {
-            events: limits.max_backend_events_per_second.and_then(Budget::of),
-            reads: limits.max_read_requests_per_second.and_then(Budget::of),
-        });
-        self.apps.insert(app.id.clone(), Arc::clone(&budgets));
-        budgets
+        let mut budgets = self.apps.entry(app.id.clone()).or_default();
+        let budget = of_now(&budgets).unwrap_or_else(|| Arc::new(Budget::of(limit)));
+        budgets[place] = Some(Arc::clone(&budget));
+        budget
     }
 }

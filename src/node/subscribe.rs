@@ -49,13 +49,20 @@ impl Welcome {
     }
 }
 
-/// What of the channel's past a new subscriber is told. Cache channels have their own way, the server's channels no past.
-pub(super) fn replay_of(app: &App, name: ChannelName<'_>) -> Option<Replay> {
-    let kind = name.kind();
+/// Which of the channel's past events a new subscriber receives. Cache channels have their own way, the server's channels no past.
+pub(super) fn replay_of(app: &App, kind: ChannelKind, name: &str) -> Option<Replay> {
     if kind.cache || kind.is_internal() {
         return None;
     }
-    app.replay(name.as_str())
+    app.replay(name)
+}
+
+/// What the app's settings say of a channel.
+pub(super) fn settings_of(app: &App, kind: ChannelKind, name: &str) -> ChannelSettings {
+    ChannelSettings {
+        tells_count: app.subscription_counts && !kind.has_members(),
+        replay: replay_of(app, kind, name),
+    }
 }
 
 /// A subscription that has begun.
@@ -118,9 +125,8 @@ impl Node {
             subscriber.subscription(name.as_str()).is_none(),
             "the caller refuses a second subscription"
         );
-        let channel = self.attach(client, name, || ChannelSettings {
-            tells_count: app.subscription_counts && !name.kind().has_members(),
-            replay: replay_of(app, name),
+        let channel = self.attach(client, name, || {
+            settings_of(app, name.kind(), name.as_str())
         });
         match self
             .engine

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("engine", 3),
     ("hub", 3),
     ("presence", 3),
+    ("store", 3),
     ("users", 3),
     ("webhook", 3),
     ("node", 4),
@@ -26,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("transport", 6),
     ("banner", 7),
     ("drain", 7),
+    ("keeper", 7),
     ("server", 7),
 ];
 
@@ -38,6 +40,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("engine", "presence"),
     ("server", "banner"),
     ("server", "drain"),
+    ("server", "keeper"),
 ];
 
 /// The only file that may hold close and error codes.

@@ -35,6 +35,18 @@ impl ConfigFile {
     pub(crate) fn path(&self) -> &str {
         self.path.to_str().expect("a plain path")
     }
+
+    /// Puts this text in its place, as an editor does that writes a new file and renames it.
+    pub(crate) fn replace(&self, text: &str) {
+        let new = self.path.with_extension("new");
+        fs::write(&new, text).expect("the new file is written");
+        fs::rename(new, &self.path).expect("the new file takes its place");
+    }
+
+    /// Puts this text in it, as an editor does that truncates the file first.
+    pub(crate) fn overwrite(&self, text: &str) {
+        fs::write(&self.path, text).expect("the file is written");
+    }
 }
 
 impl Drop for ConfigFile {

@@ -21,7 +21,7 @@ pub(crate) struct TestServer {
     pub(crate) admin: SocketAddr,
     pub(crate) apps: Vec<App>,
     pub(crate) process: Process,
-    _config: Option<ConfigFile>,
+    pub(crate) config: Option<ConfigFile>,
 }
 
 impl TestServer {
@@ -44,7 +44,7 @@ impl TestServer {
         let config = ConfigFile::new(&setup.toml());
         let mut server = Self::launch(&["--config", config.path()], environment);
         server.apps = setup.apps;
-        server._config = Some(config);
+        server.config = Some(config);
         server
     }
 
@@ -63,7 +63,7 @@ impl TestServer {
             admin,
             apps: Vec::new(),
             process,
-            _config: None,
+            config: None,
         }
     }
 
