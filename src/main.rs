@@ -23,7 +23,7 @@ const MISCONFIGURED: u8 = 2;
 const OPEN_FILES_MIN: u64 = 4096;
 
 /// What the libraries say of a peer's mistakes and of their own start is not for the operator's log, unless asked for by name.
-const QUIET_LIBRARIES: &str = "actix_http=off,actix_server=warn,actix_web=warn";
+const QUIET_LIBRARIES: &str = "actix_http=off,actix_server=warn,actix_web=warn,sqlx=error";
 
 /// The environment.
 type Variables = BTreeMap<String, String>;

@@ -25,6 +25,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+#[cfg(feature = "sqlx")]
+use crate::store::{Demo, SqlStore};
 use crate::{
     admin::{self, Access, AdminSettings},
     api::{self, ApiSettings},
@@ -36,7 +38,7 @@ use crate::{
     engine::{Engine, LocalEngine, RedisEngine},
     feed::Feed,
     hub::{Capacity, Hub, Shard, ShardSettings},
-    keeper,
+    keeper::{self, Opened},
     node::{self, Node},
     settings::Count,
     store::{AppControl, FileStore, Loss, Reading, StoreError},
@@ -74,7 +76,7 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     let understood = loaded.understood.clone();
     config.apps = Vec::new();
     let config = &config;
-    let opened = keeper::open(move || open_file(loaded, variables)).await?;
+    let opened = open_apps(loaded, variables).await?;
     let apps = AppRegistry::new(opened.reading.apps);
     let feed = Feed::default();
     let (apps, webhooks) = (Arc::new(apps), Arc::new(Webhooks::new(feed.clone())));
@@ -228,6 +230,20 @@ fn public_server(
             .tcp()
     })?;
     Ok(server.run())
+}
+
+/// Reads the apps from where the configuration says that they are.
+async fn open_apps(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<Opened> {
+    #[cfg(feature = "sqlx")]
+    if let Some(url) = loaded.config.database.url.clone() {
+        let demo = match loaded.config.server.host.is_loopback() {
+            true => Demo::Allowed,
+            false => Demo::Refused,
+        };
+        let settings = loaded.config.database;
+        return keeper::open(move || SqlStore::open(url, settings, demo)).await;
+    }
+    keeper::open(move || open_file(loaded, variables)).await
 }
 
 /// The apps of the configuration, which were read with it.

@@ -7,6 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly checks=(fmt clippy build test clients pypi login dashboard cluster bench instructions)
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 readonly target
+# The released binary has every database; the default build has none, and is only checked.
+readonly features=(--features sql)
 readonly example=(--manifest-path examples/single_login/Cargo.toml)
 readonly example_target=(--target-dir "$target/examples")
 
@@ -59,6 +61,11 @@ need_redis() {
   command -v redis-server >/dev/null || install_debian_packages redis-server
 }
 
+need_databases() {
+  [[ -d /usr/lib/postgresql ]] || install_debian_packages postgresql
+  command -v mariadbd >/dev/null || install_debian_packages mariadb-server
+}
+
 need_valgrind() {
   command -v valgrind >/dev/null || install_debian_packages valgrind
 }
@@ -88,7 +95,7 @@ need_python_modules() {
 
 need_release_build() {
   need_linker
-  cargo build --locked --release
+  cargo build --locked --release "${features[@]}"
   export LOUDHAILER_BIN=$target/release/loudhailer
 }
 
@@ -110,7 +117,8 @@ check_fmt() {
 
 check_clippy() {
   need_linker
-  cargo clippy --locked --all-targets -- -D warnings
+  cargo clippy --locked --all-targets "${features[@]}" -- -D warnings
+  cargo clippy --locked -- -D warnings
   cargo clippy --locked --all-targets "${example[@]}" "${example_target[@]}" -- -D warnings
 }
 
@@ -123,11 +131,11 @@ check_build() {
 rust_tests() {
   local log names
   log=$(mktemp)
-  cargo test --locked --no-fail-fast 2>&1 | tee "$log" && return
+  cargo test --locked "${features[@]}" --no-fail-fast 2>&1 | tee "$log" && return
   mapfile -t names < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
   ((${#names[@]} > 0 && ${#names[@]} <= 5)) || return 1
   echo "FAILED AT FIRST, tried again alone: ${names[*]}"
-  RUST_TEST_THREADS=1 cargo test --locked --no-fail-fast -- --exact "${names[@]}" 2>&1 | tee "$log"
+  RUST_TEST_THREADS=1 cargo test --locked "${features[@]}" --no-fail-fast -- --exact "${names[@]}" 2>&1 | tee "$log"
   (($(grep -c '^test .* \.\.\. ok$' "$log") == ${#names[@]}))
 }
 
@@ -140,6 +148,7 @@ twice() {
 check_test() {
   need_linker
   need_redis
+  need_databases
   # Most tests wait most of the time, for time-outs and for children.
   RUST_TEST_THREADS=$((2 * $(nproc))) rust_tests
   cargo test --locked "${example[@]}" "${example_target[@]}"
@@ -184,13 +193,13 @@ check_cluster() {
 check_bench() {
   need_linker
   need_redis
-  cargo bench --locked --bench fanout -- smoke
+  cargo bench --locked "${features[@]}" --bench fanout -- smoke
 }
 
 check_instructions() {
   need_linker
   need_valgrind
-  cargo bench --locked --bench fanout -- instructions
+  cargo bench --locked "${features[@]}" --bench fanout -- instructions
 }
 
 # --- The run ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ use crate::settings::{Json, Problem, Problems, Settings, Takes, ValueKind, find,
 
 /// How a variable's text becomes the key's value.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Reading {
+pub enum Reading {
     /// Same meaning, same unit.
     Same,
     /// Kilobytes there, bytes here.
@@ -191,8 +191,8 @@ pub(super) fn read(
 }
 
 impl Reading {
-    /// What can't be read stays text, which is then refused with a reason.
-    fn value(self, takes: Takes, text: &str, name: &str) -> ValueKind {
+    /// The value of a text of this origin. What can't be read stays text, which is then refused with a reason.
+    pub(crate) fn value(self, takes: Takes, text: &str, name: &str) -> ValueKind {
         let same = takes.read(text, name);
         match (self, same) {
             (NoLimit, ValueKind::I64(-1)) => ValueKind::Nil,

@@ -104,12 +104,22 @@ impl Layer {
 
     /// Where this layer has a value for the key at a path, if it has; for an app's key, where it lists apps.
     pub(super) fn place(&self, path: &str) -> Option<&str> {
+        self.value(path)?.origin()
+    }
+
+    /// Whether it has a text for the key at a path.
+    pub(super) fn has_text(&self, path: &str) -> bool {
+        let kind = self.value(path).map(|value| &value.kind);
+        matches!(kind, Some(ValueKind::String(text)) if !text.is_empty())
+    }
+
+    fn value(&self, path: &str) -> Option<&Value> {
         let (section, name) = path.split_once('.')?;
         let value = match self.root.get(section).map(|it| &it.kind) {
             Some(ValueKind::Table(table)) => table.get(name),
             _ => self.root.get(APPS).filter(|_| section.starts_with(APPS)),
         };
-        value.or_else(|| self.root.get(path))?.origin()
+        value.or_else(|| self.root.get(path))
     }
 
     /// Whether it says anything of apps.

@@ -4,6 +4,7 @@
 //! merges them; the types of the settings check them. Reads nothing but its arguments and the named file.
 
 mod aliases;
+mod database;
 mod layer;
 mod nearest;
 mod redis;
@@ -18,6 +19,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use aliases::Reading;
+pub use database::{Database, DatabaseUrl, Dialect, Layout};
 use layer::Layer;
 pub use redis::{Redis, RedisMode, Sentinels};
 pub use sections::{Admin, Api, Log, Metrics, Server, WebSocket};
@@ -32,6 +35,8 @@ use crate::{
 pub const DEMO_ID: &str = "1001";
 /// The key of the demo app; public, hence refused beyond loopback.
 pub const DEMO_KEY: &str = "app-key";
+/// The key that says that apps are in a database.
+const DATABASE: &str = "database.url";
 /// The secret of the demo app; public, hence refused beyond loopback.
 pub const DEMO_SECRET: &str = "app-secret";
 
@@ -51,6 +56,8 @@ settings! {
         metrics: Metrics,
         /// Where the nodes of a cluster meet.
         redis: Option<Redis>,
+        /// A database of apps, which then take the place of those of this file ([apps.md](apps.md#in-a-database)).
+        database: Database,
         /// The log, on standard error.
         log: Log,
         /// One `[[apps]]` table per app; `id`, `key` and `secret` are required. If there is none, this demo app is served, on loopback
@@ -120,10 +127,15 @@ impl Config {
         let written = written.unwrap_or_default();
         let ours = variables::read(variables, written.apps(), &mut problems);
         let foreign = aliases::read(variables, [&ours, &written], &mut problems);
-        let is_demo = ![&foreign.layer, &written, &ours]
-            .iter()
-            .any(|it| it.has_apps());
-        let root = layer::merge([Layer::demo(), foreign.layer, written, ours]);
+        let sources = [&foreign.layer, &written, &ours];
+        let has_apps = sources.iter().any(|layer| layer.has_apps());
+        let has_database = sources.iter().any(|layer| layer.has_text(DATABASE));
+        let is_demo = !has_apps && !has_database;
+        let demo = match has_database {
+            true => Layer::default(),
+            false => Layer::demo(),
+        };
+        let root = layer::merge([demo, foreign.layer, written, ours]);
         let config = Self::read_root(&root, &mut problems);
         match config.filter(|_| problems.is_empty()) {
             Some(config) => Ok(Loaded {
@@ -196,6 +208,10 @@ fn check(config: &Config, table: &Table<'_>, problems: &mut Problems) {
     if admin.port == server.port && server.port != 0 {
         let reason = format!("must differ from server.port ({})", server.port);
         table.refuse_within(("admin", None), "port", problems, reason);
+    }
+    if config.database.url.is_some() && !config.apps.is_empty() {
+        let reason = "is here although database.url is set: `loudhailer apps import` moves apps into the database";
+        table.refuse_within(("apps", Some(0)), "id", problems, reason);
     }
     refuse_repetitions(&config.apps, table, problems);
     if !server.host.is_loopback() {

@@ -32,7 +32,7 @@ pub enum Takes {
 }
 
 impl Takes {
-    /// Reads text of this origin, such as that of a variable. What can't be read stays text, which is then refused with a reason.
+    /// Reads text of this origin, such as that of a variable: a list is JSON or separated by commas, a table JSON. What can't be read stays text, which is then refused with a reason.
     #[must_use]
     pub fn read(self, text: &str, origin: &str) -> ValueKind {
         let as_text = || ValueKind::String(text.to_owned());
@@ -47,16 +47,18 @@ impl Takes {
                 .trim()
                 .parse()
                 .map_or_else(|_| as_text(), ValueKind::I64),
-            Self::List(Self::Text) => {
-                let entries = text.split(',').map(str::trim);
-                let entries = entries.filter(|entry| !entry.is_empty());
-                ValueKind::Array(entries.map(Value::from).collect())
-            }
             Self::List(_) | Self::Table(_) | Self::Headers => {
                 match (self, serde_json::from_str(text).ok()) {
                     (Self::List(_), Some(json @ Json::Array(_)))
                     | (Self::Table(_) | Self::Headers, Some(json @ Json::Object(_))) => {
                         of_json(json, origin).kind
+                    }
+                    (Self::List(Self::Text | Self::Secret | Self::Word(_)), _) => {
+                        let entries = text.split(',').map(str::trim);
+                        let entries = entries.filter(|entry| !entry.is_empty());
+                        let origin = origin.to_owned();
+                        let value = |entry| Value::new(Some(&origin), entry);
+                        ValueKind::Array(entries.map(value).collect())
                     }
                     _ => as_text(),
                 }

@@ -2,13 +2,19 @@
 //!
 //! A store reads apps, notices that they may have changed, and a database's also changes them. Does not know who uses the apps.
 
+#[cfg(feature = "sqlx")]
+mod columns;
 pub mod control;
 pub mod file;
+#[cfg(feature = "sqlx")]
+pub mod sql;
 
 use std::{fmt, future::Future, sync::Arc};
 
 pub use control::{AppControl, Loss, Report, Request, StoreState, StoreStatus};
 pub use file::FileStore;
+#[cfg(feature = "sqlx")]
+pub use sql::{Demo, SqlStore};
 
 use crate::{
     app::App,

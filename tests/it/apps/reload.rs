@@ -2,18 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::{connects, goes_on, other, store::JSON};
 use crate::support::{
-    app::App,
-    client::TestClient,
-    eventually,
-    feed::Feed,
-    http::Response,
-    server::TestServer,
-    setup::Setup,
-    websocket::{Incoming, Upgrade},
+    app::App, eventually, feed::Feed, http::Response, server::TestServer, setup::Setup,
 };
-
-const JSON: [&str; 2] = ["Host: localhost", "Content-Type: application/json"];
 
 /// A server with these apps, and what it was set up with.
 fn start(apps: &[App]) -> (TestServer, Setup) {
@@ -40,18 +32,6 @@ fn reload(server: &TestServer, toml: &str) -> Value {
     response.json()
 }
 
-fn other() -> App {
-    App::new("1002", "key-of-1002")
-}
-
-fn connects(server: &TestServer, app: &App) -> bool {
-    let target = format!("/app/{}?protocol=7", app.key);
-    match Upgrade::new(&target).connect(server.public).next() {
-        Incoming::Text(text) => text.contains("connection_established"),
-        _ => false,
-    }
-}
-
 /// The next line of this type.
 #[track_caller]
 fn line(feed: &mut Feed, kind: &str) -> Value {
@@ -61,12 +41,6 @@ fn line(feed: &mut Feed, kind: &str) -> Value {
             _ => {}
         }
     }
-}
-
-/// Everything works that the client could do before.
-#[track_caller]
-fn goes_on(server: &TestServer, client: &mut TestClient) {
-    client.expect_nothing_before_marker(&server.api(), "news");
 }
 
 #[test]
@@ -174,112 +148,6 @@ fn a_file_without_apps_is_refused_unless_it_is_forced() {
     let response = post_reload(&server, r#"{"force": true}"#);
     assert_eq!(response.status, 200, "{response:?}");
     client.expect_closed(4001);
-}
-
-#[test]
-fn a_disabled_app_is_closed_with_4003_and_a_removed_one_with_4001() {
-    let (usual, other) = (App::usual(), other());
-    let (server, setup) = start(&[usual.clone(), other.clone()]);
-    let mut clients: Vec<_> = (0..20).map(|_| server.client_of(&usual)).collect();
-    let mut others: Vec<_> = (0..20).map(|_| server.client_of(&other)).collect();
-    let disabled = other.clone().set("enabled", false);
-    reload(&server, &toml(&setup, &[&usual, &disabled]));
-    for client in &mut others {
-        client.expect_closed(4003);
-    }
-    server.api_of(&other).get("/channels", &[]).is_error(403);
-    clients[0].subscribe("news");
-    goes_on(&server, &mut clients[0]);
-    reload(&server, &toml(&setup, &[&disabled]));
-    for client in &mut clients {
-        client.expect_closed(4001);
-    }
-    server.api_of(&usual).get("/channels", &[]).is_error(404);
-}
-
-#[test]
-fn limits_and_switches_count_for_open_connections_at_their_next_message() {
-    let usual = App::usual();
-    let (server, setup) = start(std::slice::from_ref(&usual));
-    let mut client = server.client();
-    client.subscribe("private-room");
-    client.trigger("private-room", "client-a", &json!("x"));
-    client.expect_error(Some(4301));
-    let mut other = server.client();
-    other.subscribe("private-room");
-    let events = usual.clone().set("client_events", true);
-    reload(&server, &toml(&setup, &[&events]));
-    client.trigger("private-room", "client-a", &json!("x"));
-    other.expect_on("private-room", "client-a");
-    let short = events.set("max_event_data_bytes", 3);
-    reload(&server, &toml(&setup, &[&short]));
-    client.trigger("private-room", "client-a", &json!("long"));
-    client.expect_error(Some(4301));
-    let body = json!({"name": "e", "channel": "news", "data": "long"});
-    server.api().events(&body).is_error(413);
-}
-
-#[test]
-fn rules_count_for_channels_that_are_occupied_already() {
-    let usual = App::usual();
-    let (server, setup) = start(std::slice::from_ref(&usual));
-    let mut client = server.client();
-    client.subscribe("news");
-    let rules = json!([{"pattern": "news", "replay_events": 2}]);
-    reload(&server, &toml(&setup, &[&usual.set("channels", rules)]));
-    server.api().publish("news", "order", "1");
-    client.expect_on("news", "order");
-    let mut late = server.client();
-    late.subscribe("news");
-    late.expect_on("news", "order");
-}
-
-#[test]
-fn a_lowered_connection_limit_closes_nobody() {
-    let usual = App::usual();
-    let (server, setup) = start(std::slice::from_ref(&usual));
-    let mut clients = [server.client(), server.client()];
-    clients[0].subscribe("news");
-    clients[1].subscribe("news");
-    let one = usual.clone().set("max_connections", 1);
-    reload(&server, &toml(&setup, &[&one]));
-    server
-        .upgrade("7")
-        .connect(server.public)
-        .expect_close(4004);
-    for client in &mut clients {
-        client.expect_silence();
-    }
-}
-
-#[test]
-fn a_removed_origin_and_a_revoked_key_close_nobody() {
-    let usual = App::usual();
-    let old = json!([{"key": "old", "secret": "secret-of-old-never-printed"}]);
-    let with_old = usual.clone().set("keys", old);
-    let (server, setup) = start(&[with_old]);
-    let by_old = App::with_secret("1001", "old", "secret-of-old-never-printed");
-    let mut client = server.client_of(&by_old);
-    client.subscribe("news");
-    let strict = usual.clone().set("allowed_origins", json!(["a.test"]));
-    reload(&server, &toml(&setup, &[&strict]));
-    goes_on(&server, &mut client);
-    assert!(!connects(&server, &by_old));
-    assert!(!connects(&server, &usual), "a client without an origin");
-}
-
-#[test]
-fn quota_counters_survive_a_change_of_something_else() {
-    let usual = App::usual().set("max_backend_events_per_second", 3);
-    let (server, setup) = start(std::slice::from_ref(&usual));
-    let event = json!({"name": "e", "channel": "news", "data": ""});
-    let batch = |count: usize| server.api().batch(&vec![event.clone(); count]).status;
-    assert_eq!(batch(3), 200);
-    let named = usual
-        .set("name", "Shop")
-        .set("max_read_requests_per_second", 9);
-    reload(&server, &toml(&setup, &[&named]));
-    assert_eq!(batch(3), 429, "the budget was spent before the change");
 }
 
 #[test]

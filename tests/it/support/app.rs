@@ -59,6 +59,19 @@ impl App {
         toml
     }
 
+    /// The app's row in a table.
+    #[cfg(feature = "sql")]
+    pub(crate) fn columns(&self) -> Vec<(&str, Value)> {
+        let Self {
+            id, key, secret, ..
+        } = self;
+        let credentials = [("id", id), ("key", key), ("secret", secret)];
+        let credentials = credentials.map(|(name, text)| (name, text.as_str().into()));
+        let options = self.options.iter();
+        let options = options.map(|(name, value)| (name.as_str(), value.clone()));
+        credentials.into_iter().chain(options).collect()
+    }
+
     /// `key:signature` for a subscription without `channel_data`.
     pub(crate) fn auth(&self, socket_id: &str, channel: &str) -> String {
         self.sign(&format!("{socket_id}:{channel}"))

@@ -5,6 +5,8 @@
 pub(crate) mod api;
 pub(crate) mod app;
 pub(crate) mod client;
+#[cfg(feature = "sql")]
+pub(crate) mod database;
 pub(crate) mod fallback;
 pub(crate) mod feed;
 pub(crate) mod http;
