@@ -13,7 +13,7 @@ use crate::{
     app::AppChanges,
     feed::Line,
     node::Node,
-    settings::{Json, Problem, Problems},
+    settings::{Problem, Problems},
     store::{
         AppControl, AppStore, Change, Loss, Reading, Report, Request, Scope, StoreError,
         StoreStatus, WriteError,
@@ -121,11 +121,11 @@ impl<S: AppStore> Keeper<S> {
         }
     }
 
-    async fn write(&mut self, change: Change) -> Result<Json, WriteError> {
-        let written = self.store.write(change).await?;
+    async fn write(&mut self, change: Change) -> Result<(), WriteError> {
+        self.store.write(change).await?;
         let read = self.reload(Scope::Changed, Loss::Accepted).await;
         match read {
-            Ok(_) | Err(StoreError::Unchanged) => Ok(written),
+            Ok(_) | Err(StoreError::Unchanged) => Ok(()),
             Err(error) => Err(WriteError::Unavailable(error.to_string())),
         }
     }

@@ -114,6 +114,7 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     let settings = AdminSettings {
         public: public_address,
         access,
+        close_window: config.server.drain_window_s.get(),
         metrics_prefix: config.metrics.prefix.0.clone(),
     };
     let operators = admin_server(&node, settings, opened.control.clone(), operator)?;

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use actix_web::{
-    HttpRequest, HttpResponse, ResponseError,
+    HttpMessage, HttpRequest, HttpResponse, ResponseError,
     body::{EitherBody, MessageBody},
     cookie::{Cookie, SameSite},
     dev::{ServiceRequest, ServiceResponse},
@@ -23,7 +23,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::{AdminError, AdminSettings, read};
+use super::{AdminError, AdminSettings, audit::Operator, read};
 use crate::{app::Secret, node::Node};
 
 /// What every answer says to browsers.
@@ -65,22 +65,23 @@ impl Access {
         }
     }
 
-    fn check(&self, request: &ServiceRequest) -> Result<(), AdminError> {
+    fn check(&self, request: &ServiceRequest) -> Result<Operator, AdminError> {
         let (path, headers) = (request.path(), request.headers());
         if matches!(path, "/live" | "/ready") {
-            return Ok(());
+            return Ok(Operator::ThisMachine);
         }
         if !self.knows_host(headers) || is_foreign(request) {
             return Err(AdminError::Foreign);
         }
         let is_open = matches!(path, "/" | "/session") || path.starts_with("/assets/");
-        if !is_open && !self.is_shown(request) {
-            return Err(AdminError::NoToken);
-        }
+        let operator = match self.operator(request) {
+            None if is_open => Operator::ThisMachine,
+            operator => operator.ok_or(AdminError::NoToken)?,
+        };
         if CHANGING.contains(request.method()) && !is_json(headers) {
             return Err(AdminError::NotJson);
         }
-        Ok(())
+        Ok(operator)
     }
 
     /// A name that only pretends to be this machine's is a page's way here. With a token a name does not matter.
@@ -89,18 +90,22 @@ impl Access {
         self.token.is_some() || host.is_some_and(is_loopback)
     }
 
-    fn is_shown(&self, request: &ServiceRequest) -> bool {
+    /// Who asks; `None`: somebody without the token that is needed.
+    fn operator(&self, request: &ServiceRequest) -> Option<Operator> {
         let Some(token) = &self.token else {
-            return true;
+            return Some(Operator::ThisMachine);
         };
         let given = text(request.headers(), &AUTHORIZATION);
         let bearer = given.and_then(|given| {
             let (scheme, given) = given.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| given.trim())
         });
+        if bearer.is_some_and(|given| is_same(given, token)) {
+            return Some(Operator::Token);
+        }
         let cookie = request.cookie(&self.cookie_name);
-        bearer.is_some_and(|given| is_same(given, token))
-            || cookie.is_some_and(|cookie| is_same(cookie.value(), &self.session))
+        let is_session = cookie.is_some_and(|cookie| is_same(cookie.value(), &self.session));
+        is_session.then_some(Operator::Session)
     }
 
     fn cookie<'a>(&'a self, value: &'a str) -> Cookie<'a> {
@@ -135,7 +140,10 @@ pub async fn admit<B: MessageBody>(
     let settings = request.app_data::<web::Data<AdminSettings>>();
     let checked = settings.map_or(Err(AdminError::Foreign), |it| it.access.check(&request));
     let mut response = match checked {
-        Ok(()) => next.call(request).await?.map_into_left_body(),
+        Ok(operator) => {
+            request.extensions_mut().insert(operator);
+            next.call(request).await?.map_into_left_body()
+        }
         Err(error) => {
             if let (AdminError::NoToken, Some(node)) =
                 (&error, request.app_data::<web::Data<Node>>())

@@ -79,8 +79,14 @@ impl ResponseError for AdminError {
 
     fn error_response(&self) -> HttpResponse {
         let status = self.status_code();
-        HttpResponse::build(status)
-            .json(json!({"error": self.to_string(), "code": status.as_u16()}))
+        let mut body = json!({"error": self.to_string(), "code": status.as_u16()});
+        if let Self::Write(WriteError::Invalid(problems)) = self {
+            let problems = problems.iter();
+            body["problems"] = problems
+                .map(|it| json!({"key": it.key, "reason": it.reason}))
+                .collect();
+        }
+        HttpResponse::build(status).json(body)
     }
 }
 

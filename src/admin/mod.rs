@@ -4,17 +4,20 @@
 
 mod access;
 mod apps;
+mod audit;
 mod connections;
 mod error;
 mod exposition;
 mod feed;
 mod health;
 mod metrics;
+mod openapi;
 mod page;
 mod reload;
 mod state;
+mod tenants;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use actix_web::{
     HttpResponse,
@@ -38,6 +41,8 @@ pub struct AdminSettings {
     pub public: SocketAddr,
     /// Who may ask.
     pub access: Access,
+    /// Connections that an operator has closed with a change are closed over this time.
+    pub close_window: Duration,
     /// Stands before every metric's name.
     pub metrics_prefix: String,
 }
@@ -51,8 +56,23 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/session", web::delete().to(access::end_session))
         .route("/metrics", web::get().to(metrics::show))
         .route("/feed", web::get().to(feed::stream))
+        .route("/api/openapi.json", web::get().to(openapi::show))
         .route("/api/state", web::get().to(state::show))
         .route("/api/reload", web::post().to(reload::reload))
+        .route("/api/apps", web::get().to(tenants::list))
+        .route("/api/apps", web::post().to(tenants::create))
+        .route("/api/apps/{id}", web::get().to(tenants::show))
+        .route("/api/apps/{id}", web::patch().to(tenants::change))
+        .route("/api/apps/{id}", web::delete().to(tenants::remove))
+        .route("/api/apps/{id}/keys", web::post().to(tenants::create_key))
+        .route(
+            "/api/apps/{id}/keys/{key}",
+            web::patch().to(tenants::change_key),
+        )
+        .route(
+            "/api/apps/{id}/keys/{key}",
+            web::delete().to(tenants::remove_key),
+        )
         .route("/api/apps/{id}/channels", web::get().to(apps::channels))
         .route(
             "/api/apps/{id}/channels/{name}",

@@ -7,6 +7,7 @@
 mod problem;
 mod read;
 pub mod sample;
+pub mod schema;
 mod takes;
 pub mod toml;
 mod types;

@@ -75,7 +75,7 @@ pub fn inline(value: &Json) -> String {
 }
 
 /// The documentation without links and line breaks.
-fn plain(doc: &[&str]) -> String {
+pub(super) fn plain(doc: &[&str]) -> String {
     let (mut text, mut rest) = (String::new(), one_line(doc));
     while let Some((before, link)) = rest.split_once('[') {
         let parts = link.split_once("](").and_then(|(name, after)| {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Change, Reading, StoreError, WriteError};
-use crate::{app::AppChanges, metrics::Labelled, settings::Json};
+use crate::{app::AppChanges, metrics::Labelled};
 
 /// Requests that may wait; further ones wait to be let in.
 const WAITING_MAX: usize = 16;
@@ -27,8 +27,8 @@ pub enum Request {
     Write {
         /// The change.
         change: Change,
-        /// Takes the app as it is then.
-        reply: oneshot::Sender<Result<Json, WriteError>>,
+        /// Takes what came of it.
+        reply: oneshot::Sender<Result<(), WriteError>>,
     },
 }
 
@@ -173,7 +173,7 @@ impl AppControl {
     ///
     /// # Errors
     /// As the store's.
-    pub async fn write(&self, change: Change) -> Result<Json, WriteError> {
+    pub async fn write(&self, change: Change) -> Result<(), WriteError> {
         let (reply, answer) = oneshot::channel();
         let ended = || WriteError::Unavailable("the server is stopping".to_owned());
         let sent = self.requests.send(Request::Write { change, reply }).await;

@@ -17,7 +17,6 @@ use super::{AppStore, Change, Reading, Scope, StoreError, WriteError};
 use crate::{
     app::{App, Name},
     config::{Config, Loaded},
-    settings::Json,
 };
 
 /// A file that was not written to for this long is complete.
@@ -127,7 +126,7 @@ impl AppStore for FileStore {
         }
     }
 
-    async fn write(&mut self, _: Change) -> Result<Json, WriteError> {
+    async fn write(&mut self, _: Change) -> Result<(), WriteError> {
         Err(WriteError::ReadOnly(self.place.clone()))
     }
 }

@@ -38,11 +38,11 @@ pub trait AppStore {
     /// Ends when the apps may have changed.
     fn changed(&mut self) -> impl Future<Output = ()>;
 
-    /// Changes one app, and gives it as it is then.
+    /// Changes one app.
     ///
     /// # Errors
     /// [`WriteError`]; nothing was changed.
-    fn write(&mut self, change: Change) -> impl Future<Output = Result<Json, WriteError>>;
+    fn write(&mut self, change: Change) -> impl Future<Output = Result<(), WriteError>>;
 }
 
 /// How much is read.

@@ -29,7 +29,7 @@ use super::{AppStore, Change, Reading, Scope, StoreError, WriteError};
 use crate::{
     app::{App, KeyRef},
     config::{DEMO_KEY, DEMO_SECRET, Database, DatabaseUrl, Dialect},
-    settings::{Json, Path, Problems, Secrets, Setting, Value, of_json},
+    settings::{Json, Path, Problems, Setting, Value, of_json},
 };
 
 /// How long the database may take to answer.
@@ -203,7 +203,7 @@ impl SqlStore {
         reading
     }
 
-    async fn change(&mut self, change: Change) -> Result<Json, WriteError> {
+    async fn change(&mut self, change: Change) -> Result<(), WriteError> {
         self.table.refuse_if_foreign(&self.place)?;
         // SQLite's own connection does not see its changes as such.
         self.probe = None;
@@ -213,8 +213,7 @@ impl SqlStore {
                 if self.rows.contains_key(&*app.id) {
                     return Err(WriteError::Exists(format!("app {}", app.id)));
                 }
-                self.table.insert(&settings).await?;
-                Ok(app.write(Secrets::Shown))
+                self.table.insert(&settings).await
             }
             Change::Update(id, edit) => {
                 let rows = self.table.rows(Some(slice::from_ref(&id))).await?;
@@ -227,12 +226,11 @@ impl SqlStore {
                         "the app's id can't change: it".to_owned(),
                     ));
                 }
-                let app = self.checked(&after)?;
-                self.table.update(&id, &before, &after).await?;
-                Ok(app.write(Secrets::Shown))
+                self.checked(&after)?;
+                self.table.update(&id, &before, &after).await
             }
             Change::Delete(id) => match self.table.delete(&id).await? {
-                true => Ok(Json::Null),
+                true => Ok(()),
                 false => Err(WriteError::NotFound),
             },
         }
@@ -284,7 +282,7 @@ impl AppStore for SqlStore {
         }
     }
 
-    async fn write(&mut self, change: Change) -> Result<Json, WriteError> {
+    async fn write(&mut self, change: Change) -> Result<(), WriteError> {
         in_time(self.change(change), WriteError::Unavailable).await
     }
 }

@@ -1,7 +1,11 @@
 //! Apps as living things: several keys, several sources, and changes while the server runs.
 
+#[cfg(feature = "sql")]
+mod admin_api;
 mod changes;
 mod keys;
+mod openapi;
+mod read_only;
 mod reload;
 #[cfg(feature = "sql")]
 mod sql;
