@@ -32,7 +32,7 @@ pub enum Reading {
 use Reading::{AnyRate, ClientEvents, Kilobytes, NoLimit, Path, Same, Webhooks};
 
 /// Variable, key, reading.
-pub(super) const ALIASES: [(&str, &str, Reading); 37] = [
+pub(super) const ALIASES: [(&str, &str, Reading); 40] = [
     ("PUSHER_APP_ID", "apps.id", Same),
     ("PUSHER_APP_KEY", "apps.key", Same),
     ("PUSHER_APP_SECRET", "apps.secret", Same),
@@ -59,6 +59,16 @@ pub(super) const ALIASES: [(&str, &str, Reading); 37] = [
         "SOKETI_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC",
         "apps.max_client_events_per_second",
         AnyRate,
+    ),
+    (
+        "SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC",
+        "apps.max_backend_events_per_second",
+        NoLimit,
+    ),
+    (
+        "SOKETI_DEFAULT_APP_MAX_READ_REQ_PER_SEC",
+        "apps.max_read_requests_per_second",
+        NoLimit,
     ),
     (
         "SOKETI_EVENT_MAX_SIZE_IN_KB",
@@ -99,6 +109,7 @@ pub(super) const ALIASES: [(&str, &str, Reading); 37] = [
     ("REVERB_SERVER_PORT", "server.port", Same),
     ("REVERB_SERVER_PATH", "server.path_prefix", Path),
     ("REVERB_MAX_REQUEST_SIZE", "server.max_request_bytes", Same),
+    ("REVERB_ALLOWED_ORIGINS", "apps.allowed_origins", Same),
     ("REVERB_APP_ID", "apps.id", Same),
     ("REVERB_APP_KEY", "apps.key", Same),
     ("REVERB_APP_SECRET", "apps.secret", Same),

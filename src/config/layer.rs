@@ -1,10 +1,10 @@
 //! The sources, each a tree of values that know where they came from, and their merging by the `config` crate.
 
-use std::{fmt, fs, path::Path};
+use std::{collections::BTreeMap, fmt, fs, path::Path};
 
 use ::config::{ConfigError, Source};
 
-use super::{Config, DEMO_ID, DEMO_KEY, DEMO_SECRET};
+use super::{Config, DEMO_ID, DEMO_KEY, DEMO_SECRET, references};
 use crate::settings::{
     self, Map, Problem, Problems, Settings, Takes, UNKNOWN, Value, ValueKind, toml,
 };
@@ -47,7 +47,11 @@ impl Layer {
     }
 
     /// Reads a file.
-    pub(super) fn of_file(file: &Path, problems: &mut Problems) -> Self {
+    pub(super) fn of_file(
+        file: &Path,
+        variables: &BTreeMap<String, String>,
+        problems: &mut Problems,
+    ) -> Self {
         let name = file.display().to_string();
         let root = match fs::read_to_string(file) {
             Ok(text) => toml::parse(&name, &text),
@@ -62,7 +66,10 @@ impl Layer {
             }
         };
         match root {
-            Ok(root) => Self::of_tables(root, problems),
+            Ok(mut root) => {
+                references::resolve(&mut root, variables, problems);
+                Self::of_tables(root, problems)
+            }
             Err(unreadable) => {
                 problems.extend(unreadable);
                 Self::default()

@@ -8,6 +8,7 @@ mod database;
 mod layer;
 mod nearest;
 mod redis;
+mod references;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -123,7 +124,7 @@ impl Config {
         let mut problems = Problems::default();
         let written = file
             .as_deref()
-            .map(|file| Layer::of_file(file, &mut problems));
+            .map(|file| Layer::of_file(file, variables, &mut problems));
         let written = written.unwrap_or_default();
         let ours = variables::read(variables, written.apps(), &mut problems);
         let foreign = aliases::read(variables, [&ours, &written], &mut problems);

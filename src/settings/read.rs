@@ -138,9 +138,12 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Adds a problem of a required key that is absent.
+    /// Adds a problem of a required key that is absent, unless it is known why.
     pub fn refuse_absent(&self, name: &str, problems: &mut Problems) {
-        problems.refuse(self.value, self.path.key(name), "is missing");
+        let key = self.path.key(name).to_string();
+        if !problems.iter().any(|problem| problem.key == key) {
+            problems.refuse(self.value, self.path.key(name), "is missing");
+        }
     }
 
     /// The value of a key, if it is there. Null is as good as absent.

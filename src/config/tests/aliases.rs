@@ -173,6 +173,24 @@ fn an_alias_sets_its_key_and_is_reported() {
             "server.max_request_bytes = 10000",
             "max_request_bytes: 10000",
         ),
+        (
+            "REVERB_ALLOWED_ORIGINS",
+            "a.test, b.test",
+            "apps[0].allowed_origins = [\"a.test\", \"b.test\"]",
+            "allowed_origins: [OriginPattern { scheme: None, host: \"a.test\"",
+        ),
+        (
+            "SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC",
+            "5",
+            "apps[0].max_backend_events_per_second = 5",
+            "max_backend_events_per_second: Some(5)",
+        ),
+        (
+            "SOKETI_DEFAULT_APP_MAX_READ_REQ_PER_SEC",
+            "-1",
+            "apps[0].max_read_requests_per_second: no limit",
+            "max_read_requests_per_second: None",
+        ),
         ("REVERB_APP_ID", "42", "apps[0].id = \"42\"", "id: \"42\""),
         (
             "REVERB_APP_KEY",

@@ -321,3 +321,49 @@ fn demo_credentials_are_refused_beyond_loopback() {
     );
     assert!(error.contains("server.host is :: (SOKETI_HOST)"), "{error}");
 }
+
+#[test]
+fn values_come_from_variables_and_files() {
+    let secret = TempFile::new("from a file\n");
+    let folder = secret.0.parent().expect("a folder").display().to_string();
+    let name = secret.0.file_name().and_then(|name| name.to_str());
+    let name = name.expect("a plain name");
+    let text = format!(
+        "[server]\nport = \"${{PORT}}\"\n[[apps]]\nid = \"1\"\nkey = \"k-${{STAGE}}\"\nsecret = \"${{file:${{DIR}}/{name}}}\"\n\
+         enabled = \"${{ON}}\"\nallowed_origins = \"${{ORIGINS}}\"\n[[apps.webhooks]]\nurl = \"https://a.test/\"\n\
+         headers = {{ X-Token = \"${{STAGE}}\" }}\n"
+    );
+    let pairs = [
+        ("PORT", "7001"),
+        ("STAGE", "live"),
+        ("DIR", folder.as_str()),
+        ("ON", "off"),
+        ("ORIGINS", "a.test,b.test"),
+    ];
+    let config = load(&text, &pairs).expect("all are set").config;
+    let app = &config.apps[0];
+    assert_eq!((config.server.port, key_of(app)), (7001, "k-live"));
+    let secret = app.shown_key(Moment::now()).expect("a key").secret;
+    assert_eq!(secret.expose_str(), "from a file");
+    assert_eq!((app.enabled, app.allowed_origins.len()), (false, 2));
+    assert!(app.webhooks[0].headers().all(|(_, value)| value == "live"));
+    assert_eq!(
+        load("[server]\nport = \"${PORT}\"\n", &[]).err().as_deref(),
+        Some("FILE:2:8: server.port refers to the variable PORT, which is not set")
+    );
+    assert_eq!(
+        load(
+            "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"${NONE}\"\n",
+            &[]
+        )
+        .err()
+        .as_deref(),
+        Some("FILE:4:10: apps[0].secret refers to the variable NONE, which is not set")
+    );
+    assert_eq!(
+        load("[server]\nport = \"${PORT}\"\n", &[("PORT", "x")])
+            .err()
+            .as_deref(),
+        Some("FILE:2:8: server.port must be a whole number from 0 to 65535, not \"x\"")
+    );
+}

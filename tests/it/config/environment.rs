@@ -148,3 +148,34 @@ fn unrelated_variables_are_left_alone() {
     let environment = [&environment[..], &[("LOUDHAILER_SERVER__PORT", "0")]].concat();
     TestServer::launch(&[], &environment);
 }
+
+/// The file names where the secret is; Docker's secrets and systemd's credentials are files.
+#[test]
+fn a_secret_may_be_elsewhere() {
+    let app = App::usual();
+    let credentials = std::env::temp_dir().join(format!("loudhailer-it-{}", std::process::id()));
+    std::fs::create_dir_all(&credentials).unwrap();
+    std::fs::write(credentials.join("shop"), format!("{}\n", app.secret)).unwrap();
+    let folder = credentials.display().to_string();
+    let without = app.toml().replace(&format!("{:?}", app.secret), "SECRET");
+    for (secret, variable) in [
+        (
+            "\"${file:${CREDENTIALS_DIRECTORY}/shop}\"",
+            ("CREDENTIALS_DIRECTORY", folder.as_str()),
+        ),
+        (&format!("\"${{file:{folder}/shop}}\""), ("UNUSED", "x")),
+        ("\"${SHOP_SECRET}\"", ("SHOP_SECRET", app.secret.as_str())),
+        (
+            "\"overridden\"",
+            ("LOUDHAILER_APPS__0__SECRET", app.secret.as_str()),
+        ),
+    ] {
+        let toml = Setup::new().toml() + &without.replace("SECRET", secret);
+        let config = ConfigFile::new(&toml);
+        let mut server = TestServer::launch(&["--config", config.path()], &[variable]);
+        server.apps = vec![app.clone()];
+        server.client().subscribe("private-room");
+        server.api().publish("news", "order", "");
+    }
+    std::fs::remove_dir_all(credentials).unwrap();
+}
