@@ -200,11 +200,7 @@ mod tests {
 
     fn printed(config: &Config, understood: &Understood, public: &str) -> String {
         let addresses = [public, "127.0.0.1:9601"].map(|it| it.parse().expect("an address"));
-        banner(config, &apps(config), understood, addresses.into())
-    }
-
-    fn apps(config: &Config) -> Vec<Arc<App>> {
-        config.apps.iter().cloned().map(Arc::new).collect()
+        banner(config, &config.apps, understood, addresses.into())
     }
 
     fn assert_has_line(text: &str, line: &str) {
@@ -241,7 +237,8 @@ mod tests {
     #[test]
     fn an_own_secret_is_never_printed() {
         let mut config = Config::default();
-        config.apps[0].secret = Some(Secret::new("hidden"));
+        let app = Arc::make_mut(&mut config.apps[0]);
+        app.secret = Some(Secret::new("hidden"));
         let text = printed(&config, &Understood::default(), "127.0.0.1:6001");
         assert_has_line(&text, "PUSHER_APP_SECRET=your-secret");
         assert!(!text.contains("hidden"), "{text}");
@@ -309,7 +306,7 @@ mod tests {
 
     #[test]
     fn an_app_line_tells_its_switches_and_limits() {
-        let mut app = Config::default().apps.remove(0);
+        let mut app = App::clone(&Config::default().apps[0]);
         let plain = "  id 1001, key app-key, any number of connections, events up to 10240 bytes, \
                      no client events";
         assert_eq!(app_line(&app), plain);
@@ -325,7 +322,7 @@ mod tests {
 
     #[test]
     fn many_apps_are_counted() {
-        let app = apps(&Config::default()).remove(0);
+        let app = Config::default().apps.remove(0);
         let text = |count| summary(&vec![Arc::clone(&app); count], &Understood::default());
         assert!(!text(APPS_SHOWN_MAX).contains("more"));
         let text = text(APPS_SHOWN_MAX + 3);

@@ -6,7 +6,6 @@ use std::{
     io::{self, ErrorKind, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
 };
 
 use clap::{Parser, Subcommand};
@@ -71,8 +70,7 @@ fn with_config(file: Option<&Path>, run: fn(Loaded, Variables) -> ExitCode) -> E
 }
 
 fn check(loaded: Loaded, _: Variables) -> ExitCode {
-    let apps: Vec<_> = loaded.config.apps.into_iter().map(Arc::new).collect();
-    let summary = banner::summary(&apps, &loaded.understood);
+    let summary = banner::summary(&loaded.config.apps, &loaded.understood);
     finish(
         print(&format!("{summary}The configuration is valid.\n")),
         ExitCode::SUCCESS,

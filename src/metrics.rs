@@ -145,6 +145,12 @@ impl Latency {
         self.buckets.each_ref().map(Counter::get)
     }
 
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts().iter().all(|count| *count == 0)
+    }
+
     /// All times together.
     #[must_use]
     pub fn sum(&self) -> Duration {

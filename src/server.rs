@@ -249,12 +249,10 @@ async fn open_apps(loaded: Loaded, variables: BTreeMap<String, String>) -> io::R
 
 /// The apps of the configuration, which were read with it.
 async fn open_file(
-    mut loaded: Loaded,
+    loaded: Loaded,
     variables: BTreeMap<String, String>,
 ) -> Result<(FileStore, Reading), StoreError> {
-    let apps = std::mem::take(&mut loaded.config.apps);
-    let apps: Vec<_> = apps.into_iter().map(Arc::new).collect();
-    let store = FileStore::new(loaded, &apps, variables);
+    let (store, apps) = FileStore::new(loaded, variables);
     let reading = Reading {
         apps,
         ..Reading::default()

@@ -9,8 +9,10 @@ use prometheus::{
 
 use crate::metrics::{LATENCY_BOUNDS_US, Latency};
 
+pub(super) type Labels = Vec<(&'static str, String)>;
+
 /// Labels and a value.
-pub(super) type Row = (Vec<(&'static str, String)>, f64);
+pub(super) type Row = (Labels, f64);
 
 /// The families of one answer.
 pub(super) struct Exposition {
@@ -71,7 +73,7 @@ impl Exposition {
         name: &str,
         help: &str,
         unit: Unit,
-        rows: impl IntoIterator<Item = (Vec<(&'static str, String)>, &'a Latency)>,
+        rows: impl IntoIterator<Item = (Labels, &'a Latency)>,
     ) {
         let metrics = rows.into_iter().map(|(labels, latency)| {
             let mut metric = labelled(labels);
@@ -103,7 +105,7 @@ impl Exposition {
     }
 }
 
-fn labelled(labels: Vec<(&'static str, String)>) -> Metric {
+fn labelled(labels: Labels) -> Metric {
     let pair = |(name, value): (&str, String)| {
         let mut pair = LabelPair::default();
         pair.set_name(name.to_owned());

@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web};
 
 use super::{
     AdminSettings,
-    exposition::{Exposition, Row, Unit},
+    exposition::{Exposition, Labels, Row, Unit},
 };
 use crate::{
     hub::{AppChannels, ShardGauges},
@@ -124,15 +124,29 @@ pub(super) async fn show(
         .body(exposition.into_text())
 }
 
-/// The configured apps, and those that were used and are no more.
+/// The apps that were used since the start, also those that are gone.
 fn used_apps(node: &Node) -> Vec<Arc<AppChannels>> {
-    for app in node.apps.all().iter() {
-        // Known from its first use on; an app without one has its zeros.
-        drop(node.hub.app(&app.id));
-    }
     let mut apps = node.hub.apps();
     apps.sort_unstable_by(|one, other| one.app_id().cmp(other.app_id()));
     apps
+}
+
+/// Those that had clients.
+fn with_clients(apps: &[Arc<AppChannels>]) -> impl Iterator<Item = &Arc<AppChannels>> {
+    apps.iter()
+        .filter(|app| app.traffic().connections.get() > 0)
+}
+
+/// A counter's rows: one for each app whose count is not 0. Of thousands of apps each uses a few of the features.
+fn counted(
+    apps: &[Arc<AppChannels>],
+    count: fn(&Traffic) -> u64,
+    labels: impl Fn(&AppChannels) -> Labels,
+) -> impl Iterator<Item = Row> {
+    apps.iter().filter_map(move |app| {
+        let count = count(app.traffic());
+        (count > 0).then(|| (labels(app), count as f64))
+    })
 }
 
 fn number(count: usize) -> f64 {
@@ -154,36 +168,30 @@ fn as_soketi(exposition: &mut Exposition, apps: &[Arc<AppChannels>], port: &str)
     exposition.gauge(
         "connected",
         "Clients that are connected now.",
-        apps.iter()
-            .map(|app| (labels(app), number(app.connections()))),
+        with_clients(apps).map(|app| (labels(app), number(app.connections()))),
     );
     for (name, help, count) in AS_SOKETI {
-        let rows = apps
-            .iter()
-            .map(|app| (labels(app), count(app.traffic()) as f64));
-        exposition.counter(name, help, rows);
+        exposition.counter(name, help, counted(apps, count, labels));
     }
     exposition.times(
         "horizontal_adapter_resolve_time",
         "Milliseconds until Redis answered a question about the cluster's state.",
         Unit::Milliseconds,
         apps.iter()
+            .filter(|app| !app.traffic().query_time.is_empty())
             .map(|app| (labels(app), &app.traffic().query_time)),
     );
+    let labels = |app: &AppChannels| vec![("app_id", app.app_id().to_string())];
     for (name, help, count) in OURS {
-        let rows = apps.iter().map(|app| {
-            let labels = vec![("app_id", app.app_id().to_string())];
-            (labels, count(app.traffic()) as f64)
-        });
-        exposition.counter(name, help, rows);
+        exposition.counter(name, help, counted(apps, count, labels));
     }
 }
 
 /// What is in the channels now.
 fn channels(exposition: &mut Exposition, node: &Node, apps: &[Arc<AppChannels>]) {
     let (mut occupied, mut subscriptions, mut members) = (Vec::new(), Vec::new(), Vec::new());
-    for app in apps {
-        let mut by_kind = BTreeMap::from(["public", "private", "presence"].map(|kind| (kind, 0)));
+    for app in with_clients(apps) {
+        let mut by_kind: BTreeMap<&str, usize> = BTreeMap::new();
         let (mut seats, mut users) = (0, 0);
         for (name, count) in app.occupied("") {
             let kind = ChannelKind::of(&name);
@@ -202,7 +210,9 @@ fn channels(exposition: &mut Exposition, node: &Node, apps: &[Arc<AppChannels>])
             (labels, number(count))
         }));
         subscriptions.push((vec![app_id()], number(seats)));
-        members.push((vec![app_id()], number(users)));
+        if users > 0 {
+            members.push((vec![app_id()], number(users)));
+        }
     }
     exposition.gauge(
         "active_channels",

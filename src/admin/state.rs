@@ -1,6 +1,6 @@
 //! The node, its cluster and its apps at one glance.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -15,6 +15,9 @@ use crate::{
     settings::{Secrets, Setting},
     store::AppControl,
 };
+
+/// Apps that are shown; `GET /api/apps` has all of them.
+const APPS_MAX: usize = 200;
 
 #[derive(Serialize)]
 struct AppState<'a> {
@@ -57,7 +60,9 @@ pub(super) async fn show(
         "public": settings.public.to_string(),
         "cluster": cluster,
         "app_store": control.status.get(),
-        "apps": node.apps.all().iter().map(|app| app_state(app, &node)).collect::<Vec<_>>(),
+        "connections": node.hub.connections(),
+        "apps": busiest(&node).iter().map(|app| app_state(app, &node)).collect::<Vec<_>>(),
+        "apps_total": node.apps.all().len(),
         "messages_received": total(|traffic| traffic.messages_received.get()),
         "messages_sent": total(|traffic| traffic.messages_sent.get()),
         "api_messages": total(|traffic| traffic.api_messages.get()),
@@ -68,16 +73,30 @@ pub(super) async fn show(
     reply(&state)
 }
 
+/// The apps with the most connections, in the order of the store. A dashboard asks for them again and again.
+fn busiest(node: &Node) -> Vec<Arc<App>> {
+    let all = node.apps.all();
+    if all.len() <= APPS_MAX {
+        return all.to_vec();
+    }
+    let connections = node.hub.connections_by_app();
+    let mut apps: Vec<(usize, &Arc<App>)> = all.iter().enumerate().collect();
+    apps.sort_by_key(|(_, app)| Reverse(connections.get(&*app.id).copied().unwrap_or_default()));
+    apps.truncate(APPS_MAX);
+    apps.sort_unstable_by_key(|(place, _)| *place);
+    apps.into_iter().map(|(_, app)| Arc::clone(app)).collect()
+}
+
 fn app_state(app: &App, node: &Node) -> Value {
-    let channels = node.hub.app(&app.id);
+    let used = node.hub.used_app(&app.id);
     let state = AppState {
         id: &app.id,
         key: app.shown_key(Moment::now()).map_or("", |it| it.key),
         name: &app.name,
         enabled: app.enabled,
         client_events: app.client_events,
-        connections: channels.connections(),
-        channels: listed(&channels),
+        connections: used.as_ref().map_or(0, |app| app.connections()),
+        channels: used.as_ref().map_or(0, listed),
         limits: app.limits.write(Secrets::Hidden),
     };
     json!(state)

@@ -133,13 +133,14 @@ pub(super) async fn list(node: web::Data<Node>, query: web::Query<ListQuery>) ->
 
 fn row(app: &App, node: &Node) -> Json {
     let key = app.shown_key(Moment::now()).map_or("", |it| it.key);
+    let used = node.hub.used_app(&app.id);
     json!({
         "id": &*app.id,
         "name": app.name,
         "enabled": app.enabled,
         "key": key,
         "keys": app.keys().count(),
-        "connections": node.hub.app(&app.id).connections(),
+        "connections": used.map_or(0, |app| app.connections()),
     })
 }
 

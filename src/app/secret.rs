@@ -1,6 +1,6 @@
 //! Secrets, which never show themselves.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::OnceLock};
 
 use crate::{
     protocol::signature,
@@ -11,16 +11,18 @@ use crate::{
 #[derive(Clone)]
 pub struct Secret {
     text: Box<str>,
-    key: signature::Key,
+    /// Made at its first use: of many apps most are idle.
+    key: OnceLock<Box<signature::Key>>,
 }
 
 impl Secret {
     /// Wraps a secret.
     #[must_use]
     pub fn new(secret: impl Into<Box<str>>) -> Self {
-        let text = secret.into();
-        let key = signature::Key::new(text.as_bytes());
-        Self { text, key }
+        Self {
+            text: secret.into(),
+            key: OnceLock::new(),
+        }
     }
 
     /// The bytes to sign with.
@@ -32,7 +34,8 @@ impl Secret {
     /// The secret made ready to check signatures with.
     #[must_use]
     pub fn key(&self) -> &signature::Key {
-        &self.key
+        self.key
+            .get_or_init(|| Box::new(signature::Key::new(self.expose())))
     }
 
     /// The text, for the one library call that needs it.

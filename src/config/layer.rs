@@ -1,13 +1,11 @@
 //! The sources, each a tree of values that know where they came from, and their merging by the `config` crate.
 
-use std::{collections::BTreeMap, fmt, fs, path::Path};
+use std::{collections::BTreeMap, fmt};
 
 use ::config::{ConfigError, Source};
 
-use super::{Config, DEMO_ID, DEMO_KEY, DEMO_SECRET, references};
-use crate::settings::{
-    self, Map, Problem, Problems, Settings, Takes, UNKNOWN, Value, ValueKind, toml,
-};
+use super::Config;
+use crate::settings::{self, Map, Problems, Settings, Takes, UNKNOWN, Value, ValueKind};
 
 /// The list of apps.
 pub(super) const APPS: &str = "apps";
@@ -36,59 +34,22 @@ impl Source for Layer {
 }
 
 impl Layer {
-    /// The demo app, which is there while nobody lists apps.
-    pub(super) fn demo() -> Self {
-        let mut layer = Self::default();
-        let credentials = [("id", DEMO_ID), ("key", DEMO_KEY), ("secret", DEMO_SECRET)];
-        for (name, text) in credentials {
-            layer.root.insert(format!("{APPS}[0].{name}"), text.into());
-        }
-        layer
-    }
-
-    /// Reads a file.
-    pub(super) fn of_file(
-        file: &Path,
-        variables: &BTreeMap<String, String>,
-        problems: &mut Problems,
-    ) -> Self {
-        let name = file.display().to_string();
-        let root = match fs::read_to_string(file) {
-            Ok(text) => toml::parse(&name, &text),
-            Err(error) => {
-                let mut unreadable = Problems::default();
-                unreadable.push(Problem {
-                    place: format!("cannot read {name}"),
-                    key: String::new(),
-                    reason: error.to_string(),
-                });
-                Err(unreadable)
-            }
-        };
-        match root {
-            Ok(mut root) => {
-                references::resolve(&mut root, variables, problems);
-                Self::of_tables(root, problems)
-            }
-            Err(unreadable) => {
-                problems.extend(unreadable);
-                Self::default()
-            }
-        }
+    /// A layer of these values.
+    pub(super) fn of(root: Map<String, Value>) -> Self {
+        Self { root }
     }
 
     /// What is no known table is left out here: merging would take a quoted `"server.port"` for the key in the table, and forgets where
     /// tables stand.
-    fn of_tables(root: Map<String, Value>, problems: &mut Problems) -> Self {
+    pub(super) fn of_tables(root: Map<String, Value>, problems: &mut Problems) -> Self {
         let mut layer = Self::default();
         for (name, value) in root {
             let path = settings::Path::ROOT.key(&name);
             let takes = settings::find(Config::FIELDS, &name).map(|section| section.takes);
             match (takes, &value.kind) {
                 (Some(Takes::Table(_)), ValueKind::Table(_)) => {}
-                (Some(Takes::List(_)), ValueKind::Array(apps)) if !apps.is_empty() => {}
-                // An empty list is no list: the demo app stays.
-                (Some(Takes::List(_)), ValueKind::Array(_)) => continue,
+                // Its elements are read one by one.
+                (Some(Takes::List(_)), ValueKind::Array(_)) => {}
                 (Some(takes), kind) => {
                     problems.refuse(&value, path, takes.refusal(kind));
                     continue;
@@ -129,22 +90,27 @@ impl Layer {
         value.or_else(|| self.root.get(path))
     }
 
-    /// Whether it says anything of apps.
-    pub(super) fn has_apps(&self) -> bool {
-        self.root.keys().any(|path| path.starts_with(APPS))
-    }
-
-    /// How many apps it lists.
-    pub(super) fn apps(&self) -> usize {
-        match self.root.get(APPS).map(|apps| &apps.kind) {
-            Some(ValueKind::Array(apps)) => apps.len(),
-            _ => 0,
+    /// Moves out what it says of single apps, by their places in the list; paths begin within the app.
+    pub(super) fn take_apps(&mut self) -> BTreeMap<usize, Self> {
+        let mut apps: BTreeMap<usize, Self> = BTreeMap::new();
+        for (path, value) in self.root.extract_if(|path, _| path.starts_with(APPS)) {
+            let parts = path[APPS.len()..].strip_prefix('[');
+            let parts = parts.and_then(|rest| rest.split_once("]."));
+            if let Some((index, within)) = parts
+                && let Ok(index) = index.parse()
+            {
+                apps.entry(index)
+                    .or_default()
+                    .root
+                    .insert(within.to_owned(), value);
+            }
         }
+        apps
     }
 }
 
-/// All layers in one tree, the strongest last.
-pub(super) fn merge(layers: [Layer; 4]) -> Value {
+/// Layers in one tree, the strongest last.
+pub(super) fn merge(layers: impl IntoIterator<Item = Layer>) -> Value {
     let mut builder = ::config::Config::builder();
     for layer in layers {
         builder = builder.add_source(layer);

@@ -4,6 +4,7 @@
 //! merges them; the types of the settings check them. Reads nothing but its arguments and the named file.
 
 mod aliases;
+mod apps;
 mod database;
 mod layer;
 mod nearest;
@@ -17,10 +18,14 @@ mod variables;
 
 use std::{
     collections::BTreeMap,
+    fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 pub use aliases::Reading;
+use apps::Apps;
+pub use apps::KnownApps;
 pub use database::{Database, DatabaseUrl, Dialect, Layout};
 use layer::Layer;
 pub use redis::{Redis, RedisMode, Sentinels};
@@ -29,7 +34,10 @@ pub use types::{Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
 
 use crate::{
     app::App,
-    settings::{self, Json, Problems, Secrets, Setting, Settings, Table, settings},
+    settings::{
+        self, Json, Map, Problem, Problems, Secrets, Setting, Settings, Table, Value, ValueKind,
+        settings, toml::Document,
+    },
 };
 
 /// The id of the demo app.
@@ -63,7 +71,7 @@ settings! {
         log: Log,
         /// One `[[apps]]` table per app; `id`, `key` and `secret` are required. If there is none, this demo app is served, on loopback
         /// addresses only.
-        apps: Vec<App>,
+        apps: Vec<Arc<App>>,
     }
     check check;
 }
@@ -75,6 +83,8 @@ pub struct Loaded {
     pub config: Config,
     /// Where that comes from; for the start-up lines.
     pub understood: Understood,
+    /// The apps once more, for [`Config::reload`].
+    pub known: KnownApps,
 }
 
 /// Where a configuration came from.
@@ -118,40 +128,97 @@ impl Config {
         file: Option<&Path>,
         variables: &BTreeMap<String, String>,
     ) -> Result<Loaded, Problems> {
+        Self::reload(file, variables, &KnownApps::default())
+    }
+
+    /// As [`Config::load`], but apps that are `known` are not read again.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn reload(
+        file: Option<&Path>,
+        variables: &BTreeMap<String, String>,
+        known: &KnownApps,
+    ) -> Result<Loaded, Problems> {
         let named = variables.get(variables::FILE);
         let named = named.filter(|name| !name.is_empty()).map(PathBuf::from);
         let file = file.map(Path::to_path_buf).or(named);
+        let name = file.as_deref().map(|file| file.display().to_string());
+        let text = file.as_deref().map(fs::read_to_string).transpose();
+        let text = text.map_err(|error| unreadable(name.as_deref(), &error))?;
+        let document = name.as_deref().zip(text.as_deref());
+        let document = document
+            .map(|(name, text)| Document::parse(name, text, layer::APPS, |block| known.has(block)));
+        let document = document.transpose()?;
+        let mut loaded = Self::read(document.as_ref(), variables, known)?;
+        loaded.understood.file = file;
+        Ok(loaded)
+    }
+
+    fn read(
+        document: Option<&Document<'_>>,
+        variables: &BTreeMap<String, String>,
+        known: &KnownApps,
+    ) -> Result<Loaded, Problems> {
         let mut problems = Problems::default();
-        let written = file
-            .as_deref()
-            .map(|file| Layer::of_file(file, variables, &mut problems));
-        let written = written.unwrap_or_default();
-        let ours = variables::read(variables, written.apps(), &mut problems);
-        let foreign = aliases::read(variables, [&ours, &written], &mut problems);
+        let mut written = document.map_or_else(Map::new, Document::without_list);
+        let listed = document.map_or(0, Document::listed);
+        if listed == 0 && written.get(layer::APPS).is_some_and(is_list) {
+            // An empty list is no list: the demo app stays.
+            written.remove(layer::APPS);
+        }
+        references::resolve(&mut written, variables, &mut problems);
+        let written = Layer::of_tables(written, &mut problems);
+        let mut ours = variables::read(variables, listed, &mut problems);
+        let mut foreign = aliases::read(variables, [&ours, &written], &mut problems);
         let sources = [&foreign.layer, &written, &ours];
-        let has_apps = sources.iter().any(|layer| layer.has_apps());
         let has_database = sources.iter().any(|layer| layer.has_text(DATABASE));
-        let is_demo = !has_apps && !has_database;
-        let demo = match has_database {
-            true => Layer::default(),
-            false => Layer::demo(),
+        let overrides = [foreign.layer.take_apps(), ours.take_apps()];
+        let has_apps = listed > 0 || overrides.iter().any(|apps| !apps.is_empty());
+        let apps = Apps {
+            document,
+            variables,
+            overrides,
+            has_demo: listed == 0 && !has_database,
         };
-        let root = layer::merge([demo, foreign.layer, written, ours]);
-        let config = Self::read_root(&root, &mut problems);
+        let root = layer::merge([foreign.layer, written, ours]);
+        let config = <Self as Setting>::read(&root, settings::Path::ROOT, &mut problems);
+        let (all, known) = apps.read(known, &mut problems);
+        apps.refuse_repetitions(&all, &mut problems);
+        if let Some(config) = &config {
+            config.check_apps(&apps, &all, &root, &mut problems);
+        }
         match config.filter(|_| problems.is_empty()) {
             Some(config) => Ok(Loaded {
-                config,
+                config: Self {
+                    apps: all,
+                    ..config
+                },
                 understood: Understood {
-                    file,
-                    is_demo,
+                    file: None,
+                    is_demo: !has_apps && !has_database,
                     aliases: foreign.aliases,
                     unused: foreign.unused,
                 },
+                known,
             }),
             None => {
                 problems.sort();
                 Err(nearest::with_hints(problems))
             }
+        }
+    }
+
+    /// What concerns both the apps and other keys.
+    fn check_apps(&self, apps: &Apps<'_>, all: &[Arc<App>], root: &Value, problems: &mut Problems) {
+        if self.database.url.is_some() && !all.is_empty() {
+            let reason = "is here although database.url is set: `loudhailer apps import` moves apps into the database";
+            apps.refuse(0, "id", problems, reason.to_owned());
+        }
+        let host = self.server.host;
+        if !host.is_loopback() {
+            let place = settings::place_of(root, "server", "host");
+            apps.refuse_demo(all, (host, place), problems);
         }
     }
 
@@ -176,10 +243,6 @@ impl Config {
             }
         }
         differences
-    }
-
-    fn read_root(root: &settings::Value, problems: &mut Problems) -> Option<Self> {
-        <Self as Setting>::read(root, settings::Path::ROOT, problems)
     }
 }
 
@@ -210,47 +273,18 @@ fn check(config: &Config, table: &Table<'_>, problems: &mut Problems) {
         let reason = format!("must differ from server.port ({})", server.port);
         table.refuse_within(("admin", None), "port", problems, reason);
     }
-    if config.database.url.is_some() && !config.apps.is_empty() {
-        let reason = "is here although database.url is set: `loudhailer apps import` moves apps into the database";
-        table.refuse_within(("apps", Some(0)), "id", problems, reason);
-    }
-    refuse_repetitions(&config.apps, table, problems);
-    if !server.host.is_loopback() {
-        refuse_demo(config, table, problems);
-    }
 }
 
-fn refuse_repetitions(apps: &[App], table: &Table<'_>, problems: &mut Problems) {
-    let mut known = std::collections::HashMap::with_capacity(2 * apps.len());
-    for (index, app) in apps.iter().enumerate() {
-        let keys = app.keys().map(|it| ("key", it.key));
-        for (name, value) in keys.chain([("id", &app.id)]) {
-            match known.insert((name, value), index) {
-                Some(other) if other != index => {
-                    let reason = format!("{:?} is already that of apps[{other}]", &**value);
-                    table.refuse_within(("apps", Some(index)), name, problems, reason);
-                }
-                _ => {}
-            }
-        }
-    }
+fn is_list(value: &Value) -> bool {
+    matches!(value.kind, ValueKind::Array(_))
 }
 
-/// The demo key and secret are in the documentation, so anyone who reaches the port could use them.
-fn refuse_demo(config: &Config, table: &Table<'_>, problems: &mut Problems) {
-    for (index, app) in config.apps.iter().enumerate() {
-        let name = match app {
-            app if app.keys().any(|it| *it.key == *DEMO_KEY) => "key",
-            app if app.keys().any(|it| it.secret.expose_str() == DEMO_SECRET) => "secret",
-            _ => continue,
-        };
-        let host = config.server.host;
-        let place = table.place_within(("server", None), "host");
-        let reason = format!(
-            "is the public demo {name}, refused because server.host is {host} ({place}): give the \
-             app its own key and secret, in the file or as PUSHER_APP_KEY and PUSHER_APP_SECRET, \
-             or listen on 127.0.0.1"
-        );
-        table.refuse_within(("apps", Some(index)), name, problems, reason);
-    }
+fn unreadable(name: Option<&str>, error: &io::Error) -> Problems {
+    let mut problems = Problems::default();
+    problems.push(Problem {
+        place: format!("cannot read {}", name.unwrap_or_default()),
+        key: String::new(),
+        reason: error.to_string(),
+    });
+    problems
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fs};
 
 use super::Config;
-use crate::settings::{Map, Path, Problems, Settings, Takes, Value, ValueKind, find};
+use crate::{
+    app::App,
+    settings::{Map, Path, Problems, Settings, Takes, Value, ValueKind, find},
+};
 
 const OPEN: &str = "${";
 /// Before the name of a file.
@@ -21,6 +24,22 @@ pub(super) fn resolve(
         let takes = find(Config::FIELDS, name).map(|section| section.takes);
         resolve_value(value, takes, Path::ROOT.key(name), variables, problems);
     }
+}
+
+/// Resolves all references of an app.
+pub(super) fn resolve_app(
+    app: &mut Value,
+    path: Path<'_>,
+    variables: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) {
+    resolve_value(
+        app,
+        Some(Takes::Table(App::FIELDS)),
+        path,
+        variables,
+        problems,
+    );
 }
 
 fn resolve_value(

@@ -92,6 +92,12 @@ impl Hub {
         Arc::clone(&app)
     }
 
+    /// The channels of an app that was used since the start.
+    #[must_use]
+    pub fn used_app(&self, app_id: &str) -> Option<Arc<AppChannels>> {
+        self.apps.get(app_id).map(|app| Arc::clone(&app))
+    }
+
     /// How many clients are connected to this node.
     #[must_use]
     pub fn connections(&self) -> usize {

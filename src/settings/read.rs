@@ -149,7 +149,14 @@ impl<'a> Table<'a> {
     /// The value of a key, if it is there. Null is as good as absent.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<&'a Value> {
-        let value = self.entries.get(name)?;
+        let value = match self.entries.len() {
+            // A few comparisons cost less than a hash.
+            ..=FEW => {
+                let mut entries = self.entries.iter();
+                entries.find(|(key, _)| **key == *name)?.1
+            }
+            _ => self.entries.get(name)?,
+        };
         (value.kind != ValueKind::Nil).then_some(value)
     }
 
@@ -201,6 +208,20 @@ impl<'a> Table<'a> {
         });
     }
 }
+
+/// Where a key of a table within `root` has its value from.
+#[must_use]
+pub fn place_of<'a>(root: &'a Value, section: &str, name: &str) -> &'a str {
+    let entry = |value: &'a Value, name: &str| match &value.kind {
+        ValueKind::Table(entries) => entries.get(name),
+        _ => None,
+    };
+    let value = entry(root, section).and_then(|section| entry(section, name));
+    value.and_then(Value::origin).unwrap_or(DEFAULTS)
+}
+
+/// Entries of a table that are looked through one by one.
+const FEW: usize = 8;
 
 /// Said of a key that no field has.
 pub const UNKNOWN: &str = "is not a key";

@@ -1,6 +1,6 @@
 //! The types that settings are made of.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use super::{Json, Path, Problems, Secrets, Setting, Takes, Value, ValueKind};
 
@@ -231,6 +231,18 @@ impl<T: Setting> Setting for Option<T> {
 
     fn absent() -> Option<Self> {
         Some(None)
+    }
+}
+
+impl<T: Setting> Setting for Arc<T> {
+    const TAKES: Takes = T::TAKES;
+
+    fn read(value: &Value, path: Path<'_>, problems: &mut Problems) -> Option<Self> {
+        T::read(value, path, problems).map(Self::new)
+    }
+
+    fn write(&self, secrets: Secrets) -> Json {
+        T::write(self, secrets)
     }
 }
 

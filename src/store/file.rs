@@ -1,7 +1,7 @@
 //! The apps of the configuration file, read again when it changes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,14 +9,13 @@ use std::{
 };
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use sha2::{Digest, Sha256};
 use tokio::{sync::Notify, time::timeout};
 use tracing::warn;
 
 use super::{AppStore, Change, Reading, Scope, StoreError, WriteError};
 use crate::{
-    app::{App, Name},
-    config::{Config, Loaded},
+    app::App,
+    config::{Config, KnownApps, Loaded},
 };
 
 /// A file that was not written to for this long is complete.
@@ -33,16 +32,21 @@ pub struct FileStore {
     running: Config,
     is_demo: bool,
     /// Of the file's content at the last reading.
-    digest: Option<[u8; 32]>,
-    apps: HashMap<Name, Arc<App>>,
+    digest: Option<u64>,
+    known: KnownApps,
     watch: Option<Watch>,
 }
 
 impl FileStore {
-    /// The store of a configuration that was loaded with these variables. `apps` are those of the configuration.
+    /// The store of a configuration that was loaded with these variables, and its apps.
     #[must_use]
-    pub fn new(mut loaded: Loaded, apps: &[Arc<App>], variables: BTreeMap<String, String>) -> Self {
-        let file = loaded.understood.file;
+    pub fn new(loaded: Loaded, variables: BTreeMap<String, String>) -> (Self, Vec<Arc<App>>) {
+        let Loaded {
+            mut config,
+            understood,
+            known,
+        } = loaded;
+        let file = understood.file;
         let place = match &file {
             Some(file) => file.display().to_string(),
             None => "the environment".to_owned(),
@@ -55,38 +59,23 @@ impl FileStore {
             };
             watch.inspect_err(warn).ok()
         });
-        loaded.config.apps = Vec::new();
-        Self {
+        let apps = std::mem::take(&mut config.apps);
+        let store = Self {
             place,
             digest: file.as_deref().and_then(digest),
             file,
             variables,
-            running: loaded.config,
-            is_demo: loaded.understood.is_demo,
-            apps: by_id(apps),
+            running: config,
+            is_demo: understood.is_demo,
+            known,
             watch,
-        }
-    }
-
-    /// The same `Arc` for an app that has not changed.
-    fn shared(&mut self, apps: Vec<App>) -> Vec<Arc<App>> {
-        let mut shared = Vec::with_capacity(apps.len());
-        for app in apps {
-            let known = self.apps.get(&app.id).filter(|known| ***known == app);
-            shared.push(known.map_or_else(|| Arc::new(app), Arc::clone));
-        }
-        self.apps = by_id(&shared);
-        shared
+        };
+        (store, apps)
     }
 }
 
-fn by_id(apps: &[Arc<App>]) -> HashMap<Name, Arc<App>> {
-    let apps = apps.iter();
-    apps.map(|app| (app.id.clone(), Arc::clone(app))).collect()
-}
-
-fn digest(file: &Path) -> Option<[u8; 32]> {
-    Some(Sha256::digest(fs::read(file).ok()?).into())
+fn digest(file: &Path) -> Option<u64> {
+    Some(super::digest(&fs::read(file).ok()?))
 }
 
 impl AppStore for FileStore {
@@ -104,17 +93,22 @@ impl AppStore for FileStore {
             return Err(StoreError::Unchanged);
         }
         self.digest = digest;
-        let loaded = Config::load(self.file.as_deref(), &self.variables);
-        let mut config = loaded.map_err(StoreError::Invalid)?;
+        let loaded = Config::reload(self.file.as_deref(), &self.variables, &self.known);
+        let Loaded {
+            mut config,
+            understood,
+            known,
+        } = loaded.map_err(StoreError::Invalid)?;
+        self.known = known;
         // A server with apps does not become a demo: that is a file that has lost its apps.
-        let apps = match config.understood.is_demo && !self.is_demo {
+        let apps = match understood.is_demo && !self.is_demo {
             true => Vec::new(),
-            false => std::mem::take(&mut config.config.apps),
+            false => std::mem::take(&mut config.apps),
         };
-        self.is_demo &= config.understood.is_demo;
+        self.is_demo &= understood.is_demo;
         Ok(Reading {
-            needs_restart: self.running.differences(&config.config),
-            apps: self.shared(apps),
+            needs_restart: self.running.differences(&config),
+            apps,
             ..Reading::default()
         })
     }

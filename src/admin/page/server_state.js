@@ -69,7 +69,7 @@ function sample(state, now, before) {
   };
   return {
     time: now / 1000,
-    here: sum(state.apps),
+    here: state.connections,
     everywhere: state.cluster.length > 1 ? sum(state.cluster) : null,
     fromClients: rate("messages_received"),
     fromApi: rate("api_messages"),

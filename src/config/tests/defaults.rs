@@ -254,7 +254,7 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(whole["webhooks"][0]["headers"]["x-dotted.name"], "hidden");
     let reread = settings::of_json(whole, "");
     let reread = <App as Setting>::read(&reread, settings::Path::ROOT, &mut Problems::default());
-    assert_eq!(reread.as_ref(), Some(app), "what is written can be read");
+    assert_eq!(reread.as_ref(), Some(&**app), "what is written can be read");
 }
 
 #[test]
@@ -350,4 +350,33 @@ fn the_documentation_has_every_alias() {
             "{name}: {row:?}"
         );
     }
+}
+
+#[test]
+fn an_app_whose_text_has_not_changed_is_not_read_again() {
+    let second = "[[apps]]\nid = \"2\"\nkey = \"k2\"\nsecret = \"s\"\n";
+    let third = "[[apps]]\nid = \"3\"\nkey = \"k3\"\nsecret = \"${SECRET}\"\n";
+    let file = TempFile::new(&format!("{OWN_APP}{second}{third}"));
+    let read = |secret: &str, known: &KnownApps| {
+        let loaded = Config::reload(Some(&file.0), &variables(&[("SECRET", secret)]), known);
+        loaded.expect("the apps are valid")
+    };
+    let first = read("one", &KnownApps::default());
+    fs::write(
+        &file.0,
+        format!("[server]\nport = 1\n{OWN_APP}{third}{second}max_batch_events = 3\n"),
+    )
+    .expect("the file is there");
+    let again = read("two", &first.known);
+    let [(own, second, third), (own_again, third_again, second_again)] =
+        [&first, &again].map(|loaded| {
+            let [a, b, c] = loaded.config.apps.as_slice() else {
+                panic!("three apps")
+            };
+            (a, b, c)
+        });
+    assert!(Arc::ptr_eq(own, own_again));
+    assert_eq!(second_again.limits.max_batch_events.get(), 3);
+    assert_ne!(second, second_again);
+    assert_ne!(third, third_again, "a variable has changed");
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest, Sha256};
 use sqlx::{Any, AnyPool, Row as _, any::AnyRow, query::Query};
 use tracing::{info, warn};
 
@@ -10,7 +9,7 @@ use super::row::Row;
 use crate::{
     config::{Database, Dialect, Layout},
     settings::{Json, Takes},
-    store::{StoreError, WriteError, columns::Column},
+    store::{self, StoreError, WriteError, columns::Column},
 };
 
 /// Rows that are asked for by their ids at once; databases have limits for arguments.
@@ -309,12 +308,8 @@ fn plain(name: &str) -> String {
 }
 
 fn digest(texts: &[(Column, String)]) -> String {
-    let mut digest = Sha256::new();
-    for (column, text) in texts {
-        digest.update(format!("{}\0{}\0", column.name, text.len()));
-        digest.update(text);
-    }
-    hex::encode(digest.finalize())
+    let named = texts.iter().map(|(column, text)| (column.name, text));
+    store::digest(&named.collect::<Vec<_>>()).to_string()
 }
 
 impl From<sqlx::Error> for StoreError {
