@@ -5,7 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::{app::WebhookKind, protocol::SocketId};
 
-/// One event of a webhook, with exactly the fields that Pusher gives it. Those of sessions are our own.
+/// One event of a webhook, with exactly the fields that Pusher gives it. Those of sessions are our own. Every field is a string or a
+/// number: .NET's and Rust's libraries read an event into a map of strings and fail on the whole request otherwise.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum WebhookEvent<'a> {
@@ -65,19 +66,19 @@ pub enum WebhookEvent<'a> {
     SessionReplaced {
         /// The channel, or the user's own.
         channel: &'a str,
-        /// The user, if it is he who may have only one.
+        /// The user, if the rule is about users.
         #[serde(skip_serializing_if = "Option::is_none")]
         user_id: Option<&'a str>,
         /// The new session.
         session_id: &'a str,
-        /// Those that have to go.
-        replaced: &'a [String],
+        /// The session that has to go. Several have an event each.
+        replaced_session_id: &'a str,
     },
     /// A session was not let in, because another is there.
     SessionRefused {
         /// The channel, or the user's own.
         channel: &'a str,
-        /// The user, if it is he who may have only one.
+        /// The user, if the rule is about users.
         #[serde(skip_serializing_if = "Option::is_none")]
         user_id: Option<&'a str>,
         /// The session that was not let in.
@@ -211,9 +212,9 @@ mod tests {
                     channel: "#server-to-user-7",
                     user_id: Some("7"),
                     session_id: "new",
-                    replaced: &["old".to_owned()],
+                    replaced_session_id: "old",
                 },
-                r##"{"name":"session_replaced","channel":"#server-to-user-7","user_id":"7","session_id":"new","replaced":["old"]}"##,
+                r##"{"name":"session_replaced","channel":"#server-to-user-7","user_id":"7","session_id":"new","replaced_session_id":"old"}"##,
             ),
             (
                 WebhookEvent::SessionRefused {

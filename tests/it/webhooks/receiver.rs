@@ -90,6 +90,14 @@ impl Request {
                 event["name"].is_string() && event["channel"].is_string(),
                 "{event}"
             );
+            // Typed libraries read events into maps of strings; see docs/webhooks.md.
+            let fields = event.as_object().expect("an event is an object").values();
+            assert!(
+                fields
+                    .into_iter()
+                    .all(|field| field.is_string() || field.is_number()),
+                "not a scalar: {event}"
+            );
         }
         events.clone()
     }

@@ -21,8 +21,33 @@ fn a_session_that_replaces_another_is_told_with_the_one_that_has_to_go() {
     tab.sign_in_with(r#"{"id":"7","session_id":"old"}"#);
     new.sign_in_with(r#"{"id":"7","session_id":"new"}"#);
     let expected = json!({"name": "session_replaced", "channel": "#server-to-user-7", "user_id": "7",
-        "session_id": "new", "replaced": ["old"]});
+        "session_id": "new", "replaced_session_id": "old"});
     assert_eq!(receiver.event(server.app()), expected);
+}
+
+#[test]
+fn each_replaced_session_has_an_event_of_its_own() {
+    let receiver = Receiver::start();
+    // While the grace lasts, a session that has to go is still there.
+    let app = app_that_hears(&receiver, "replace").set("session_grace_s", 60);
+    let server = TestServer::start(Setup::new().app(app));
+    let mut sessions = ["first", "second", "third"].map(|_| server.client());
+    for (client, id) in sessions.iter_mut().zip(["first", "second", "third"]) {
+        client.sign_in_with(&format!(r#"{{"id":"7","session_id":"{id}"}}"#));
+    }
+    let told = receiver.events(server.app(), 3);
+    let mut pairs: Vec<_> = told
+        .iter()
+        .map(|event| {
+            (
+                event["session_id"].as_str(),
+                event["replaced_session_id"].as_str(),
+            )
+        })
+        .collect();
+    pairs[1..].sort_unstable();
+    let expected = [("second", "first"), ("third", "first"), ("third", "second")];
+    assert_eq!(pairs, expected.map(|(new, old)| (Some(new), Some(old))));
 }
 
 #[test]
@@ -49,7 +74,7 @@ fn sessions_of_a_channel_are_told_with_its_name() {
     old.subscribe("private-user-7");
     new.subscribe("private-user-7");
     let expected = json!({"name": "session_replaced", "channel": "private-user-7",
-        "session_id": new.socket_id, "replaced": [old.socket_id]});
+        "session_id": new.socket_id, "replaced_session_id": old.socket_id});
     assert_eq!(receiver.event(server.app()), expected);
 }
 
