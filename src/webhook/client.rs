@@ -20,6 +20,8 @@ use crate::app::{App, WebhookEndpoint};
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept. Below the 5 s of Node and Apache, so that they don't close it under a request.
 const IDLE: Duration = Duration::from_secs(4);
+/// How much of an answer's head is read; a longer one counts as none.
+const HEAD_BYTES_MAX: usize = 64 << 10;
 /// How much of an answer's body is read, and for how long, so that its connection can serve again.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
@@ -67,6 +69,7 @@ impl HttpClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .http1_title_case_headers(true)
+            .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(connector);
         Ok(Self { client })
     }

@@ -5,114 +5,135 @@ use std::{
     collections::HashMap,
     rc::Rc,
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::{
     select,
-    sync::{mpsc::UnboundedReceiver, oneshot},
     task::JoinSet,
     time::{sleep_until, timeout_at},
 };
 
 use super::{
     Departures, Post,
-    debounce::{Debounce, Gone},
+    debounce::Debounce,
+    mailbox::{Inbox, News, Received},
     parcel::Event,
+    report::{Pace, tell_dropped},
     sender::Sender,
+    tally::Lost,
 };
 use crate::app::{App, WebhookKind};
 
-/// An event on its way from the thread where it happened.
-pub(super) struct News {
-    pub(super) app: Arc<App>,
-    pub(super) kind: WebhookKind,
-    pub(super) channel: Arc<str>,
-    /// Of events about a member.
-    pub(super) user_id: Option<Arc<str>>,
-    pub(super) json: Arc<str>,
-    pub(super) at: Instant,
-}
-
-impl News {
-    fn gone(&self) -> Gone {
-        Gone {
-            app_id: self.app.id.as_str().into(),
-            channel: Arc::clone(&self.channel),
-            user_id: self.user_id.clone(),
-        }
-    }
-}
-
-/// What comes through the mailbox.
-pub(super) enum Letter {
-    News(News),
-    /// Send what there is until the deadline, and end.
-    Close {
-        deadline: Instant,
-        done: oneshot::Sender<()>,
-    },
-}
+/// How long an app without events keeps its tasks, and how often that is looked at.
+const IDLE_MAX: Duration = Duration::from_secs(300);
 
 /// An app's endpoints, in its order.
 struct Tenant {
     app: Arc<App>,
     senders: Vec<Rc<Sender>>,
+    used_at: Instant,
 }
 
 /// The state of the task.
 pub(super) struct Dispatch {
-    mailbox: UnboundedReceiver<Letter>,
+    inbox: Inbox,
     post: Post,
     departures: Departures,
     debounce: Debounce<News>,
     tenants: HashMap<String, Tenant>,
     running: JoinSet<()>,
+    swept_at: Instant,
+    /// Of lines about events that the mailbox had no room for.
+    drops: Pace,
 }
 
 impl Dispatch {
-    pub(super) fn new(
-        mailbox: UnboundedReceiver<Letter>,
-        post: Post,
-        departures: Departures,
-    ) -> Self {
+    pub(super) fn new(inbox: Inbox, post: Post, departures: Departures) -> Self {
         Self {
-            mailbox,
+            inbox,
             post,
             departures,
             debounce: Debounce::default(),
             tenants: HashMap::new(),
             running: JoinSet::new(),
+            swept_at: Instant::now(),
+            drops: Pace::default(),
         }
     }
 
     /// Works until it is told to close. Must run within a `LocalSet`.
     pub(super) async fn run(mut self) {
         loop {
-            let due = self.debounce.next_due();
+            let due = self.next_due();
             select! {
-                letter = self.mailbox.recv() => match letter {
-                    Some(Letter::News(news)) => self.take(news),
-                    Some(Letter::Close { deadline, done }) => {
-                        self.close(deadline).await;
+                received = self.inbox.next() => match received {
+                    Some(Received::News(news)) => self.take(news),
+                    Some(Received::Close(closing)) => {
+                        self.close(closing.deadline).await;
                         // Whoever asked may have gone.
-                        let _ = done.send(());
+                        let _ = closing.done.send(());
                         return;
                     }
                     None => return,
                 },
-                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
+                () = sleep_until(due.into()) => {}
             }
-            let now = Instant::now();
-            while let Some(news) = self.debounce.take_due(now) {
-                self.hand_out(&news, now);
+            self.work(Instant::now());
+        }
+    }
+
+    /// When there is something to do without an event.
+    fn next_due(&self) -> Instant {
+        let drops = self
+            .inbox
+            .has_dropped()
+            .then(|| self.drops.next())
+            .flatten();
+        let sweep = self.swept_at + IDLE_MAX;
+        let due = self.debounce.next_due().into_iter().chain(drops);
+        due.fold(sweep, Instant::min)
+    }
+
+    /// Does what is due.
+    fn work(&mut self, now: Instant) {
+        while let Some(news) = self.debounce.take_due(now) {
+            self.hand_out(&news, now);
+        }
+        if self.inbox.has_dropped() && self.drops.is_due(now) {
+            self.tell_dropped();
+        }
+        if now >= self.swept_at + IDLE_MAX {
+            self.sweep(now);
+        }
+        while self.running.try_join_next().is_some() {}
+    }
+
+    /// Ends what idle apps have, so that nothing of an app that was removed stays in memory.
+    fn sweep(&mut self, now: Instant) {
+        self.swept_at = now;
+        self.tenants.retain(|_, tenant| {
+            let is_recent = now.saturating_duration_since(tenant.used_at) < IDLE_MAX;
+            let is_busy = !tenant.senders.iter().all(|sender| sender.is_idle());
+            if !is_recent && !is_busy {
+                tenant.senders.iter().for_each(|sender| sender.close());
             }
-            while self.running.try_join_next().is_some() {}
+            is_recent || is_busy
+        });
+        self.inbox.forget_idle();
+    }
+
+    fn tell_dropped(&self) {
+        for (app, overflow) in self.inbox.take_dropped() {
+            let lost = Lost {
+                overflow,
+                ..Lost::default()
+            };
+            tell_dropped(&app, None, &lost, &self.post.feed);
         }
     }
 
     fn take(&mut self, news: News) {
-        self.post.counters.leave_mailbox(news.json.len());
         let now = news.at;
         if self.departures == Departures::Settled {
             return self.hand_out(&news, now);
@@ -135,28 +156,32 @@ impl Dispatch {
     /// Gives the event to the endpoints that take it.
     fn hand_out(&mut self, news: &News, now: Instant) {
         let time_ms = unix_ms();
-        for sender in self.senders(&news.app) {
+        for sender in self.senders(&news.app, now) {
             if sender.endpoint().takes(news.kind, &news.channel) {
-                sender.push(Event {
+                let event = Event {
+                    kind: news.kind,
+                    class: news.class,
                     channel: Arc::clone(&news.channel),
                     json: Arc::clone(&news.json),
-                    is_of_client: news.kind == WebhookKind::ClientEvent,
                     created: now,
                     time_ms,
-                });
+                };
+                sender.push(event, now);
             }
         }
     }
 
     /// The senders of the app as it is configured now. Those of a former configuration finish what they have.
-    fn senders(&mut self, app: &Arc<App>) -> &[Rc<Sender>] {
+    fn senders(&mut self, app: &Arc<App>, now: Instant) -> &[Rc<Sender>] {
         let tenant = self
             .tenants
             .entry(app.id.clone())
             .or_insert_with(|| Tenant {
                 app: Arc::clone(app),
                 senders: Vec::new(),
+                used_at: now,
             });
+        tenant.used_at = now;
         let is_known = Arc::ptr_eq(&tenant.app, app) && !tenant.senders.is_empty();
         if !is_known {
             let mut former = std::mem::take(&mut tenant.senders);
@@ -179,18 +204,16 @@ impl Dispatch {
         &tenant.senders
     }
 
-    /// Takes what has been written so far, tells of departures without delay, and waits for the senders.
+    /// Takes what is on its way, announces departures without delay, and waits for the senders.
     async fn close(mut self, deadline: Instant) {
-        self.mailbox.close();
-        while let Ok(letter) = self.mailbox.try_recv() {
-            if let Letter::News(news) = letter {
-                self.take(news);
-            }
+        while let Some(news) = self.inbox.drain() {
+            self.take(news);
         }
         let now = Instant::now();
-        for news in self.debounce.take_all() {
+        while let Some(news) = self.debounce.take_first() {
             self.hand_out(&news, now);
         }
+        self.tell_dropped();
         let senders = || self.tenants.values().flat_map(|tenant| &tenant.senders);
         senders().for_each(|sender| sender.close());
         let all_ended = async { while self.running.join_next().await.is_some() {} };

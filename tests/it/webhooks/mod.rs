@@ -1,9 +1,11 @@
 //! §8: what an app's backend is told over HTTP, when, and how often.
 
+mod absences;
 mod batches;
 mod config;
 mod events;
 mod failures;
+mod fairness;
 mod feed;
 mod filters;
 mod flood;

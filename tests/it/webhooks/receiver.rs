@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver as Channel, RecvTimeoutError, Sender, channel},
     },
@@ -103,6 +103,26 @@ impl Request {
     }
 }
 
+/// Holds answers back until it is opened.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        *self.0.0.lock().expect("nobody panics with it") = true;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_open = self.0.0.lock().expect("nobody panics with it");
+        let passed = self
+            .0
+            .1
+            .wait_timeout_while(is_open, PATIENCE, |is_open| !*is_open);
+        drop(passed.expect("nobody panics with it"));
+    }
+}
+
 type Answer = Box<dyn Fn(&Request) -> Reply + Send + Sync>;
 /// Makes a connection of a socket, perhaps an encrypted one.
 type Open = Box<dyn Fn(TcpStream) -> Box<dyn Connection> + Send + Sync>;
@@ -127,6 +147,17 @@ impl Receiver {
     pub(crate) fn answering(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let open = Box::new(|tcp| -> Box<dyn Connection> { Box::new(tcp) });
         Self::on(any_port(), open, Box::new(answer))
+    }
+
+    /// One that takes everything as soon as the gate is open.
+    pub(crate) fn gated() -> (Self, Gate) {
+        let gate = Gate::default();
+        let inner = gate.clone();
+        let receiver = Self::answering(move |_| {
+            inner.pass();
+            Reply::Status(200)
+        });
+        (receiver, gate)
     }
 
     /// One that takes everything, over TLS.
@@ -252,13 +283,14 @@ fn serve(
 ) {
     let mut reader = BufReader::new(connection);
     while let Some(request) = read(&mut reader, stopped) {
+        // Before the answer, which may take its time.
+        let _ = requests.send(request.clone());
         let reply = answer(&request);
         let head = match &reply {
             Reply::Status(status) => format!("HTTP/1.1 {status} X\r\n"),
             Reply::Redirect(to) => format!("HTTP/1.1 307 X\r\nLocation: {to}\r\n"),
             Reply::Hang => String::new(),
         };
-        let _ = requests.send(request);
         if !head.is_empty() {
             let reply = format!("{head}Content-Length: 2\r\n\r\nok");
             let _ = reader.get_mut().write_all(reply.as_bytes());
