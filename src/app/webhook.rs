@@ -1,9 +1,10 @@
 //! Where an app's backend wants to hear what happens: its webhook endpoints, and which events each takes.
 
+mod targets;
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{error::Error, fmt, net::IpAddr, str::FromStr};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{
@@ -11,7 +12,9 @@ use http::{
     header::{self, HeaderName, HeaderValue},
 };
 use percent_encoding::percent_decode_str;
-use url::Url;
+use url::{Host, Url};
+
+pub use self::targets::WebhookTargets;
 
 /// An app's endpoints and how they are written to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,6 +102,7 @@ pub struct WebhookUrl {
     pub authorization: Option<HeaderValue>,
     /// Scheme, host and port: what may be shown.
     origin: String,
+    address: Option<IpAddr>,
 }
 
 /// Why a text is not the URL of an endpoint; never the text, which may hold a secret.
@@ -110,6 +114,12 @@ impl WebhookUrl {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The address, if the URL holds one instead of a name.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Whether TLS is needed.
@@ -138,6 +148,11 @@ impl FromStr for WebhookUrl {
             uri: url.as_str().parse().map_err(|_| WebhookUrlError)?,
             authorization,
             origin: url.origin().ascii_serialization(),
+            address: match url.host() {
+                Some(Host::Ipv4(address)) => Some(address.into()),
+                Some(Host::Ipv6(address)) => Some(address.into()),
+                Some(Host::Domain(_)) | None => None,
+            },
         })
     }
 }

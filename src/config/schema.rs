@@ -77,7 +77,7 @@ pub(super) const APPS: &str = "apps";
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 75] = [
+pub(super) const KEYS: [Key; 76] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -99,6 +99,7 @@ pub(super) const KEYS: [Key; 75] = [
         "webhook_grace_s",
         Kind::Number { min: 0, max: 3600 },
     ),
+    key("server", "webhook_allowed_addresses", Kind::List),
     key("websocket", "activity_timeout_s", SECONDS),
     key("websocket", "pong_timeout_s", SECONDS),
     key("websocket", "max_message_bytes", COUNT),

@@ -6,13 +6,14 @@ use ::config::{Map, Value, ValueKind};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
+    Config,
     error::ConfigError,
     raw::{Merged, RawWebhook},
     schema::APPS,
 };
 use crate::app::{
-    WebhookEndpoint, WebhookKind, WebhookKinds, WebhookSettings, WebhookUrl, WebhookUrlError,
-    is_reserved_header,
+    WebhookEndpoint, WebhookKind, WebhookKinds, WebhookSettings, WebhookTargets, WebhookUrl,
+    WebhookUrlError, is_reserved_header,
 };
 
 /// The table in which soketi keeps an endpoint's filters, and what they are called there and here.
@@ -26,6 +27,37 @@ const SOKETI_FILTERS: [(&str, &str); 2] = [
 enum Fault {
     NoUrl,
     Bad { key: String, reason: String },
+}
+
+/// Reads the addresses that webhooks may be sent to.
+pub(super) fn targets(entries: &[String]) -> Result<WebhookTargets, String> {
+    WebhookTargets::parse(entries).map_err(|entry| {
+        format!(
+            "may hold \"*\", \"external\", \"private\", \"loopback\", addresses and networks such as \
+             \"10.0.0.0/8\", not {entry:?}"
+        )
+    })
+}
+
+/// Refuses endpoints whose URL holds an address that is not allowed. Names are checked when they are resolved.
+pub(super) fn refuse_forbidden(config: &Config, merged: &Merged) -> Result<(), ConfigError> {
+    for (index, app) in config.apps.iter().enumerate() {
+        for (at, endpoint) in app.webhooks.endpoints.iter().enumerate() {
+            let Some(address) = endpoint.url.address() else {
+                continue;
+            };
+            if !config.server.webhook_targets.allow(address) {
+                return Err(ConfigError::BadValue {
+                    place: merged.app_place(index, "webhooks"),
+                    key: format!("{APPS}[{index}].webhooks[{at}].url"),
+                    reason: format!(
+                        "must not lead to {address}, which is not among server.webhook_allowed_addresses"
+                    ),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks the endpoints of the app at `index`.

@@ -1,20 +1,26 @@
 //! The HTTP client: HTTP/1.1, TLS by rustls with the system's certificates, no redirects followed, no proxy.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Builder};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{
+        Client,
+        connect::{HttpConnector, dns::GaiResolver},
+    },
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::time::timeout;
 
-use super::parcel::sign;
-use crate::app::{App, WebhookEndpoint};
+use super::{
+    parcel::sign,
+    resolver::{AllowedOnly, Forbidden},
+};
+use crate::app::{App, WebhookEndpoint, WebhookTargets};
 
 /// How long an endpoint may take to answer, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,15 +38,17 @@ const USER_AGENT: HeaderValue =
 /// Sends requests; clones share their connections.
 #[derive(Clone)]
 pub(super) struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<AllowedOnly<GaiResolver>>>, Full<Bytes>>,
+    targets: Arc<WebhookTargets>,
 }
 
 impl HttpClient {
-    /// A client that trusts whom the system trusts. `needs_tls`: without any certificate it could not work.
+    /// A client that trusts the system's certificates and connects only to `targets`.
     ///
     /// # Errors
-    /// When there is none although it is needed.
-    pub(super) fn new(needs_tls: bool) -> io::Result<Self> {
+    /// When TLS is needed and there are no certificates.
+    pub(super) fn new(needs_tls: bool, targets: WebhookTargets) -> io::Result<Self> {
+        let targets = Arc::new(targets);
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
@@ -57,7 +65,10 @@ impl HttpClient {
             .map_err(io::Error::other)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut connector = HttpConnector::new();
+        let mut connector = HttpConnector::new_with_resolver(AllowedOnly {
+            resolver: GaiResolver::new(),
+            targets: Arc::clone(&targets),
+        });
         connector.enforce_http(false);
         connector.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
@@ -71,7 +82,7 @@ impl HttpClient {
             .http1_title_case_headers(true)
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(connector);
-        Ok(Self { client })
+        Ok(Self { client, targets })
     }
 
     /// Posts a body and gives the status of the answer.
@@ -84,11 +95,17 @@ impl HttpClient {
         endpoint: &WebhookEndpoint,
         body: String,
     ) -> Result<StatusCode, String> {
+        // The connector asks the resolver only about names.
+        if let Some(address) = endpoint.url.address()
+            && !self.targets.allow(address)
+        {
+            return Err(Forbidden(address).to_string());
+        }
         let request = request(app, endpoint, body).map_err(|error| error.to_string())?;
         let answer = timeout(TIMEOUT, self.client.request(request))
             .await
             .map_err(|_| format!("no answer within {} s", TIMEOUT.as_secs()))?
-            .map_err(|error| with_causes(&error))?;
+            .map_err(|error| causes(&error))?;
         let (head, body) = answer.into_parts();
         // If the rest can't be had, the connection is closed, and that is all.
         let _ = timeout(
@@ -127,9 +144,11 @@ fn request(
     Ok(request)
 }
 
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
+/// The causes of an error; it says itself only that there was one.
+fn causes(error: &dyn Error) -> String {
+    let first = error.source().unwrap_or(error);
+    let mut text = first.to_string();
+    let mut cause = first.source();
     while let Some(error) = cause {
         text = format!("{text}: {error}");
         cause = error.source();

@@ -13,6 +13,7 @@ mod mailbox;
 mod parcel;
 mod queue;
 mod report;
+mod resolver;
 mod sender;
 mod tally;
 
@@ -37,7 +38,7 @@ use self::{
 };
 pub use self::{event::WebhookEvent, tally::Tally};
 use crate::{
-    app::{App, WebhookKind},
+    app::{App, WebhookKind, WebhookTargets},
     feed::Feed,
     metrics::Latency,
 };
@@ -57,6 +58,7 @@ pub struct Webhooks {
     mailbox: OnceLock<Mailbox>,
     counters: Arc<Counters>,
     feed: Feed,
+    targets: WebhookTargets,
 }
 
 /// What has become of events; each counts once per endpoint.
@@ -85,13 +87,14 @@ struct Counters {
 }
 
 impl Webhooks {
-    /// No endpoints yet. How each request fares is shown on the feed.
+    /// No endpoints yet. How each request fares is shown on the feed; none goes anywhere but to `targets`.
     #[must_use]
-    pub fn new(feed: Feed) -> Self {
+    pub fn new(feed: Feed, targets: WebhookTargets) -> Self {
         Self {
             mailbox: OnceLock::new(),
             counters: Arc::default(),
             feed,
+            targets,
         }
     }
 
@@ -111,7 +114,8 @@ impl Webhooks {
         if self.mailbox.get().is_some() || endpoints().next().is_none() {
             return Ok(());
         }
-        let client = HttpClient::new(endpoints().any(|endpoint| endpoint.url.is_secure()))?;
+        let needs_tls = endpoints().any(|endpoint| endpoint.url.is_secure());
+        let client = HttpClient::new(needs_tls, self.targets.clone())?;
         let (mailbox, inbox) = mailbox();
         let post = Post {
             client,

@@ -14,6 +14,7 @@ mod requests;
 mod returns;
 mod sessions;
 mod stop;
+mod targets;
 mod tls;
 
 pub(crate) use receiver::Receiver;
