@@ -1,36 +1,27 @@
 //! The HTTP client: HTTP/1.1, TLS by rustls with the system's certificates, no redirects followed, no proxy.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Builder};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{HttpConnector, dns::GaiResolver},
-    },
+    client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::time::timeout;
 
-use super::{
-    parcel::sign,
-    resolver::{AllowedOnly, Forbidden},
-};
+use super::{connector::Connector, parcel::sign};
 use crate::app::{App, WebhookEndpoint, WebhookTargets};
 
 /// How long an endpoint may take to answer, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept. Below the 5 s of Node and Apache, so that they don't close it under a request.
 const IDLE: Duration = Duration::from_secs(4);
-/// How much of an answer's head is read; a longer one counts as none.
-const HEAD_BYTES_MAX: usize = 64 << 10;
-/// How much of an answer's body is read, and for how long, so that its connection can serve again.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long an answer's body is read, so that its connection can serve again.
+const BODY_TIME_MAX: Duration = Duration::from_secs(1);
 
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("loudhailer/", env!("CARGO_PKG_VERSION")));
@@ -38,8 +29,7 @@ const USER_AGENT: HeaderValue =
 /// Sends requests; clones share their connections.
 #[derive(Clone)]
 pub(super) struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector<AllowedOnly<GaiResolver>>>, Full<Bytes>>,
-    targets: Arc<WebhookTargets>,
+    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
 }
 
 impl HttpClient {
@@ -48,7 +38,6 @@ impl HttpClient {
     /// # Errors
     /// When TLS is needed and there are no certificates.
     pub(super) fn new(needs_tls: bool, targets: WebhookTargets) -> io::Result<Self> {
-        let targets = Arc::new(targets);
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
@@ -65,24 +54,17 @@ impl HttpClient {
             .map_err(io::Error::other)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut connector = HttpConnector::new_with_resolver(AllowedOnly {
-            resolver: GaiResolver::new(),
-            targets: Arc::clone(&targets),
-        });
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(connector);
+            .wrap_connector(Connector::to(targets));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .http1_title_case_headers(true)
-            .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(connector);
-        Ok(Self { client, targets })
+        Ok(Self { client })
     }
 
     /// Posts a body and gives the status of the answer.
@@ -95,12 +77,6 @@ impl HttpClient {
         endpoint: &WebhookEndpoint,
         body: String,
     ) -> Result<StatusCode, String> {
-        // The connector asks the resolver only about names.
-        if let Some(address) = endpoint.url.address()
-            && !self.targets.allow(address)
-        {
-            return Err(Forbidden(address).to_string());
-        }
         let request = request(app, endpoint, body).map_err(|error| error.to_string())?;
         let answer = timeout(TIMEOUT, self.client.request(request))
             .await
@@ -108,11 +84,7 @@ impl HttpClient {
             .map_err(|error| causes(&error))?;
         let (head, body) = answer.into_parts();
         // If the rest can't be had, the connection is closed, and that is all.
-        let _ = timeout(
-            ANSWER_TIME_MAX,
-            Limited::new(body, ANSWER_BYTES_MAX).collect(),
-        )
-        .await;
+        let _ = timeout(BODY_TIME_MAX, body.collect()).await;
         Ok(head.status)
     }
 }

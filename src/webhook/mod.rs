@@ -6,6 +6,7 @@
 
 mod class;
 mod client;
+mod connector;
 mod debounce;
 mod dispatch;
 mod event;
@@ -13,7 +14,6 @@ mod mailbox;
 mod parcel;
 mod queue;
 mod report;
-mod resolver;
 mod sender;
 mod tally;
 

@@ -1,6 +1,7 @@
 //! §8: what an app's backend is told over HTTP, when, and how often.
 
 mod absences;
+mod answers;
 mod batches;
 mod config;
 mod events;

@@ -1,7 +1,7 @@
 //! A backend that receives webhooks: a small HTTP server that answers as it is told and keeps what it got.
 
 use std::{
-    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex,
@@ -26,6 +26,12 @@ pub(crate) enum Reply {
     Redirect(String),
     /// Not at all; the connection stays open.
     Hang,
+    /// With these bytes, one at a time with this pause between them.
+    Drip(&'static str, Duration),
+    /// With the first text once and the second for ever.
+    Endless(&'static str, &'static str),
+    /// With this text, whatever it is; then the connection is closed.
+    Verbatim(&'static str),
 }
 
 /// One request.
@@ -286,16 +292,41 @@ fn serve(
         // Before the answer, which may take its time.
         let _ = requests.send(request.clone());
         let reply = answer(&request);
-        let head = match &reply {
-            Reply::Status(status) => format!("HTTP/1.1 {status} X\r\n"),
-            Reply::Redirect(to) => format!("HTTP/1.1 307 X\r\nLocation: {to}\r\n"),
-            Reply::Hang => String::new(),
-        };
-        if !head.is_empty() {
-            let reply = format!("{head}Content-Length: 2\r\n\r\nok");
-            let _ = reader.get_mut().write_all(reply.as_bytes());
+        // A peer that has closed meanwhile is not the receiver's business.
+        if !matches!(send(reader.get_mut(), &reply, stopped), Ok(true)) {
+            return;
         }
     }
+}
+
+/// Sends a reply; whether another request may come.
+fn send(to: &mut impl Write, reply: &Reply, stopped: &AtomicBool) -> io::Result<bool> {
+    let whole = |head: &str| format!("HTTP/1.1 {head}\r\nContent-Length: 2\r\n\r\nok");
+    match reply {
+        Reply::Status(status) => to.write_all(whole(&format!("{status} X")).as_bytes())?,
+        Reply::Redirect(there) => {
+            to.write_all(whole(&format!("307 X\r\nLocation: {there}")).as_bytes())?;
+        }
+        Reply::Hang => {}
+        Reply::Drip(text, pause) => {
+            for byte in text.as_bytes() {
+                to.write_all(&[*byte])?;
+                thread::sleep(*pause);
+            }
+        }
+        Reply::Endless(head, text) => {
+            to.write_all(head.as_bytes())?;
+            let text = text.repeat(1 + 16_384 / text.len());
+            while !stopped.load(Ordering::SeqCst) {
+                to.write_all(text.as_bytes())?;
+            }
+        }
+        Reply::Verbatim(text) => {
+            to.write_all(text.as_bytes())?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn read(reader: &mut BufReader<Box<dyn Connection>>, stopped: &AtomicBool) -> Option<Request> {
