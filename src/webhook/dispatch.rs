@@ -229,3 +229,89 @@ fn unix_ms() -> u64 {
         .unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::{
+        app::{WebhookEndpoint, WebhookKinds, WebhookSettings, WebhookTargets},
+        feed::Feed,
+        webhook::{
+            class::Class,
+            client::HttpClient,
+            mailbox::{Mailbox, mailbox},
+        },
+    };
+
+    /// An app whose endpoint, where nobody listens, takes events of new members only.
+    fn app() -> Arc<App> {
+        let endpoint = WebhookEndpoint {
+            url: "http://127.0.0.1:1/".parse().expect("a URL"),
+            kinds: [WebhookKind::MemberAdded]
+                .into_iter()
+                .collect::<WebhookKinds>(),
+            channel_starts_with: String::new(),
+            channel_ends_with: String::new(),
+            headers: http::HeaderMap::new(),
+        };
+        Arc::new(App {
+            webhooks: WebhookSettings {
+                batching: false,
+                endpoints: vec![endpoint],
+            },
+            ..App::for_test("1", "one")
+        })
+    }
+
+    fn dispatch() -> (Mailbox, Dispatch) {
+        let (mailbox, inbox) = mailbox();
+        let post = Post {
+            client: HttpClient::new(false, WebhookTargets::any()).expect("no TLS is needed"),
+            counters: Arc::default(),
+            feed: Feed::default(),
+        };
+        (mailbox, Dispatch::new(inbox, post, Departures::Fresh))
+    }
+
+    fn news(app: &Arc<App>, kind: WebhookKind, at: Instant) -> News {
+        News {
+            app: Arc::clone(app),
+            kind,
+            class: Class::of(kind, "presence-a"),
+            channel: "presence-a".into(),
+            user_id: None,
+            json: "{}".into(),
+            at,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_app_that_is_idle_for_long_leaves_nothing_in_memory() {
+        let run = async {
+            let (_mailbox, mut dispatch) = dispatch();
+            let (app, start) = (app(), Instant::now());
+            dispatch.take(news(&app, WebhookKind::ChannelOccupied, start));
+            dispatch.work(start + IDLE_MAX / 2);
+            assert_eq!(dispatch.tenants.len(), 1, "it may come back");
+            dispatch.work(start + 2 * IDLE_MAX);
+            assert!(dispatch.tenants.is_empty());
+            while dispatch.running.join_next().await.is_some() {}
+            assert_eq!(Arc::strong_count(&app), 1, "the secret goes with the app");
+        };
+        LocalSet::new().run_until(run).await;
+    }
+
+    #[tokio::test]
+    async fn an_app_whose_events_wait_is_not_idle() {
+        let run = async {
+            let (_mailbox, mut dispatch) = dispatch();
+            let (app, start) = (app(), Instant::now());
+            dispatch.take(news(&app, WebhookKind::MemberAdded, start));
+            dispatch.work(start + 2 * IDLE_MAX);
+            assert_eq!(dispatch.tenants.len(), 1);
+        };
+        LocalSet::new().run_until(run).await;
+    }
+}
