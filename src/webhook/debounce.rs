@@ -1,10 +1,12 @@
 //! Holds departures back, so that a page that is loaded again is not announced as gone.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use ahash::HashMap;
 
 use super::class::Class;
 
@@ -46,9 +48,9 @@ pub(super) struct Debounce<T> {
 impl<T> Default for Debounce<T> {
     fn default() -> Self {
         Self {
-            held: HashMap::new(),
+            held: HashMap::default(),
             timers: BTreeMap::new(),
-            shares: HashMap::new(),
+            shares: HashMap::default(),
             next_number: 0,
         }
     }

@@ -10,12 +10,13 @@ mod lane;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use ahash::HashMap;
 use rand::{SeedableRng, rngs::SmallRng};
 
 use self::{
@@ -143,7 +144,7 @@ impl Queue {
     pub(super) fn new(batching: bool, seed: u64) -> Self {
         Self {
             batching,
-            lanes: HashMap::new(),
+            lanes: HashMap::default(),
             turns: Default::default(),
             next_number: 0,
             next_class: 0,
