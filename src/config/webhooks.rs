@@ -1,4 +1,4 @@
-//! An app's webhook endpoints: their tables, and soketi's JSON form of them.
+//! Configuration of webhook endpoints: their tables, soketi's JSON form, and the addresses that they may have.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use crate::app::{
     WebhookUrlError, is_reserved_header,
 };
 
-/// The table in which soketi keeps an endpoint's filters, and what they are called there and here.
+/// soketi's table of an endpoint's filters, and the names of the filters there and here.
 const SOKETI_FILTER: &str = "filter";
 const SOKETI_FILTERS: [(&str, &str); 2] = [
     ("channel_name_starts_with", "channel_starts_with"),
     ("channel_name_ends_with", "channel_ends_with"),
 ];
 
-/// What is wrong with one endpoint; never its values, which may be secrets.
+/// Why an endpoint is refused. Holds none of its values, which may be secrets.
 enum Fault {
     NoUrl,
     Bad { key: String, reason: String },
@@ -129,10 +129,10 @@ fn headers(raw: &BTreeMap<String, String>, url: &WebhookUrl) -> Result<HeaderMap
             .parse()
             .map_err(|_| bad("is not the name of a header"))?;
         if is_reserved_header(&name) {
-            return Err(bad("is set by the server and can't be another's"));
+            return Err(bad("is set by the server"));
         }
         let mut value = HeaderValue::from_str(value)
-            .map_err(|_| bad("has a character that no header may hold"))?;
+            .map_err(|_| bad("has a character that is not allowed in a header"))?;
         value.set_sensitive(true);
         if headers.insert(name, value).is_some() {
             return Err(bad("is there twice, in different letter case"));
@@ -151,7 +151,7 @@ fn headers(raw: &BTreeMap<String, String>, url: &WebhookUrl) -> Result<HeaderMap
     Ok(headers)
 }
 
-/// Reads soketi's JSON list of endpoints. What is none stays text, which the check of the layer refuses.
+/// Reads soketi's JSON list of endpoints. Anything else stays text, which the layer's check refuses.
 pub(super) fn read_json(text: &str, origin: &str) -> ValueKind {
     match serde_json::from_str(text) {
         Ok(serde_json::Value::Array(endpoints)) => {

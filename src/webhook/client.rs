@@ -67,10 +67,10 @@ impl HttpClient {
         Ok(Self { client })
     }
 
-    /// Posts a body and gives the status of the answer.
+    /// Posts a body and returns the status of the answer.
     ///
     /// # Errors
-    /// Why there was no answer; names neither path nor headers.
+    /// Why there was no answer, without path or headers, which may hold secrets.
     pub(super) async fn post(
         &self,
         app: &App,
@@ -109,7 +109,7 @@ fn request(
             .header(header::USER_AGENT, USER_AGENT),
     )
     .body(Full::from(body))?;
-    // Reserved names were refused when the configuration was read.
+    // The configuration's check refuses reserved names.
     for (name, value) in &endpoint.headers {
         request.headers_mut().insert(name, value.clone());
     }

@@ -15,11 +15,11 @@ use tokio::{
 };
 
 use super::{
-    Departures, Post,
+    Departures, Shared,
     debounce::Debounce,
-    mailbox::{Inbox, News, Received},
+    mailbox::{Emitted, Inbox, Received},
     parcel::Event,
-    report::{Pace, tell_dropped},
+    report::{Pace, report_dropped},
     sender::Sender,
     tally::Lost,
 };
@@ -38,9 +38,9 @@ struct Tenant {
 /// The state of the task.
 pub(super) struct Dispatch {
     inbox: Inbox,
-    post: Post,
+    shared: Shared,
     departures: Departures,
-    debounce: Debounce<News>,
+    debounce: Debounce<Emitted>,
     tenants: HashMap<String, Tenant>,
     running: JoinSet<()>,
     swept_at: Instant,
@@ -49,10 +49,10 @@ pub(super) struct Dispatch {
 }
 
 impl Dispatch {
-    pub(super) fn new(inbox: Inbox, post: Post, departures: Departures) -> Self {
+    pub(super) fn new(inbox: Inbox, shared: Shared, departures: Departures) -> Self {
         Self {
             inbox,
-            post,
+            shared,
             departures,
             debounce: Debounce::default(),
             tenants: HashMap::new(),
@@ -68,7 +68,7 @@ impl Dispatch {
             let due = self.next_due();
             select! {
                 received = self.inbox.next() => match received {
-                    Some(Received::News(news)) => self.take(news),
+                    Some(Received::Emitted(event)) => self.take(event),
                     Some(Received::Close(closing)) => {
                         self.close(closing.deadline).await;
                         // Whoever asked may have gone.
@@ -97,11 +97,11 @@ impl Dispatch {
 
     /// Does what is due.
     fn work(&mut self, now: Instant) {
-        while let Some(news) = self.debounce.take_due(now) {
-            self.hand_out(&news, now);
+        while let Some(event) = self.debounce.take_due(now) {
+            self.hand_out(&event, now);
         }
         if self.inbox.has_dropped() && self.drops.is_due(now) {
-            self.tell_dropped();
+            self.report_dropped();
         }
         if now >= self.swept_at + IDLE_MAX {
             self.sweep(now);
@@ -123,46 +123,46 @@ impl Dispatch {
         self.inbox.forget_idle();
     }
 
-    fn tell_dropped(&self) {
+    fn report_dropped(&self) {
         for (app, overflow) in self.inbox.take_dropped() {
             let lost = Lost {
                 overflow,
                 ..Lost::default()
             };
-            tell_dropped(&app, None, &lost, &self.post.feed);
+            report_dropped(&app, None, &lost, &self.shared.feed);
         }
     }
 
-    fn take(&mut self, news: News) {
-        let now = news.at;
+    fn take(&mut self, event: Emitted) {
+        let now = event.at;
         if self.departures == Departures::Settled {
-            return self.hand_out(&news, now);
+            return self.hand_out(&event, now);
         }
-        match news.kind {
+        match event.kind {
             WebhookKind::ChannelVacated | WebhookKind::MemberRemoved => {
-                if let Some(news) = self.debounce.depart(news.gone(), news, now) {
-                    self.hand_out(&news, now);
+                if let Some(event) = self.debounce.depart(event.gone(), event, now) {
+                    self.hand_out(&event, now);
                 }
             }
             WebhookKind::ChannelOccupied | WebhookKind::MemberAdded => {
-                if !self.debounce.come_back(&news.gone()) {
-                    self.hand_out(&news, now);
+                if !self.debounce.come_back(&event.gone()) {
+                    self.hand_out(&event, now);
                 }
             }
-            _ => self.hand_out(&news, now),
+            _ => self.hand_out(&event, now),
         }
     }
 
     /// Gives the event to the endpoints that take it.
-    fn hand_out(&mut self, news: &News, now: Instant) {
+    fn hand_out(&mut self, event: &Emitted, now: Instant) {
         let time_ms = unix_ms();
-        for sender in self.senders(&news.app, now) {
-            if sender.endpoint().takes(news.kind, &news.channel) {
+        for sender in self.senders(&event.app, now) {
+            if sender.endpoint().takes(event.kind, &event.channel) {
                 let event = Event {
-                    kind: news.kind,
-                    class: news.class,
-                    channel: Arc::clone(&news.channel),
-                    json: Arc::clone(&news.json),
+                    kind: event.kind,
+                    class: event.class,
+                    channel: Arc::clone(&event.channel),
+                    json: Arc::clone(&event.json),
                     created: now,
                     time_ms,
                 };
@@ -189,7 +189,7 @@ impl Dispatch {
                 let same = former.iter().position(|sender| sender.is_for(app, place));
                 let sender = same.map_or_else(
                     || {
-                        let sender = Sender::new(Arc::clone(app), place, self.post.clone());
+                        let sender = Sender::new(Arc::clone(app), place, self.shared.clone());
                         let sender = Rc::new(sender);
                         self.running.spawn_local(Rc::clone(&sender).run());
                         sender
@@ -206,14 +206,14 @@ impl Dispatch {
 
     /// Takes what is on its way, announces departures without delay, and waits for the senders.
     async fn close(mut self, deadline: Instant) {
-        while let Some(news) = self.inbox.drain() {
-            self.take(news);
+        while let Some(event) = self.inbox.drain() {
+            self.take(event);
         }
         let now = Instant::now();
-        while let Some(news) = self.debounce.take_first() {
-            self.hand_out(&news, now);
+        while let Some(event) = self.debounce.take_first() {
+            self.hand_out(&event, now);
         }
-        self.tell_dropped();
+        self.report_dropped();
         let senders = || self.tenants.values().flat_map(|tenant| &tenant.senders);
         senders().for_each(|sender| sender.close());
         let all_ended = async { while self.running.join_next().await.is_some() {} };
@@ -267,16 +267,16 @@ mod tests {
 
     fn dispatch() -> (Mailbox, Dispatch) {
         let (mailbox, inbox) = mailbox();
-        let post = Post {
+        let shared = Shared {
             client: HttpClient::new(false, WebhookTargets::any()).expect("no TLS is needed"),
             counters: Arc::default(),
             feed: Feed::default(),
         };
-        (mailbox, Dispatch::new(inbox, post, Departures::Fresh))
+        (mailbox, Dispatch::new(inbox, shared, Departures::Fresh))
     }
 
-    fn news(app: &Arc<App>, kind: WebhookKind, at: Instant) -> News {
-        News {
+    fn event(app: &Arc<App>, kind: WebhookKind, at: Instant) -> Emitted {
+        Emitted {
             app: Arc::clone(app),
             kind,
             class: Class::of(kind, "presence-a"),
@@ -292,7 +292,7 @@ mod tests {
         let run = async {
             let (_mailbox, mut dispatch) = dispatch();
             let (app, start) = (app(), Instant::now());
-            dispatch.take(news(&app, WebhookKind::ChannelOccupied, start));
+            dispatch.take(event(&app, WebhookKind::ChannelOccupied, start));
             dispatch.work(start + IDLE_MAX / 2);
             assert_eq!(dispatch.tenants.len(), 1, "it may come back");
             dispatch.work(start + 2 * IDLE_MAX);
@@ -308,7 +308,7 @@ mod tests {
         let run = async {
             let (_mailbox, mut dispatch) = dispatch();
             let (app, start) = (app(), Instant::now());
-            dispatch.take(news(&app, WebhookKind::MemberAdded, start));
+            dispatch.take(event(&app, WebhookKind::MemberAdded, start));
             dispatch.work(start + 2 * IDLE_MAX);
             assert_eq!(dispatch.tenants.len(), 1);
         };

@@ -1,4 +1,4 @@
-//! What happened, in the words of the wire.
+//! Webhook events in Pusher's JSON.
 
 use serde::{Serialize, Serializer, ser};
 use serde_json::value::RawValue;
@@ -36,33 +36,33 @@ pub enum WebhookEvent<'a> {
     },
     /// A client's event was relayed.
     ClientEvent {
-        /// Where.
+        /// The channel.
         channel: &'a str,
         /// Its name, `client-…`.
         event: &'a str,
-        /// The data as the JSON string token that the subscribers got; none if they got none.
+        /// The data as the JSON string token that the subscribers got; `None` if they got none.
         #[serde(skip_serializing_if = "Option::is_none", serialize_with = "token")]
         data: Option<&'a str>,
-        /// Who sent it.
+        /// The sender's connection.
         #[serde(serialize_with = "text")]
         socket_id: SocketId,
         /// The sender on a presence channel.
         #[serde(skip_serializing_if = "Option::is_none")]
         user_id: Option<&'a str>,
     },
-    /// A client subscribed to a cache channel that has no event, the first since it had one or was vacant.
+    /// A client subscribed to an empty cache channel, the first since it had an event or was vacated.
     CacheMiss {
         /// The cache channel.
         channel: &'a str,
     },
-    /// The number of subscribers has changed. Whoever counts decides how often that is told.
+    /// The number of subscribers has changed.
     SubscriptionCount {
-        /// No presence channel.
+        /// Not a presence channel.
         channel: &'a str,
-        /// The present number.
+        /// The new number.
         subscription_count: usize,
     },
-    /// A new session has come to where only one may be.
+    /// A new session came to where only one may be.
     SessionReplaced {
         /// The channel, or the user's own.
         channel: &'a str,
@@ -87,7 +87,7 @@ pub enum WebhookEvent<'a> {
 }
 
 impl<'a> WebhookEvent<'a> {
-    /// What it is about.
+    /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> WebhookKind {
         match self {
@@ -103,7 +103,7 @@ impl<'a> WebhookEvent<'a> {
         }
     }
 
-    /// Where it happened.
+    /// Its channel.
     #[must_use]
     pub const fn channel(&self) -> &'a str {
         match self {
@@ -129,7 +129,7 @@ impl<'a> WebhookEvent<'a> {
         }
     }
 
-    /// The event as it stands in a webhook's `events`.
+    /// The event as JSON, an element of a webhook's `events`.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("strings, numbers and checked tokens always serialise")

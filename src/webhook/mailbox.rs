@@ -26,7 +26,7 @@ use crate::app::{App, WebhookKind};
 const BYTES_MAX: usize = 16 << 20;
 
 /// An event on its way from the thread where it happened.
-pub(super) struct News {
+pub(super) struct Emitted {
     pub(super) app: Arc<App>,
     pub(super) kind: WebhookKind,
     pub(super) class: Class,
@@ -37,7 +37,7 @@ pub(super) struct News {
     pub(super) at: Instant,
 }
 
-impl News {
+impl Emitted {
     /// Whose departure, or return, this is.
     pub(super) fn gone(&self) -> Gone {
         Gone {
@@ -54,8 +54,8 @@ impl News {
 }
 
 /// What goes through the mailbox.
-enum Letter {
-    News(News, Arc<Share>),
+enum Item {
+    Emitted(Emitted, Arc<Share>),
     /// Send what there is until the deadline, and end.
     Close(Closing),
 }
@@ -92,40 +92,40 @@ impl Room {
 
     /// Takes room for an event; `false` if there is none. Threads that enter at the same moment may exceed the bound by one event
     /// each.
-    fn enter(&self, share: &Share, news: &News) -> bool {
+    fn enter(&self, share: &Share, event: &Emitted) -> bool {
         let free = BYTES_MAX.saturating_sub(self.bytes.load(Ordering::Relaxed));
-        let held = &share.bytes[news.class as usize];
-        if held.load(Ordering::Relaxed) + news.size() > free {
+        let held = &share.bytes[event.class as usize];
+        if held.load(Ordering::Relaxed) + event.size() > free {
             return false;
         }
-        held.fetch_add(news.size(), Ordering::Relaxed);
-        self.bytes.fetch_add(news.size(), Ordering::Relaxed);
+        held.fetch_add(event.size(), Ordering::Relaxed);
+        self.bytes.fetch_add(event.size(), Ordering::Relaxed);
         self.events.fetch_add(1, Ordering::Relaxed);
         true
     }
 
-    fn leave(&self, share: &Share, news: &News) {
-        share.bytes[news.class as usize].fetch_sub(news.size(), Ordering::Relaxed);
-        self.bytes.fetch_sub(news.size(), Ordering::Relaxed);
+    fn leave(&self, share: &Share, event: &Emitted) {
+        share.bytes[event.class as usize].fetch_sub(event.size(), Ordering::Relaxed);
+        self.bytes.fetch_sub(event.size(), Ordering::Relaxed);
         self.events.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The end that events are put into.
 pub(super) struct Mailbox {
-    letters: mpsc::UnboundedSender<Letter>,
+    items: mpsc::UnboundedSender<Item>,
     room: Arc<Room>,
 }
 
 /// The end that the webhook thread reads.
 pub(super) struct Inbox {
-    letters: mpsc::UnboundedReceiver<Letter>,
+    items: mpsc::UnboundedReceiver<Item>,
     room: Arc<Room>,
 }
 
 /// What comes out of the mailbox.
 pub(super) enum Received {
-    News(News),
+    Emitted(Emitted),
     Close(Closing),
 }
 
@@ -134,11 +134,11 @@ pub(super) fn mailbox() -> (Mailbox, Inbox) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let room = Arc::<Room>::default();
     let mailbox = Mailbox {
-        letters: sender,
+        items: sender,
         room: Arc::clone(&room),
     };
     let inbox = Inbox {
-        letters: receiver,
+        items: receiver,
         room,
     };
     (mailbox, inbox)
@@ -146,24 +146,24 @@ pub(super) fn mailbox() -> (Mailbox, Inbox) {
 
 impl Mailbox {
     /// Puts an event in; `false` if there was no room and it was dropped. Never waits.
-    pub(super) fn put(&self, news: News) -> bool {
-        let share = self.room.share(&news.app.id);
-        if !self.room.enter(&share, &news) {
-            share.dropped.increment(news.kind);
+    pub(super) fn put(&self, event: Emitted) -> bool {
+        let share = self.room.share(&event.app.id);
+        if !self.room.enter(&share, &event) {
+            share.dropped.increment(event.kind);
             self.room.has_dropped.store(true, Ordering::Release);
             return false;
         }
-        let sent = self.letters.send(Letter::News(news, share));
+        let sent = self.items.send(Item::Emitted(event, share));
         // Fails only after the close.
-        if let Err(mpsc::error::SendError(Letter::News(news, share))) = sent {
-            self.room.leave(&share, &news);
+        if let Err(mpsc::error::SendError(Item::Emitted(event, share))) = sent {
+            self.room.leave(&share, &event);
         }
         true
     }
 
     /// Asks the thread to end; `false` if it has ended.
     pub(super) fn close(&self, closing: Closing) -> bool {
-        self.letters.send(Letter::Close(closing)).is_ok()
+        self.items.send(Item::Close(closing)).is_ok()
     }
 
     /// Events on their way.
@@ -175,17 +175,17 @@ impl Mailbox {
 impl Inbox {
     /// The next event or request; `None` when all senders are gone.
     pub(super) async fn next(&mut self) -> Option<Received> {
-        let letter = self.letters.recv().await?;
-        Some(self.open(letter))
+        let item = self.items.recv().await?;
+        Some(self.open(item))
     }
 
     /// The next event of those that are on their way; nothing more can be put in after the first call.
-    pub(super) fn drain(&mut self) -> Option<News> {
-        self.letters.close();
+    pub(super) fn drain(&mut self) -> Option<Emitted> {
+        self.items.close();
         loop {
-            let letter = self.letters.try_recv().ok()?;
-            if let Received::News(news) = self.open(letter) {
-                return Some(news);
+            let item = self.items.try_recv().ok()?;
+            if let Received::Emitted(event) = self.open(item) {
+                return Some(event);
             }
         }
     }
@@ -213,13 +213,13 @@ impl Inbox {
             .retain(|_, share| Arc::strong_count(share) > 1 || share.dropped.get().total() > 0);
     }
 
-    fn open(&self, letter: Letter) -> Received {
-        match letter {
-            Letter::News(news, share) => {
-                self.room.leave(&share, &news);
-                Received::News(news)
+    fn open(&self, item: Item) -> Received {
+        match item {
+            Item::Emitted(event, share) => {
+                self.room.leave(&share, &event);
+                Received::Emitted(event)
             }
-            Letter::Close(closing) => Received::Close(closing),
+            Item::Close(closing) => Received::Close(closing),
         }
     }
 }
@@ -228,8 +228,8 @@ impl Inbox {
 mod tests {
     use super::*;
 
-    fn news(app: &Arc<App>, kind: WebhookKind, channel: &str) -> News {
-        News {
+    fn event(app: &Arc<App>, kind: WebhookKind, channel: &str) -> Emitted {
+        Emitted {
             app: Arc::clone(app),
             kind,
             class: Class::of(kind, channel),
@@ -243,7 +243,7 @@ mod tests {
     /// Puts events in until one is dropped; how many found room.
     fn flood(mailbox: &Mailbox, app: &Arc<App>, kind: WebhookKind, channel: &str) -> usize {
         (0..)
-            .take_while(|_| mailbox.put(news(app, kind, channel)))
+            .take_while(|_| mailbox.put(event(app, kind, channel)))
             .count()
     }
 
@@ -256,7 +256,7 @@ mod tests {
         use WebhookKind::{ChannelOccupied, MemberAdded};
         let (mailbox, _inbox) = mailbox();
         let (noisy, quiet) = (app("1"), app("2"));
-        let size = news(&noisy, ChannelOccupied, "orders").size();
+        let size = event(&noisy, ChannelOccupied, "orders").size();
         let all = BYTES_MAX / size;
         let half = flood(&mailbox, &noisy, ChannelOccupied, "orders");
         assert!(
@@ -264,9 +264,9 @@ mod tests {
             "{half} of {all}"
         );
         for number in 0..all / 10 {
-            let member = news(&noisy, MemberAdded, "presence-a");
+            let member = event(&noisy, MemberAdded, "presence-a");
             assert!(mailbox.put(member), "member {number} of the same app");
-            let channel = news(&quiet, ChannelOccupied, "orders");
+            let channel = event(&quiet, ChannelOccupied, "orders");
             assert!(mailbox.put(channel), "event {number} of another app");
         }
         let second = flood(&mailbox, &quiet, ChannelOccupied, "orders");
@@ -281,7 +281,7 @@ mod tests {
         let (mailbox, mut inbox) = mailbox();
         let (noisy, quiet) = (app("1"), app("2"));
         let first = flood(&mailbox, &noisy, ChannelOccupied, "orders");
-        assert!(mailbox.put(news(&quiet, ChannelOccupied, "orders")));
+        assert!(mailbox.put(event(&quiet, ChannelOccupied, "orders")));
         assert!(inbox.has_dropped());
         let mut dropped = Tally::default();
         dropped.add(ChannelOccupied, 1);

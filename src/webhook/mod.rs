@@ -1,4 +1,4 @@
-//! Webhooks: tells an app's backend over HTTP what happens in its channels.
+//! Webhooks: sends an app's backend what happens in its channels, over HTTP.
 //!
 //! Whoever makes an event calls [`Webhooks::emit`] and goes on; everything else happens in a thread of its own, so that a slow or
 //! dead endpoint never touches delivery. Knows apps and events, but not who makes them. `docs/webhooks.md` is the view from
@@ -33,7 +33,7 @@ use self::{
     class::Class,
     client::HttpClient,
     dispatch::Dispatch,
-    mailbox::{Closing, Mailbox, News, mailbox},
+    mailbox::{Closing, Emitted, Mailbox, mailbox},
     tally::{Lost, SharedTally},
 };
 pub use self::{event::WebhookEvent, tally::Tally};
@@ -104,8 +104,8 @@ impl Webhooks {
         &self.counters.latency
     }
 
-    /// Starts the thread if one of these apps has an endpoint. Until then events are lost. To be called again with apps that
-    /// were read again.
+    /// Starts the thread if one of these apps has an endpoint. Until then events are discarded. Call it again when the apps have
+    /// changed.
     ///
     /// # Errors
     /// When the thread can't be started, or TLS is needed and the system has no certificates.
@@ -117,7 +117,7 @@ impl Webhooks {
         let needs_tls = endpoints().any(|endpoint| endpoint.url.is_secure());
         let client = HttpClient::new(needs_tls, self.targets.clone())?;
         let (mailbox, inbox) = mailbox();
-        let post = Post {
+        let shared = Shared {
             client,
             counters: Arc::clone(&self.counters),
             feed: self.feed.clone(),
@@ -128,7 +128,7 @@ impl Webhooks {
         thread::Builder::new()
             .name("webhooks".to_owned())
             .spawn(move || {
-                let dispatch = Dispatch::new(inbox, post, departures);
+                let dispatch = Dispatch::new(inbox, shared, departures);
                 LocalSet::new().block_on(&runtime, dispatch.run());
             })?;
         // Only a second start at the same moment could have been first, and then this thread ends.
@@ -147,7 +147,7 @@ impl Webhooks {
         let Some(mailbox) = self.mailbox.get() else {
             return;
         };
-        let news = News {
+        let emitted = Emitted {
             app: Arc::clone(app),
             kind,
             class: Class::of(kind, channel),
@@ -156,7 +156,7 @@ impl Webhooks {
             json: event.to_json().into(),
             at: now,
         };
-        if !mailbox.put(news) {
+        if !mailbox.put(emitted) {
             self.counters.overflow.increment(kind);
         }
     }
@@ -190,7 +190,7 @@ impl Webhooks {
 
 /// What every sender needs.
 #[derive(Clone)]
-struct Post {
+struct Shared {
     client: HttpClient,
     counters: Arc<Counters>,
     feed: Feed,

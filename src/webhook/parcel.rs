@@ -1,4 +1,4 @@
-//! One request in the making: events that leave together, and the body and signature that they amount to.
+//! Events that share a request, with its body and signature.
 
 use std::{
     sync::Arc,
@@ -31,14 +31,14 @@ impl Event {
     }
 }
 
-/// The events of one request; at least one. What is sent is the same at every try.
+/// The events of one request, at least one. Every try sends the same body.
 #[derive(Debug)]
 pub(super) struct Parcel {
     pub(super) number: u64,
     events: Vec<Event>,
     /// The class whose turn it was.
     pub(super) class: Class,
-    /// How often it was sent in vain.
+    /// How often it was not taken.
     pub(super) failures: u32,
     /// Whether it was sent again before its time, because the endpoint had taken others that it had refused.
     pub(super) is_hurried: bool,
@@ -89,7 +89,7 @@ impl Parcel {
     }
 }
 
-/// What `X-Pusher-Signature` says of a body.
+/// The `X-Pusher-Signature` of a body.
 pub(super) fn sign(secret: &[u8], body: &str) -> String {
     signature::sign(secret, &[body.as_bytes()])
 }

@@ -47,7 +47,7 @@ pub(super) struct Report {
     /// Since when it has failed, and how often; `None` while it takes events.
     failing: Cell<Option<(Instant, u64)>>,
     /// Whether the log was told that it fails.
-    is_told: Cell<bool>,
+    is_logged: Cell<bool>,
     failures: Pace,
     lost: RefCell<Lost>,
     losses: Pace,
@@ -59,7 +59,7 @@ impl Report {
         let Some((since, failures)) = self.failing.take() else {
             return;
         };
-        if self.is_told.take() {
+        if self.is_logged.take() {
             let Subject { app, endpoint } = subject;
             let failing_s = now.saturating_duration_since(since).as_secs();
             info!(
@@ -74,8 +74,8 @@ impl Report {
         let Subject { app, endpoint } = subject;
         let (since, failures) = self.failing.get().unwrap_or((now, 0));
         self.failing.set(Some((since, failures + 1)));
-        if !self.is_told.get() && self.failures.is_due(now) {
-            self.is_told.set(true);
+        if !self.is_logged.get() && self.failures.is_due(now) {
+            self.is_logged.set(true);
             warn!(
                 app,
                 endpoint,
@@ -94,28 +94,28 @@ impl Report {
 
     /// When losses are to be told of that were not told yet.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
-        let is_told = self.lost.borrow().is_empty();
-        (!is_told).then(|| self.losses.next().unwrap_or(now))
+        let is_logged = self.lost.borrow().is_empty();
+        (!is_logged).then(|| self.losses.next().unwrap_or(now))
     }
 
     /// Tells of losses if it is time.
-    pub(super) fn tell_lost_if_due(&self, subject: Subject<'_>, feed: &Feed, now: Instant) {
+    pub(super) fn report_lost_if_due(&self, subject: Subject<'_>, feed: &Feed, now: Instant) {
         if !self.lost.borrow().is_empty() && self.losses.is_due(now) {
-            self.tell_lost(subject, feed);
+            self.report_lost(subject, feed);
         }
     }
 
     /// Tells of all losses so far.
-    pub(super) fn tell_lost(&self, subject: Subject<'_>, feed: &Feed) {
+    pub(super) fn report_lost(&self, subject: Subject<'_>, feed: &Feed) {
         let lost = self.lost.take();
         if !lost.is_empty() {
-            tell_dropped(subject.app, Some(subject.endpoint), &lost, feed);
+            report_dropped(subject.app, Some(subject.endpoint), &lost, feed);
         }
     }
 }
 
 /// Tells the log and the feed of dropped events; without an endpoint they were on their way to all of the app's.
-pub(super) fn tell_dropped(app: &str, endpoint: Option<&str>, lost: &Lost, feed: &Feed) {
+pub(super) fn report_dropped(app: &str, endpoint: Option<&str>, lost: &Lost, feed: &Feed) {
     let (overflow, expired) = (lost.overflow.total(), lost.expired.total());
     let mut all = lost.overflow;
     all.add_all(&lost.expired);

@@ -13,7 +13,7 @@ use tokio::{select, sync::Notify, time::sleep_until};
 use tracing::warn;
 
 use super::{
-    Post,
+    Shared,
     parcel::{Event, Parcel},
     queue::{Fate, Next, Outcome, Queue},
     report::{Report, Subject},
@@ -29,7 +29,7 @@ pub(super) struct Sender {
     app: Arc<App>,
     /// Its place among the app's endpoints.
     place: usize,
-    post: Post,
+    shared: Shared,
     queue: RefCell<Queue>,
     wake: Notify,
     /// The queue's length as it was counted last.
@@ -47,12 +47,12 @@ struct Answered {
 }
 
 impl Sender {
-    pub(super) fn new(app: Arc<App>, place: usize, post: Post) -> Self {
+    pub(super) fn new(app: Arc<App>, place: usize, shared: Shared) -> Self {
         let queue = Queue::new(app.webhooks.batching, rand::random());
         Self {
             app,
             place,
-            post,
+            shared,
             queue: RefCell::new(queue),
             wake: Notify::new(),
             counted: Cell::new(0),
@@ -102,10 +102,10 @@ impl Sender {
     /// Gives up what is left.
     pub(super) fn give_up(&self) {
         self.count_lost();
-        self.report.tell_lost(self.subject(), &self.post.feed);
+        self.report.report_lost(self.subject(), &self.shared.feed);
         let left = *self.queue.borrow().waiting();
         if left.total() > 0 {
-            self.post.counters.count_lost(&Lost {
+            self.shared.counters.count_lost(&Lost {
                 expired: left,
                 ..Lost::default()
             });
@@ -128,8 +128,8 @@ impl Sender {
             let next = self.queue.borrow_mut().next(now);
             self.count_waiting();
             self.count_lost();
-            let (subject, feed) = (self.subject(), &self.post.feed);
-            self.report.tell_lost_if_due(subject, feed, now);
+            let (subject, feed) = (self.subject(), &self.shared.feed);
+            self.report.report_lost_if_due(subject, feed, now);
             let until = match next {
                 Next::Send(parcel) => {
                     under_way.push(self.send(parcel));
@@ -138,7 +138,7 @@ impl Sender {
                 Next::Wait(until) => until,
             };
             if under_way.is_empty() && self.is_finished() {
-                return self.report.tell_lost(subject, feed);
+                return self.report.report_lost(subject, feed);
             }
             let until = until.into_iter().chain(self.report.next(now)).min();
             select! {
@@ -165,7 +165,7 @@ impl Sender {
         let total = self.queue.borrow().waiting().total();
         let length = usize::try_from(total).unwrap_or(usize::MAX);
         let before = self.counted.replace(length);
-        let waiting = &self.post.counters.waiting;
+        let waiting = &self.shared.counters.waiting;
         if length > before {
             waiting.fetch_add(length - before, Ordering::Relaxed);
         } else {
@@ -177,15 +177,15 @@ impl Sender {
     fn count_lost(&self) {
         let mut queue = self.queue.borrow_mut();
         let (lost, superseded) = (queue.take_lost(), queue.take_superseded());
-        self.post.counters.count_superseded(superseded);
+        self.shared.counters.count_superseded(superseded);
         if !lost.is_empty() {
-            self.post.counters.count_lost(&lost);
+            self.shared.counters.count_lost(&lost);
             self.report.on_lost(&lost);
         }
     }
 
     fn show(&self, answered: &Answered, fate: Fate) {
-        self.post.feed.emit(|| Line::Webhook {
+        self.shared.feed.emit(|| Line::Webhook {
             app: &self.app.id,
             url: self.endpoint().url.origin(),
             events: &answered.events,
@@ -208,7 +208,7 @@ impl Sender {
         answer: &Result<StatusCode, String>,
         took: Duration,
     ) -> Option<Answered> {
-        self.post.feed.is_watched().then(|| Answered {
+        self.shared.feed.is_watched().then(|| Answered {
             events: parcel
                 .events()
                 .iter()
@@ -224,16 +224,16 @@ impl Sender {
     async fn send(&self, parcel: Parcel) -> (Parcel, Outcome, Option<Answered>) {
         let begun = Instant::now();
         let answer = self
-            .post
+            .shared
             .client
             .post(&self.app, self.endpoint(), parcel.body())
             .await;
         let (outcome, now) = (outcome_of(&answer), Instant::now());
         match &answer {
             _ if outcome == Outcome::Taken => {
-                self.post.counters.count_delivered(parcel.events().len());
+                self.shared.counters.count_delivered(parcel.events().len());
                 let took = now.saturating_duration_since(parcel.oldest());
-                self.post.counters.latency.observe(took);
+                self.shared.counters.latency.observe(took);
                 self.report.on_taken(self.subject(), now);
             }
             Ok(status) => {

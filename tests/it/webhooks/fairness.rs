@@ -82,7 +82,7 @@ fn a_member_is_announced_soon_beside_a_flood_of_public_channels() {
 }
 
 #[test]
-fn another_app_is_told_at_once_beside_a_flood() {
+fn another_app_gets_its_webhooks_at_once_beside_a_flood() {
     let (busy, idle) = (slow(Duration::from_secs(2)), Receiver::start());
     let app = |id: &str, receiver: &Receiver| {
         App::new(id, &format!("key-{id}")).set("webhooks", json!([{"url": receiver.url("/")}]))
@@ -175,7 +175,7 @@ fn a_channel_that_came_and_went_while_its_endpoint_was_busy_is_not_mentioned() {
 }
 
 #[test]
-fn what_a_flood_costs_is_counted_by_kind_and_told_once() {
+fn what_a_flood_costs_is_counted_by_kind_and_logged_once() {
     let (receiver, _gate) = Receiver::gated();
     // Without channel_vacated, of which each cancels a channel_occupied that waits.
     let kinds = ["channel_occupied", "member_added"];

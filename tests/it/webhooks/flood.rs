@@ -1,4 +1,4 @@
-//! An endpoint that is not there, and clients that never stop talking.
+//! An endpoint that is down, and clients that trigger events without end.
 
 use std::time::{Duration, Instant};
 

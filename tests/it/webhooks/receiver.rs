@@ -1,4 +1,4 @@
-//! A backend that receives webhooks: a small HTTP server that answers as it is told and keeps what it got.
+//! A backend that receives webhooks: a small HTTP server that answers as a test says and keeps the requests.
 
 use std::{
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
@@ -20,17 +20,17 @@ use crate::support::{app::App, signing::hmac_hex, stream::PATIENCE};
 /// How a request is answered.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
-    /// With this status.
+    /// This status.
     Status(u16),
-    /// With a redirect to there.
+    /// A redirect to this URL.
     Redirect(String),
-    /// Not at all; the connection stays open.
+    /// No answer; the connection stays open.
     Hang,
-    /// With these bytes, one at a time with this pause between them.
+    /// These bytes, one at a time with this pause between them.
     Drip(&'static str, Duration),
-    /// With the first text once and the second for ever.
+    /// The first text once, then the second without end.
     Endless(&'static str, &'static str),
-    /// With this text, whatever it is; then the connection is closed.
+    /// This text, HTTP or not; then the connection is closed.
     Verbatim(&'static str),
 }
 
@@ -232,7 +232,7 @@ impl Receiver {
         events[0].clone()
     }
 
-    /// So many events, however they come.
+    /// This number of events, in one request or several.
     #[track_caller]
     pub(crate) fn events(&self, app: &App, count: usize) -> Vec<Value> {
         let mut events = Vec::new();
@@ -252,12 +252,12 @@ impl Receiver {
         }
     }
 
-    /// How many connections there have been.
+    /// Connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// What has come and was not asked for yet.
+    /// Requests that arrived and were not read yet.
     pub(crate) fn rest(&self) -> Vec<Request> {
         self.requests.try_iter().collect()
     }
@@ -292,7 +292,7 @@ fn serve(
         // Before the answer, which may take its time.
         let _ = requests.send(request.clone());
         let reply = answer(&request);
-        // A peer that has closed meanwhile is not the receiver's business.
+        // The peer may have closed the connection meanwhile.
         if !matches!(send(reader.get_mut(), &reply, stopped), Ok(true)) {
             return;
         }
