@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{info, warn};
 
 #[cfg(feature = "sqlx")]
-use crate::store::{Demo, SqlStore};
+use crate::store::{Demo, Rules, SqlStore};
 use crate::{
     admin::{self, Access, AdminSettings},
     api::{self, ApiSettings},
@@ -79,7 +79,11 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     let opened = open_apps(loaded, variables).await?;
     let apps = AppRegistry::new(opened.reading.apps);
     let feed = Feed::default();
-    let (apps, webhooks) = (Arc::new(apps), Arc::new(Webhooks::new(feed.clone())));
+    let webhooks = Webhooks::new(
+        feed.clone(),
+        config.server.webhook_allowed_addresses.clone(),
+    );
+    let (apps, webhooks) = (Arc::new(apps), Arc::new(webhooks));
     let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
     let engine: Arc<dyn Engine> = match &config.redis {
         Some(redis) => {
@@ -237,12 +241,16 @@ fn public_server(
 async fn open_apps(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<Opened> {
     #[cfg(feature = "sqlx")]
     if let Some(url) = loaded.config.database.url.clone() {
-        let demo = match loaded.config.server.host.is_loopback() {
-            true => Demo::Allowed,
-            false => Demo::Refused,
+        let server = loaded.config.server;
+        let rules = Rules {
+            demo: match server.host.is_loopback() {
+                true => Demo::Allowed,
+                false => Demo::Refused,
+            },
+            targets: server.webhook_allowed_addresses,
         };
         let settings = loaded.config.database;
-        return keeper::open(move || SqlStore::open(url, settings, demo)).await;
+        return keeper::open(move || SqlStore::open(url, settings, rules)).await;
     }
     keeper::open(move || open_file(loaded, variables)).await
 }

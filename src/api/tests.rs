@@ -15,7 +15,7 @@ use md5::{Digest, Md5};
 
 use super::{ApiSettings, answer, unix_now};
 use crate::{
-    app::{App, AppRegistry, Limits, Secret},
+    app::{App, AppRegistry, Limits, Secret, WebhookTargets},
     engine::LocalEngine,
     feed::Feed,
     hub::{Capacity, Hub},
@@ -60,7 +60,7 @@ fn node() -> Arc<Node> {
         Arc::new(enabled),
         Arc::new(disabled),
     ]));
-    let webhooks = Arc::new(Webhooks::new(Feed::default()));
+    let webhooks = Arc::new(Webhooks::new(Feed::default(), WebhookTargets::any()));
     let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
     let engine = Arc::new(LocalEngine::new(Arc::clone(&hub), Feed::default(), edges));
     Arc::new(Node::new(

@@ -23,7 +23,9 @@ pub use origin::OriginPattern;
 pub use registry::AppRegistry;
 pub use secret::Secret;
 pub use session::{Newest, SingleSession};
-pub use webhook::{WebhookEndpoint, WebhookHeaders, WebhookKind, WebhookKinds, WebhookUrl};
+pub use webhook::{
+    WebhookEndpoint, WebhookHeaders, WebhookKind, WebhookKinds, WebhookTargets, WebhookUrl,
+};
 
 use crate::{
     protocol::NameLengths,

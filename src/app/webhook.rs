@@ -1,9 +1,10 @@
-//! Where an app's backend wants to hear what happens: its webhook endpoints, and which events each takes.
+//! An app's webhook endpoints, and which events each takes.
 
+mod targets;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, net::IpAddr};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{
@@ -11,14 +12,16 @@ use http::{
     header::{self, HeaderName, HeaderValue},
 };
 use percent_encoding::percent_decode_str;
-use url::Url;
+use url::{Host, Url};
 
 use crate::settings::{
     Headers, Json, Path, Problems, Secrets, Setting, Table, Takes, Text, Value, settings, words,
 };
 
+pub use self::targets::WebhookTargets;
+
 settings! {
-    /// Where to send, and what. Shows only scheme, host and port, because path, query and headers may hold a token.
+    /// One endpoint. Shows only scheme, host and port, because path, query and headers may hold a token.
     #[derive(Clone, Debug, PartialEq)]
     pub struct WebhookEndpoint {
         /// An `http://` or `https://` URL; `user:password@` before the host becomes an `Authorization` header. Only scheme, host and port
@@ -106,15 +109,15 @@ impl Setting for WebhookHeaders {
 fn header(name: &str, text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     let name: HeaderName = name.parse().map_err(|_| "is not the name of a header")?;
     if is_reserved(&name) {
-        return Err("is set by the server and can't be another's");
+        return Err("is set by the server");
     }
     let value = HeaderValue::from_str(text);
-    let mut value = value.map_err(|_| "has a character that no header may hold")?;
+    let mut value = value.map_err(|_| "has a character that is not allowed in a header")?;
     value.set_sensitive(true);
     Ok((name, value))
 }
 
-/// Whether a header may not be an endpoint's own: those of the protocol, and those that say how a request is framed.
+/// Whether an endpoint must not set this header: it belongs to the protocol or frames the request.
 fn is_reserved(name: &HeaderName) -> bool {
     const FRAMING: [HeaderName; 8] = [
         header::CONNECTION,
@@ -140,10 +143,11 @@ impl fmt::Debug for WebhookHeaders {
 pub struct WebhookUrl {
     /// Without the credentials.
     pub uri: Uri,
-    /// The credentials, as the `Authorization` header that they stand for.
+    /// The credentials, as an `Authorization` header.
     pub authorization: Option<HeaderValue>,
-    /// Scheme, host and port: what may be shown.
+    /// Scheme, host and port: the part that holds no secret.
     origin: String,
+    address: Option<IpAddr>,
     /// As it was given.
     text: Box<str>,
 }
@@ -153,6 +157,12 @@ impl WebhookUrl {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The address, if the URL holds one instead of a name.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Whether TLS is needed.
@@ -176,6 +186,11 @@ impl WebhookUrl {
             uri: url.as_str().parse().ok()?,
             authorization,
             origin: url.origin().ascii_serialization(),
+            address: match url.host() {
+                Some(Host::Ipv4(address)) => Some(address.into()),
+                Some(Host::Ipv6(address)) => Some(address.into()),
+                Some(Host::Domain(_)) | None => None,
+            },
             text: text.into(),
         })
     }
@@ -217,11 +232,11 @@ impl fmt::Debug for WebhookUrl {
 }
 
 words! {
-    /// What an event is about.
+    /// The kind of an event.
     pub enum WebhookKind {
         /// A channel has its first subscriber.
         ChannelOccupied = "channel_occupied",
-        /// A channel's last subscriber has gone.
+        /// A channel's last subscriber has left.
         ChannelVacated = "channel_vacated",
         /// A user's first connection is on a presence channel.
         MemberAdded = "member_added",
@@ -254,10 +269,10 @@ impl WebhookKind {
         Self::SessionRefused,
     ];
 
-    /// Those of sessions, which only an endpoint gets that asks for them.
+    /// Kinds about sessions; an endpoint gets them only if it names them.
     pub const SESSIONS: [Self; 2] = [Self::SessionReplaced, Self::SessionRefused];
 
-    /// Those of who comes and goes.
+    /// Kinds about arrivals and departures.
     pub const EDGES: [Self; 4] = [
         Self::ChannelOccupied,
         Self::ChannelVacated,
@@ -265,7 +280,7 @@ impl WebhookKind {
         Self::MemberRemoved,
     ];
 
-    /// The kind that undoes this one.
+    /// The kind that cancels this one.
     #[must_use]
     pub const fn opposite(self) -> Option<Self> {
         match self {
@@ -291,10 +306,10 @@ impl WebhookKind {
 pub struct WebhookKinds(u16);
 
 impl WebhookKinds {
-    /// Every kind that Pusher has.
+    /// All of Pusher's kinds.
     pub const ALL: Self = Self(WebhookKind::SessionReplaced.bit() - 1);
 
-    /// Whether the kind is among them.
+    /// Whether the set has this kind.
     #[must_use]
     pub const fn contains(self, kind: WebhookKind) -> bool {
         self.0 & kind.bit() != 0

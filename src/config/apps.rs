@@ -165,7 +165,7 @@ impl Apps<'_> {
     pub(super) fn refuse(&self, index: usize, name: &str, problems: &mut Problems, reason: String) {
         let app = self.value(index, Places::Known, &mut Problems::default());
         let entry = match &app.kind {
-            ValueKind::Table(entries) => entries.get(name),
+            ValueKind::Table(entries) => entries.get(name.split('[').next().unwrap_or(name)),
             _ => None,
         };
         let place = entry.and_then(Value::origin).or(app.origin());

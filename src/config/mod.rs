@@ -215,6 +215,11 @@ impl Config {
             let reason = "is here although database.url is set: `loudhailer apps import` moves apps into the database";
             apps.refuse(0, "id", problems, reason.to_owned());
         }
+        for (index, app) in all.iter().enumerate() {
+            for (key, reason) in self.server.webhook_allowed_addresses.refusals(app) {
+                apps.refuse(index, &key, problems, reason);
+            }
+        }
         let host = self.server.host;
         if !host.is_loopback() {
             let place = settings::place_of(root, "server", "host");

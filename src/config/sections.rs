@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, thread};
 
 use super::{Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
 use crate::{
-    app::{SECONDS_MAX, Secret},
+    app::{SECONDS_MAX, Secret, WebhookTargets},
     settings::{Count, Problems, Seconds, Table, Whole, settings},
 };
 
@@ -44,6 +44,10 @@ settings! {
         drain_window_s: Seconds<0, 3600> = 2,
         /// Then undelivered webhooks may delay the exit by this many seconds.
         webhook_grace_s: Seconds<0, 3600> = 5,
+        /// Addresses that webhooks may be sent to: `"*"` (any), `"external"` (public ones), `"private"`, `"loopback"`, addresses and
+        /// networks ([webhooks.md](webhooks.md#restrict-where-webhooks-go)). A name is checked by what it resolves to, at every
+        /// connection. Set `["external"]` if others than you configure apps.
+        webhook_allowed_addresses: WebhookTargets = &["*"],
     }
 }
 

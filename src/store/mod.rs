@@ -14,7 +14,7 @@ use std::{fmt, future::Future, sync::Arc};
 pub use control::{AppControl, Loss, Report, Request, StoreState, StoreStatus};
 pub use file::FileStore;
 #[cfg(feature = "sqlx")]
-pub use sql::{Demo, SqlStore};
+pub use sql::{Demo, Rules, SqlStore};
 
 use crate::{
     app::App,

@@ -4,6 +4,7 @@ mod cluster;
 mod compression;
 mod curves;
 mod fairness;
+mod hostile_webhooks;
 mod idle;
 mod ingest;
 mod instructions;
@@ -36,6 +37,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::Instructions => sections.push(instructions::run(arguments)?),
         Scenario::Storms => sections.push(storms::run(arguments)?),
         Scenario::Fairness => sections.push(fairness::run(arguments)?),
+        Scenario::HostileWebhooks => sections.push(hostile_webhooks::run(arguments)?),
         Scenario::Compression => sections.push(compression::run(arguments)?),
         Scenario::Mixed => sections.push(mixed::run(arguments)?),
         Scenario::Curves => curves::run(arguments, sections)?,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    app::Limits,
+    app::{Limits, WebhookTargets},
     settings::{Literal, Takes, fields},
 };
 
@@ -15,6 +15,7 @@ fn the_defaults_are_these() {
     assert!(server.workers() >= 1);
     assert_eq!(server.max_request_bytes.get(), 1_048_576);
     assert_eq!(server.drain_window_s.get(), Duration::from_secs(2));
+    assert_eq!(server.webhook_allowed_addresses, WebhookTargets::any());
     assert_eq!(
         (config.admin.host, config.admin.port, &config.admin.token),
         (server.host, 9601, &None)
@@ -121,6 +122,7 @@ fn every_key_of_the_file_is_taken() {
         not_ready_s = 16
         drain_window_s = 0
         webhook_grace_s = 17
+        webhook_allowed_addresses = ["loopback"]
         [websocket]
         activity_timeout_s = 13
         pong_timeout_s = 14
@@ -200,6 +202,7 @@ fn every_key_of_the_file_is_taken() {
         "host: Host(::1), port: 7001, path_prefix: PathPrefix(\"/ws\"), workers: 3, max_connections: Some(5000)",
         "max_connections_per_ip: Some(9), trusted_proxies: [Network(10.0.0.0/8), Network(::1/128)]",
         "max_request_bytes: 1000, request_timeout_s: 11s",
+        "webhook_allowed_addresses: WebhookTargets([Loopback])",
         "Admin { host: Host(127.0.0.1), port: 0, token: Some(Secret(…)) }",
         "Metrics { prefix: MetricsPrefix(\"soketi\") }",
         "level: LogFilter(\"warn,loudhailer=trace\"), format: Json",

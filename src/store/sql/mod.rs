@@ -27,7 +27,7 @@ use tokio::{
 
 use super::{AppStore, Change, Reading, Scope, StoreError, WriteError};
 use crate::{
-    app::{App, KeyRef},
+    app::{App, KeyRef, WebhookTargets},
     config::{DEMO_KEY, DEMO_SECRET, Database, DatabaseUrl, Dialect},
     settings::{Json, Path, Problems, Setting, Value, of_json},
 };
@@ -40,7 +40,7 @@ pub struct SqlStore {
     place: String,
     table: SqlTable,
     poll: Duration,
-    demo: Demo,
+    rules: Rules,
     /// Differs after each change of the table.
     probe: Option<String>,
     /// By id, as of the last reading.
@@ -48,6 +48,28 @@ pub struct SqlStore {
     /// What the last reading gave, by id.
     served: BTreeMap<String, Arc<App>>,
     listener: Option<Listener>,
+}
+
+/// What the operator does not let an app have, whoever configures it.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Whether the public credentials may be served.
+    pub demo: Demo,
+    /// Where webhooks may be sent to.
+    pub targets: WebhookTargets,
+}
+
+impl Rules {
+    /// Reports what the app must not have; `value` is what it was read from.
+    fn check(&self, app: &App, value: &Value, problems: &mut Problems) {
+        if self.demo == Demo::Refused && app.keys().any(is_demo) {
+            let reason = "has the public demo key or secret, which is refused beyond loopback";
+            problems.refuse(value, Path::ROOT.key("keys"), reason);
+        }
+        for (key, reason) in self.targets.refusals(app) {
+            problems.refuse(value, Path::ROOT.key(&key), reason);
+        }
+    }
 }
 
 /// Whether the demo app's public credentials may be served.
@@ -75,7 +97,7 @@ impl SqlStore {
     pub async fn open(
         url: DatabaseUrl,
         settings: Database,
-        demo: Demo,
+        rules: Rules,
     ) -> Result<(Self, Reading), StoreError> {
         sqlx::any::install_default_drivers();
         let pool = AnyPoolOptions::new()
@@ -89,7 +111,7 @@ impl SqlStore {
             listener: Listener::of(&url, &settings),
             table,
             poll: settings.poll_s.get(),
-            demo,
+            rules,
             probe: None,
             rows: BTreeMap::new(),
             served: BTreeMap::new(),
@@ -156,10 +178,7 @@ impl SqlStore {
     fn app(&self, row: &Row, problems: &mut Problems) -> Option<Arc<App>> {
         let value = row.value(self.table.name());
         let app = <App as Setting>::read(&value, Path::ROOT, problems)?;
-        if self.demo == Demo::Refused && app.keys().any(is_demo) {
-            let reason = "has the public demo key or secret, which is refused beyond loopback";
-            problems.refuse(&value, Path::ROOT.key("keys"), reason);
-        }
+        self.rules.check(&app, &value, problems);
         if !problems.is_empty() {
             return None;
         }
@@ -241,6 +260,9 @@ impl SqlStore {
         let value: Value = of_json(settings.clone().into(), "");
         let mut problems = Problems::default();
         let app = <App as Setting>::read(&value, Path::ROOT, &mut problems);
+        if let Some(app) = &app {
+            self.rules.check(app, &value, &mut problems);
+        }
         let app = app.filter(|_| problems.is_empty());
         let app = app.ok_or_else(|| WriteError::Invalid(problems.take()))?;
         let others = self.rows.iter().filter(|(id, _)| **id != *app.id);
