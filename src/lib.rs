@@ -11,12 +11,13 @@
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
 //! | 5 | [`connection`] | one client's protocol state |
 //! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
-//! | 7 | [`server`], [`banner`], `keeper` | bind, run, drain; what the start prints; the apps in step with their store |
+//! | 7 | [`server`], [`banner`], `keeper`, [`commands`] | bind, run, drain; what the start prints; the apps in step with their store; what is done without serving |
 
 pub mod admin;
 pub mod api;
 pub mod app;
 pub mod banner;
+pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod drain;

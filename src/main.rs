@@ -11,6 +11,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use loudhailer::{
     banner,
+    commands::apps::{self, AppsCommand, AppsError},
     config::{self, Config, Loaded, LogFormat},
     server,
 };
@@ -44,6 +45,9 @@ enum Command {
     CheckConfig,
     /// Print the default configuration, with comments.
     DefaultConfig,
+    /// List and change the apps, in the configuration file or in its database.
+    #[command(subcommand)]
+    Apps(AppsCommand),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Some(Command::DefaultConfig) => finish(print(&config::sample()), ExitCode::SUCCESS),
         Some(Command::CheckConfig) => with_config(arguments.config.as_deref(), check),
+        Some(Command::Apps(command)) => change_apps(command, arguments.config.as_deref()),
         None => with_config(arguments.config.as_deref(), serve),
     }
 }
@@ -66,6 +71,16 @@ fn with_config(file: Option<&Path>, run: fn(Loaded, Variables) -> ExitCode) -> E
     match Config::load(file, &variables) {
         Ok(loaded) => run(loaded, variables),
         Err(error) => fail(&error.to_string(), ExitCode::from(MISCONFIGURED)),
+    }
+}
+
+fn change_apps(command: AppsCommand, file: Option<&Path>) -> ExitCode {
+    match apps::run(command, file, &variables()) {
+        Ok(text) => finish(print(&text), ExitCode::SUCCESS),
+        Err(error @ AppsError::Misconfigured(_)) => {
+            fail(&error.to_string(), ExitCode::from(MISCONFIGURED))
+        }
+        Err(error @ AppsError::Failed(_)) => fail(&error.to_string(), ExitCode::FAILURE),
     }
 }
 

@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{info, warn};
 
 #[cfg(feature = "sqlx")]
-use crate::store::{Demo, Rules, SqlStore};
+use crate::store::{Rules, SqlStore};
 use crate::{
     admin::{self, Access, AdminSettings},
     api::{self, ApiSettings},
@@ -241,14 +241,7 @@ fn public_server(
 async fn open_apps(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<Opened> {
     #[cfg(feature = "sqlx")]
     if let Some(url) = loaded.config.database.url.clone() {
-        let server = loaded.config.server;
-        let rules = Rules {
-            demo: match server.host.is_loopback() {
-                true => Demo::Allowed,
-                false => Demo::Refused,
-            },
-            targets: server.webhook_allowed_addresses,
-        };
+        let rules = Rules::of(&loaded.config.server);
         let settings = loaded.config.database;
         return keeper::open(move || SqlStore::open(url, settings, rules)).await;
     }

@@ -17,15 +17,12 @@ use super::{
 use crate::{
     app::{App, Moment},
     node::{Node, Revoked},
-    settings::{Json, Secrets, Setting, Text},
-    store::{AppControl, Change, Edit, WriteError},
+    settings::{Json, Secrets, Setting},
+    store::{
+        AppControl, Change, Edit, WriteError,
+        edit::{self, Settings},
+    },
 };
-
-/// Bytes of a generated key and of a generated secret, in hexadecimal digits twice as many.
-const KEY_BYTES: usize = 10;
-const SECRET_BYTES: usize = 20;
-
-type Settings = serde_json::Map<String, Json>;
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -155,17 +152,7 @@ pub(super) async fn show(
 /// `POST /api/apps`: credentials that are left out are made.
 pub(super) async fn create(changing: Changing, body: Payload) -> Result<HttpResponse, AdminError> {
     let mut settings: Settings = serde_json::from_slice(&read(body).await?)?;
-    let id = || rand::random_range(1_000_000..u32::MAX).to_string();
-    let id = settings.entry("id").or_insert_with(|| id().into());
-    let id = id.as_str().unwrap_or_default().to_owned();
-    if !settings.contains_key("keys") {
-        settings
-            .entry("key")
-            .or_insert_with(|| random::<KEY_BYTES>().into());
-        settings
-            .entry("secret")
-            .or_insert_with(|| random::<SECRET_BYTES>().into());
-    }
+    let id = edit::complete(&mut settings);
     let secret = settings.get("secret").cloned();
     changing
         .write("create an app", &id, Change::Create(settings))
@@ -216,17 +203,9 @@ pub(super) async fn create_key(
     body: Payload,
 ) -> Result<HttpResponse, AdminError> {
     let NewKey { label } = serde_json::from_slice(&read(body).await?)?;
-    let table = json!({
-        "key": random::<KEY_BYTES>(),
-        "secret": random::<SECRET_BYTES>(),
-        "label": label,
-        "created": Moment::now().text(Secrets::Hidden),
-    });
-    let shown = table.clone();
-    let edit = move |settings: &mut Settings| {
-        further(settings)?.push(table);
-        Ok(())
-    };
+    let key = edit::new_key(&label);
+    let shown = key.clone();
+    let edit = move |settings: &mut Settings| edit::add_key(settings, key);
     changing.edit("create a key", &id, edit).await?;
     Ok(HttpResponse::Created().json(shown))
 }
@@ -247,11 +226,7 @@ pub(super) async fn change_key(
         let reason = format!("only label and disabled can change, not {name}");
         return Err(AdminError::BadRequest(reason));
     }
-    let edit = move |settings: &mut Settings| {
-        let table = taken_in(settings, &key)?;
-        table.extend(changes);
-        Ok(())
-    };
+    let edit = move |settings: &mut Settings| edit::change_key(settings, &key, changes);
     changing.edit("change a key", &id, edit).await?;
     changing.close(&id, &query, Revoked::Keys);
     Ok(reply(&changing.shown(&id)?))
@@ -264,43 +239,8 @@ pub(super) async fn remove_key(
     query: web::Query<ChangeQuery>,
 ) -> Result<HttpResponse, AdminError> {
     let (id, key) = path.into_inner();
-    let edit = move |settings: &mut Settings| {
-        taken_in(settings, &key)?;
-        further(settings)?.retain(|table| table["key"] != *key);
-        Ok(())
-    };
+    let edit = move |settings: &mut Settings| edit::remove_key(settings, &key);
     changing.edit("remove a key", &id, edit).await?;
     changing.close(&id, &query, Revoked::Keys);
     Ok(HttpResponse::NoContent().finish())
-}
-
-/// The list of further keys.
-fn further(settings: &mut Settings) -> Result<&mut Vec<Json>, WriteError> {
-    let keys = settings.entry("keys");
-    let keys = keys.and_modify(|keys| {
-        if keys.is_null() {
-            *keys = json!([]);
-        }
-    });
-    keys.or_insert_with(|| json!([]))
-        .as_array_mut()
-        .ok_or(WriteError::NotFound)
-}
-
-/// The table of a key. The app's own key becomes the first of the further ones, which alone have labels and times.
-fn taken_in<'a>(settings: &'a mut Settings, key: &str) -> Result<&'a mut Settings, WriteError> {
-    if settings.get("key").is_some_and(|own| *own == *key) {
-        let secret = settings.remove("secret").unwrap_or_default();
-        settings.remove("key");
-        further(settings)?.insert(0, json!({"key": key, "secret": secret}));
-    }
-    let mut tables = further(settings)?.iter_mut();
-    let table = tables.find(|table| table["key"] == *key);
-    table
-        .and_then(Json::as_object_mut)
-        .ok_or(WriteError::NotFound)
-}
-
-fn random<const BYTES: usize>() -> String {
-    hex::encode(std::array::from_fn::<u8, BYTES, _>(|_| rand::random()))
 }

@@ -29,7 +29,7 @@ pub use webhook::{
 
 use crate::{
     protocol::NameLengths,
-    settings::{Count, Seconds, Setting, settings},
+    settings::{Count, Json, Seconds, Secrets, Setting, Settings, leave_out_defaults, settings},
 };
 
 settings! {
@@ -161,6 +161,15 @@ impl App {
             Some(origin) => allowed.iter().any(|entry| entry.allows(origin)),
             None => !self.require_origin,
         }
+    }
+
+    /// What a file or a table has to say of the app: its settings that differ from the defaults, secrets included.
+    #[must_use]
+    pub fn settings(&self) -> serde_json::Map<String, Json> {
+        let mut settings = serde_json::Map::new();
+        self.write_into(Secrets::Shown, &mut settings);
+        leave_out_defaults(Self::FIELDS, &mut settings);
+        settings
     }
 
     /// Bytes of the shortest message that is compressed for clients that ask for it; `None`: none is.

@@ -87,6 +87,15 @@ pub struct Loaded {
     pub known: KnownApps,
 }
 
+/// Whether a file may list apps although a database is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BesideDatabase {
+    /// No: the server would serve only one of both.
+    Refused,
+    /// Yes: they are to be imported.
+    Allowed,
+}
+
 /// Where a configuration came from.
 #[derive(Clone, Debug, Default)]
 pub struct Understood {
@@ -128,7 +137,20 @@ impl Config {
         file: Option<&Path>,
         variables: &BTreeMap<String, String>,
     ) -> Result<Loaded, Problems> {
-        Self::reload(file, variables, &KnownApps::default())
+        let known = KnownApps::default();
+        Self::read_file(file, variables, &known, BesideDatabase::Refused)
+    }
+
+    /// As [`Config::load`], but a file may list apps although a database is named: they are to be imported.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_for_import(
+        file: Option<&Path>,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Loaded, Problems> {
+        let known = KnownApps::default();
+        Self::read_file(file, variables, &known, BesideDatabase::Allowed)
     }
 
     /// As [`Config::load`], but apps that are `known` are not read again.
@@ -140,6 +162,15 @@ impl Config {
         variables: &BTreeMap<String, String>,
         known: &KnownApps,
     ) -> Result<Loaded, Problems> {
+        Self::read_file(file, variables, known, BesideDatabase::Refused)
+    }
+
+    fn read_file(
+        file: Option<&Path>,
+        variables: &BTreeMap<String, String>,
+        known: &KnownApps,
+        beside: BesideDatabase,
+    ) -> Result<Loaded, Problems> {
         let named = variables.get(variables::FILE);
         let named = named.filter(|name| !name.is_empty()).map(PathBuf::from);
         let file = file.map(Path::to_path_buf).or(named);
@@ -150,7 +181,7 @@ impl Config {
         let document = document
             .map(|(name, text)| Document::parse(name, text, layer::APPS, |block| known.has(block)));
         let document = document.transpose()?;
-        let mut loaded = Self::read(document.as_ref(), variables, known)?;
+        let mut loaded = Self::read(document.as_ref(), variables, known, beside)?;
         loaded.understood.file = file;
         Ok(loaded)
     }
@@ -159,6 +190,7 @@ impl Config {
         document: Option<&Document<'_>>,
         variables: &BTreeMap<String, String>,
         known: &KnownApps,
+        beside: BesideDatabase,
     ) -> Result<Loaded, Problems> {
         let mut problems = Problems::default();
         let mut written = document.map_or_else(Map::new, Document::without_list);
@@ -186,6 +218,11 @@ impl Config {
         let (all, known) = apps.read(known, &mut problems);
         apps.refuse_repetitions(&all, &mut problems);
         if let Some(config) = &config {
+            if beside == BesideDatabase::Refused && config.database.url.is_some() && !all.is_empty()
+            {
+                let reason = "is here although database.url is set: `loudhailer apps import` moves apps into the database";
+                apps.refuse(0, "id", &mut problems, reason.to_owned());
+            }
             config.check_apps(&apps, &all, &root, &mut problems);
         }
         match config.filter(|_| problems.is_empty()) {
@@ -211,10 +248,6 @@ impl Config {
 
     /// What concerns both the apps and other keys.
     fn check_apps(&self, apps: &Apps<'_>, all: &[Arc<App>], root: &Value, problems: &mut Problems) {
-        if self.database.url.is_some() && !all.is_empty() {
-            let reason = "is here although database.url is set: `loudhailer apps import` moves apps into the database";
-            apps.refuse(0, "id", problems, reason.to_owned());
-        }
         for (index, app) in all.iter().enumerate() {
             for (key, reason) in self.server.webhook_allowed_addresses.refusals(app) {
                 apps.refuse(index, &key, problems, reason);

@@ -16,7 +16,7 @@ pub use ::config::{Map, Value, ValueKind};
 pub use problem::{Problem, Problems};
 pub use read::{Path, Table, UNKNOWN, place_of};
 pub use serde_json::Value as Json;
-pub use takes::{Takes, of_json};
+pub use takes::{Takes, of_json, to_json};
 pub use types::{Count, Headers, Literal, Seconds, Text, Whole};
 
 /// A value of one key: how it is read from a source and written to a view.
@@ -82,6 +82,38 @@ pub fn fields(groups: &'static [&'static [Field]]) -> impl Iterator<Item = &'sta
 #[must_use]
 pub fn find(groups: &'static [&'static [Field]], name: &str) -> Option<&'static Field> {
     fields(groups).find(|field| field.name == name)
+}
+
+/// The entries of a table in the order of its keys; unknown ones come last.
+pub fn in_order<'a>(
+    groups: &'static [&'static [Field]],
+    table: &'a serde_json::Map<String, Json>,
+) -> Vec<(&'a String, &'a Json)> {
+    let position = |name: &str| fields(groups).position(|field| field.name == name);
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| position(name).unwrap_or(usize::MAX));
+    entries
+}
+
+/// Leaves out every key whose value is its default, in tables within, too.
+pub fn leave_out_defaults(
+    groups: &'static [&'static [Field]],
+    table: &mut serde_json::Map<String, Json>,
+) {
+    table.retain(|name, value| {
+        let Some(field) = find(groups, name) else {
+            return true;
+        };
+        if value.is_null() || (field.default)().as_ref() == Some(value) {
+            return false;
+        }
+        if let (Some(groups), Json::Array(elements)) = (field.takes.keys(), value) {
+            for element in elements.iter_mut().filter_map(Json::as_object_mut) {
+                leave_out_defaults(groups, element);
+            }
+        }
+        true
+    });
 }
 
 /// Defines a struct of settings: for each field its documentation, type, default (`= …`) and example (`=> "…"`).

@@ -172,3 +172,23 @@ pub fn of_json(json: Json, origin: &str) -> Value {
     };
     Value::new(Some(&origin.to_owned()), kind)
 }
+
+/// A value as JSON.
+#[must_use]
+pub fn to_json(value: Value) -> Json {
+    match value.kind {
+        ValueKind::Nil => Json::Null,
+        ValueKind::Boolean(switch) => switch.into(),
+        ValueKind::I64(number) => number.into(),
+        ValueKind::Array(values) => values.into_iter().map(to_json).collect(),
+        ValueKind::Table(entries) => {
+            let entries = entries.into_iter();
+            Json::Object(
+                entries
+                    .map(|(name, value)| (name, to_json(value)))
+                    .collect(),
+            )
+        }
+        other => other.to_string().into(),
+    }
+}

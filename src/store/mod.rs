@@ -5,16 +5,19 @@
 #[cfg(feature = "sqlx")]
 mod columns;
 pub mod control;
+pub mod edit;
 pub mod file;
 #[cfg(feature = "sqlx")]
 pub mod sql;
+mod toml_file;
 
 use std::{fmt, future::Future, sync::Arc};
 
 pub use control::{AppControl, Loss, Report, Request, StoreState, StoreStatus};
 pub use file::FileStore;
 #[cfg(feature = "sqlx")]
-pub use sql::{Demo, Rules, SqlStore};
+pub use sql::{Existing, Rules, SqlStore};
+pub use toml_file::TomlFile;
 
 use crate::{
     app::App,

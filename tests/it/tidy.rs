@@ -26,6 +26,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("api", 6),
     ("transport", 6),
     ("banner", 7),
+    ("commands", 7),
     ("drain", 7),
     ("keeper", 7),
     ("server", 7),

@@ -28,7 +28,7 @@ use tokio::{
 use super::{AppStore, Change, Reading, Scope, StoreError, WriteError};
 use crate::{
     app::{App, KeyRef, WebhookTargets},
-    config::{DEMO_KEY, DEMO_SECRET, Database, DatabaseUrl, Dialect},
+    config::{DEMO_KEY, DEMO_SECRET, Database, DatabaseUrl, Dialect, Server},
     settings::{Json, Path, Problems, Setting, Value, of_json},
 };
 
@@ -54,12 +54,24 @@ pub struct SqlStore {
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// Whether the public credentials may be served.
-    pub demo: Demo,
+    demo: Demo,
     /// Where webhooks may be sent to.
-    pub targets: WebhookTargets,
+    targets: WebhookTargets,
 }
 
 impl Rules {
+    /// Those of a server with these settings.
+    #[must_use]
+    pub fn of(server: &Server) -> Self {
+        Self {
+            demo: match server.host.is_loopback() {
+                true => Demo::Allowed,
+                false => Demo::Refused,
+            },
+            targets: server.webhook_allowed_addresses.clone(),
+        }
+    }
+
     /// Reports what the app must not have; `value` is what it was read from.
     fn check(&self, app: &App, value: &Value, problems: &mut Problems) {
         if self.demo == Demo::Refused && app.keys().any(is_demo) {
@@ -74,11 +86,20 @@ impl Rules {
 
 /// Whether the demo app's public credentials may be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Demo {
+enum Demo {
     /// On a loopback address.
     Allowed,
     /// Elsewhere.
     Refused,
+}
+
+/// What becomes of apps whose ids are in the table already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing is imported.
+    Refused,
+    /// They are as the imported ones from then on.
+    Replaced,
 }
 
 /// A row as it was read last.
@@ -232,7 +253,9 @@ impl SqlStore {
                 if self.rows.contains_key(&*app.id) {
                     return Err(WriteError::Exists(format!("app {}", app.id)));
                 }
-                self.table.insert(&settings).await
+                let mut transaction = self.table.begin().await?;
+                self.table.insert(&mut transaction, &settings).await?;
+                Ok(transaction.commit().await?)
             }
             Change::Update(id, edit) => {
                 let rows = self.table.rows(Some(slice::from_ref(&id))).await?;
@@ -246,12 +269,77 @@ impl SqlStore {
                     ));
                 }
                 self.checked(&after)?;
-                self.table.update(&id, &before, &after).await
+                let mut transaction = self.table.begin().await?;
+                let on = &mut transaction;
+                self.table.update(on, &id, &before, &after).await?;
+                Ok(transaction.commit().await?)
             }
             Change::Delete(id) => match self.table.delete(&id).await? {
                 true => Ok(()),
                 false => Err(WriteError::NotFound),
             },
+        }
+    }
+
+    /// Adds apps, all or none. Returns how many are new.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was changed.
+    pub async fn import(
+        &mut self,
+        apps: &[Arc<App>],
+        existing: Existing,
+    ) -> Result<usize, WriteError> {
+        self.table.refuse_if_foreign(&self.place)?;
+        self.probe = None;
+        self.check_import(apps, existing)?;
+        let known = apps.iter().filter(|app| self.rows.contains_key(&*app.id));
+        let known: Vec<_> = known.map(|app| app.id.to_string()).collect();
+        let rows = self.table.rows(Some(&known)).await?.into_iter();
+        let rows: HashMap<_, _> = rows.map(|row| (row.id.clone(), row.settings())).collect();
+        let mut transaction = self.table.begin().await?;
+        let on = &mut transaction;
+        for app in apps {
+            let settings = app.settings();
+            match rows.get(&*app.id) {
+                Some(before) => self.table.update(on, &app.id, before, &settings).await?,
+                None => self.table.insert(on, &settings).await?,
+            }
+        }
+        transaction.commit().await?;
+        Ok(apps.len() - rows.len())
+    }
+
+    /// Whether these apps may be in the table, beside those that are there.
+    fn check_import(&self, apps: &[Arc<App>], existing: Existing) -> Result<(), WriteError> {
+        let imported: HashSet<&str> = apps
+            .iter()
+            .map(|app| &*app.id)
+            .map(|id| -> &str { id })
+            .collect();
+        let mut problems = Problems::default();
+        let mut owners: HashMap<String, String> = HashMap::new();
+        for (id, row) in &self.rows {
+            match &row.app {
+                _ if imported.contains(id.as_str()) && existing == Existing::Refused => {
+                    return Err(WriteError::Exists(format!("app {id}")));
+                }
+                Some(app) if !imported.contains(id.as_str()) => {
+                    owners.extend(app.keys().map(|it| (it.key.to_string(), id.clone())));
+                }
+                _ => {}
+            }
+        }
+        for app in apps {
+            let origin = row::origin(self.table.name(), &app.id);
+            self.rules.check(app, &origin, &mut problems);
+            if let Some((key, owner)) = taken(app, &owners) {
+                return Err(WriteError::Exists(format!("key {key}, of app {owner},")));
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(WriteError::Invalid(problems.take())),
         }
     }
 

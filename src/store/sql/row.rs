@@ -1,7 +1,7 @@
 //! One row of a table, as text.
 
 use crate::{
-    settings::{Json, Map, Value, ValueKind},
+    settings::{Json, Map, Value, ValueKind, to_json},
     store::columns::Column,
 };
 
@@ -30,22 +30,8 @@ impl Row {
     pub(super) fn settings(&self) -> serde_json::Map<String, Json> {
         let entries = self.texts.iter();
         entries
-            .map(|(column, text)| (column.key.to_owned(), json(column.read(text, "").into())))
+            .map(|(column, text)| (column.key.to_owned(), to_json(column.read(text, "").into())))
             .collect()
-    }
-}
-
-fn json(value: Value) -> Json {
-    match value.kind {
-        ValueKind::Nil => Json::Null,
-        ValueKind::Boolean(switch) => switch.into(),
-        ValueKind::I64(number) => number.into(),
-        ValueKind::Array(values) => values.into_iter().map(json).collect(),
-        ValueKind::Table(entries) => {
-            let entries = entries.into_iter();
-            Json::Object(entries.map(|(name, value)| (name, json(value))).collect())
-        }
-        other => other.to_string().into(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Any, AnyPool, Row as _, any::AnyRow, query::Query};
+use sqlx::{Any, AnyConnection, AnyPool, Row as _, Transaction, any::AnyRow, query::Query};
 use tracing::{info, warn};
 
 use super::row::Row;
@@ -200,7 +200,16 @@ impl SqlTable {
         Some(Row { id, stamp, texts })
     }
 
-    pub(super) async fn insert(&self, settings: &Settings) -> Result<(), WriteError> {
+    /// What is written through it counts when it is committed.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        self.pool.begin().await
+    }
+
+    pub(super) async fn insert(
+        &self,
+        on: &mut AnyConnection,
+        settings: &Settings,
+    ) -> Result<(), WriteError> {
         let columns = self.set(settings, |_| true);
         let names: Vec<_> = columns
             .iter()
@@ -217,12 +226,13 @@ impl SqlTable {
         let query = columns
             .iter()
             .fold(query, |query, (_, takes, value)| bind(query, *takes, value));
-        query.execute(&self.pool).await?;
+        query.execute(on).await?;
         Ok(())
     }
 
     pub(super) async fn update(
         &self,
+        on: &mut AnyConnection,
         id: &str,
         before: &Settings,
         after: &Settings,
@@ -251,7 +261,7 @@ impl SqlTable {
         let query = columns
             .iter()
             .fold(query, |query, (_, takes, value)| bind(query, *takes, value));
-        query.bind(id).execute(&self.pool).await?;
+        query.bind(id).execute(on).await?;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 #[cfg(feature = "sql")]
 mod admin_api;
 mod changes;
+mod command;
 mod keys;
 mod openapi;
 mod read_only;

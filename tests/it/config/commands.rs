@@ -24,7 +24,13 @@ fn version_is_printed() {
 fn help_names_every_command() {
     let finished = Process::run(&["--help"], &[]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
-    for word in ["--config", "check-config", "default-config", "--version"] {
+    for word in [
+        "--config",
+        "check-config",
+        "default-config",
+        "apps",
+        "--version",
+    ] {
         assert!(
             finished.stdout.contains(word),
             "{word} is missing:\n{}",
