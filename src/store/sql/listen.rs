@@ -31,7 +31,7 @@ mod postgres {
             })
         }
 
-        /// Ends when something has changed.
+        /// Ends when something may have changed.
         pub(in crate::store::sql) async fn heard(&mut self) {
             loop {
                 match self.listen().await {
@@ -46,15 +46,15 @@ mod postgres {
         }
 
         async fn listen(&mut self) -> Result<(), sqlx::Error> {
-            let listener = match &mut self.listening {
-                Some(listener) => listener,
-                None => {
-                    let mut listener = PgListener::connect(self.url.url.expose_str()).await?;
-                    listener.listen(&self.table).await?;
-                    self.listening.insert(listener)
-                }
-            };
-            listener.recv().await.map(drop)
+            if let Some(listener) = &mut self.listening {
+                // Nothing was heard where the connection was lost, and changes with it.
+                return listener.try_recv().await.map(drop);
+            }
+            let mut listener = PgListener::connect(self.url.url.expose_str()).await?;
+            listener.listen(&self.table).await?;
+            self.listening = Some(listener);
+            // Changes before this moment were not heard.
+            Ok(())
         }
     }
 }

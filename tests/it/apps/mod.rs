@@ -8,6 +8,7 @@ mod keys;
 mod openapi;
 mod read_only;
 mod reload;
+mod rotation;
 #[cfg(feature = "sql")]
 mod sql;
 pub(crate) mod store;
