@@ -44,6 +44,8 @@ static FILES: &[PageFile] = &[
         bytes: include_bytes!("page/index.html"),
     },
     asset!("api.js", SCRIPT),
+    asset!("apps.js", SCRIPT),
+    asset!("ask.js", SCRIPT),
     asset!("base.css", STYLE),
     asset!("channels.js", SCRIPT),
     asset!("charts.js", SCRIPT),

@@ -73,14 +73,14 @@ function tomlTable(heading, table) {
   return [heading, ...lines, ""].join("\n");
 }
 
-function configText({ server, websocket, redis, admin }) {
+function configText({ server, websocket, redis, admin, database }) {
   return [
     tomlTable("[server]", { host: "127.0.0.1", port: 0, drain_window_s: 1, ...server }),
     tomlTable("[websocket]", { ...websocket }),
     tomlTable("[admin]", { port: 0, ...admin }),
     tomlTable("[redis]", { ...redis }),
     tomlTable("[log]", { level: "warn" }),
-    ...Object.values(apps).map((app) => tomlTable("[[apps]]", app)),
+    ...(database ? [tomlTable("[database]", database)] : Object.values(apps).map((app) => tomlTable("[[apps]]", app))),
   ].join("\n");
 }
 
@@ -131,7 +131,10 @@ export class Server {
   }
 }
 
-/** Starts one node; `options.server`, `.websocket`, `.redis` and `.admin` are laid over the test configuration. */
+/**
+ * Starts one node; `options.server`, `.websocket`, `.redis` and `.admin` are laid over the test configuration; `.database` takes the
+ * place of its apps.
+ */
 async function startNode(options) {
   const file = await binary();
   const directory = await mkdtemp(path.join(tmpdir(), "loudhailer-"));

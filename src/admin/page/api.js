@@ -52,6 +52,7 @@ async function withToken(...args) {
 
 export const get = (address) => withToken("GET", address);
 export const post = (address, body) => withToken("POST", address, body);
+export const patch = (address, body) => withToken("PATCH", address, body);
 export const remove = (address) => withToken("DELETE", address);
 
 export const closeSession = () => request("DELETE", "session");

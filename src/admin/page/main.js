@@ -1,6 +1,7 @@
 // Starts the page: views by the address, the theme, the state of the link to the server.
 
 import * as api from "./api.js";
+import * as apps from "./apps.js";
 import * as channels from "./channels.js";
 import * as connections from "./connections.js";
 import { $, facts, h, icon, setText } from "./dom.js";
@@ -11,7 +12,7 @@ import { askState, followState, onState, serverState } from "./server_state.js";
 import { askForToken, startSignOut } from "./session.js";
 import { openStream } from "./stream.js";
 
-const views = { overview, feed, channels, connections, apps: overview.appsView, send };
+const views = { overview, feed, channels, connections, apps, send };
 let current;
 
 /** The view, what follows it and the parameters of an address like `#/channels/1001/orders?prefix=o`. */
@@ -134,6 +135,7 @@ function start() {
   });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+    if (event.target.closest("#apps-detail")) apps.close();
     if (event.target.closest("#channels-detail")) channels.close();
     if (event.target.closest("#connections-detail")) connections.close();
   });

@@ -1,12 +1,11 @@
-// The overview: charts, nodes and apps; and the view of the apps with their limits.
+// The overview: charts, nodes and apps.
 
 import { recolour, drawCharts, startCharts } from "./charts.js";
-import { $, appLabel, compact, count, duration, facts, h, plural, setText } from "./dom.js";
+import { $, appLabel, count, duration, h, setText } from "./dom.js";
 import { link } from "./panel.js";
 import { onState, serverState } from "./server_state.js";
-import { limitOf } from "./words.js";
 
-let shown = "";
+let shown = false;
 
 export function start() {
   startCharts();
@@ -15,34 +14,21 @@ export function start() {
 }
 
 export function show() {
-  shown = "overview";
+  shown = true;
   draw();
 }
 
 export function hide() {
-  shown = "";
+  shown = false;
 }
-
-/** The view of the apps. */
-export const appsView = {
-  start() {},
-  show() {
-    shown = "apps";
-    draw();
-  },
-  hide,
-};
 
 function draw() {
   const state = serverState();
   if (!state || !shown) return;
-  if (shown === "apps") drawApps(state);
-  else {
-    drawLead(state);
-    drawCharts();
-    drawNodes(state);
-    drawAppTable(state);
-  }
+  drawLead(state);
+  drawCharts();
+  drawNodes(state);
+  drawAppTable(state);
 }
 
 function drawLead(state) {
@@ -85,31 +71,4 @@ function drawAppTable(state) {
       ),
   }));
   setRows($("overview-apps").tBodies[0], rows);
-}
-
-const SHOWN_ELSEWHERE = new Set(["id", "key", "name", "enabled", "client_events"]);
-
-function drawApps(state) {
-  setText($("apps-lead"), `${plural(state.apps.length, "app")}. Secrets are never shown.`);
-  const rows = state.apps.map((app) => ({ key: app, make: () => appCard(app) }));
-  setRows($("apps"), rows);
-}
-
-function appCard(app) {
-  const limits = Object.entries(app.limits ?? {}).filter(([key]) => !SHOWN_ELSEWHERE.has(key));
-  const tags = [h("span", { class: app.enabled ? "tag good" : "tag warn" }, app.enabled ? "enabled" : "disabled"), h("span", { class: "tag" }, app.client_events ? "client events" : "no client events")];
-  return h("article", { class: "card app" },
-    h("header", {}, h("h2", {}, app.name || `App ${app.id}`), h("p", {}, tags)),
-    h("dl", { class: "figures" },
-      h("div", {}, h("dt", {}, "Connections"), h("dd", {}, compact(app.connections))),
-      h("div", {}, h("dt", {}, "Channels"), h("dd", {}, compact(app.channels))),
-    ),
-    h("dl", { class: "facts" }, facts([["Id", app.id], ["Key", app.key], ...limits.map(([key, value]) => limitOf(key, value))])),
-    h("p", { class: "ways" },
-      h("a", { class: "button", href: link("channels", app.id) }, "Channels"),
-      h("a", { class: "button", href: `#/connections?${new URLSearchParams({ app: app.id })}` }, "Connections"),
-      h("a", { class: "button", href: `#/feed?${new URLSearchParams({ app: app.id })}` }, "Feed"),
-      h("a", { class: "button", href: `#/send?${new URLSearchParams({ app: app.id })}` }, "Send event"),
-    ),
-  );
 }

@@ -52,6 +52,10 @@ const within = {
     await hasNoFault(dashboard, "the question");
     await dashboard.page.keyboard.press("Escape");
   },
+  async Apps(dashboard) {
+    await dashboard.page.locator("#apps-table").getByRole("link", { name: "Busy" }).click();
+    await dashboard.panel.getByText("busy-key").waitFor();
+  },
   async "Send event"({ page }) {
     const form = page.locator("#send-form");
     await form.getByLabel("Channels").fill(`${lobby} nobody`);

@@ -154,8 +154,8 @@ test("the overview and the apps show figures and limits, and no secret is anywhe
   await page.getByRole("img", { name: /^Connections over time\. Now: This node \d+/ }).waitFor();
   await page.getByRole("table", { name: "Nodes" }).getByText("this node").waitFor();
   await dashboard.view("Apps");
-  const busy = page.getByRole("article").filter({ hasText: "Busy" });
-  await busy.getByText("Batch events").waitFor();
+  await page.locator("#apps-table").getByRole("link", { name: "Busy" }).click();
+  await dashboard.panel.getByText("Batch events").waitFor();
   for (const view of ["Channels", "Connections", "Live feed", "Send event"]) await dashboard.view(view);
   const traffic = (await Promise.all(bodies)).join("\n");
   for (const { secret } of Object.values(world.apps)) assert.ok(!traffic.includes(secret), "no secret");
