@@ -124,6 +124,7 @@ impl<S: AppStore> Keeper<S> {
     async fn write(&mut self, change: Change) -> Result<(), WriteError> {
         self.store.write(change).await?;
         let read = self.reload(Scope::Changed, Loss::Accepted).await;
+        self.node.announce_app_change();
         match read {
             Ok(_) | Err(StoreError::Unchanged) => Ok(()),
             Err(error) => Err(WriteError::Unavailable(error.to_string())),

@@ -109,6 +109,8 @@ pub(crate) enum Scenario {
     Compression,
     /// Subscribes and unsubscribes public channels beside members whose webhooks must arrive
     HostileWebhooks,
+    /// 10,000 apps: the start, memory, reloads with one change, and the metrics
+    ManyApps,
     /// Fan-out, per-user events, presence coming and going and client events together
     Mixed,
     /// All of the above but smoke; of mixed, one minute

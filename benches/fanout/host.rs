@@ -320,6 +320,15 @@ impl Host {
         Ok(total.ok_or("callgrind wrote no total")?.trim().parse()?)
     }
 
+    /// Puts another configuration in the place of the one that the server was started with.
+    pub(crate) fn replace_config(&self, text: &str) -> Result<(), Failure> {
+        let scratch = self.scratch.as_ref().ok_or("it was not started here")?;
+        let new = scratch.join("new.toml");
+        fs::write(&new, text)?;
+        fs::rename(new, scratch.join("loudhailer.toml"))?;
+        Ok(())
+    }
+
     /// Ends a process that was started here; nothing else.
     fn end(&mut self) {
         if let Some(mut child) = self.child.take() {

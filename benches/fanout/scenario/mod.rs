@@ -9,6 +9,7 @@ mod idle;
 mod ingest;
 mod instructions;
 mod load;
+mod many_apps;
 mod mixed;
 mod one_channel;
 mod per_user;
@@ -38,6 +39,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::Storms => sections.push(storms::run(arguments)?),
         Scenario::Fairness => sections.push(fairness::run(arguments)?),
         Scenario::HostileWebhooks => sections.push(hostile_webhooks::run(arguments)?),
+        Scenario::ManyApps => sections.push(many_apps::run(arguments)?),
         Scenario::Compression => sections.push(compression::run(arguments)?),
         Scenario::Mixed => sections.push(mixed::run(arguments)?),
         Scenario::Curves => curves::run(arguments, sections)?,
