@@ -125,10 +125,10 @@ fn a_half_written_or_bad_file_changes_nothing_and_says_why() {
     eventually("the whole file is taken", || {
         connects(&server, &other()).then_some(())
     });
-    assert_eq!(
-        server.admin_json("/api/state")["app_store"]["error"],
-        Value::Null
-    );
+    eventually("the state has no error any more", || {
+        let state = server.admin_json("/api/state");
+        state["app_store"]["error"].is_null().then_some(())
+    });
 }
 
 #[test]

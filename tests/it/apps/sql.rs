@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     connects, goes_on, other,
-    store::{Stored, statements},
+    store::{JSON, Stored, statements},
 };
 use crate::support::{
     app::App,
@@ -310,6 +310,33 @@ fn a_column_that_is_missing_is_added(kind: Kind) {
         .upgrade("7")
         .connect(server.public)
         .expect_close(4004);
+}
+
+/// Rules of the operator hold wherever the apps are.
+#[test]
+fn an_endpoint_at_a_forbidden_address_is_refused_in_a_row_and_in_the_admin_api() {
+    let setup = Setup::new().set("server.webhook_allowed_addresses", vec!["external"]);
+    let usual = App::usual();
+    let stored = Stored::start_on(
+        Database::new(Kind::Sqlite),
+        setup,
+        std::slice::from_ref(&usual),
+    );
+    let webhooks = json!([{"url": "http://169.254.169.254/hidden"}]);
+    let body = json!({"webhooks": webhooks}).to_string();
+    let refused = stored
+        .server
+        .admin_call("PATCH /api/apps/1001", &JSON, &body);
+    assert_eq!(refused.status, 422, "{refused:?}");
+    let expected =
+        "must not lead to 169.254.169.254, which is not among server.webhook_allowed_addresses";
+    let problem = json!({"key": "webhooks[0].url", "reason": expected});
+    assert_eq!(refused.json()["problems"], json!([problem]));
+    stored.put(&[usual.set("webhooks", webhooks)]);
+    let row = format!("loudhailer_apps, app 1001: webhooks[0].url {expected}");
+    assert_eq!(problems(&stored), [row]);
+    let as_it_was = stored.server.admin_json("/api/apps/1001");
+    assert_eq!(as_it_was["webhooks"], json!([]));
 }
 
 #[test]
