@@ -2,6 +2,7 @@
 
 mod admission;
 mod client_event;
+mod entrances;
 mod session;
 mod signin;
 mod subscribe;
@@ -9,6 +10,7 @@ mod subscribe;
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
 
 use self::{
+    entrances::Entrances,
     session::Sessions,
     signin::{FirstLook, SigningIn, User},
 };
@@ -22,7 +24,7 @@ use crate::{
     app::App,
     feed::Line,
     hub::{AppChannels, ClientAddress, ConnectionSlot, End, Shard, Subscriber},
-    node::{Client, Entrance, Node},
+    node::{Client, Node},
     protocol::{
         ChannelKind, CloseCode, ErrorCode, Frame,
         message::{self, ClientMessage},
@@ -52,8 +54,8 @@ pub struct Connection {
     subscriber: Rc<Subscriber>,
     user: Option<Box<User>>,
     client_events: Option<Box<DefaultDirectRateLimiter>>,
-    /// Subscriptions that wait for the engine. Empty, and without memory, on a single node.
-    entrances: Vec<Entrance>,
+    /// Subscriptions that wait for the engine; none on a single node.
+    entrances: Entrances,
     /// On channels that only one session may listen to; most clients have none.
     sessions: Option<Box<Sessions>>,
     first_look: Option<Box<FirstLook>>,
@@ -109,7 +111,7 @@ impl Connection {
             subscriber: Rc::clone(subscriber),
             user: None,
             client_events: None,
-            entrances: Vec::new(),
+            entrances: Entrances::default(),
             sessions: None,
             first_look: None,
             signing_in: None,
@@ -159,7 +161,7 @@ impl Connection {
     /// Undoes everything when the client has gone.
     pub fn close(&mut self, end: End, now: Instant) {
         let Worker { node, shard, .. } = &*self.worker;
-        for entrance in std::mem::take(&mut self.entrances) {
+        for entrance in self.entrances.take_all() {
             node.give_up(self.client(), &entrance, now);
         }
         node.unsubscribe_all(self.client(), now);
@@ -218,13 +220,11 @@ impl Connection {
 
     /// Stops waiting for an answer about the channel; `false` when none was awaited.
     fn give_up(&mut self, channel: &str, now: Instant) -> bool {
-        let waiting = |entrance: &Entrance| entrance.channel() == channel;
-        let Some(at) = self.entrances.iter().position(waiting) else {
-            return false;
-        };
-        let entrance = self.entrances.swap_remove(at);
-        self.worker.node.give_up(self.client(), &entrance, now);
-        true
+        let entrance = self.entrances.remove(channel);
+        if let Some(entrance) = &entrance {
+            self.worker.node.give_up(self.client(), entrance, now);
+        }
+        entrance.is_some()
     }
 
     fn client(&self) -> Client<'_> {

@@ -13,6 +13,7 @@ mod profile;
 mod shard;
 mod slots;
 mod subscriber;
+mod subscriptions;
 mod view;
 
 use std::{
@@ -38,7 +39,8 @@ pub use outbox::{CloseNotice, End, Outbox};
 pub use profile::{Profile, Transport};
 pub use shard::{Shard, ShardSettings};
 pub use slots::{Capacity, ConnectionSlot, NoSlot};
-pub use subscriber::{Farewell, Subscriber, Subscription};
+pub use subscriber::{Farewell, Subscriber};
+pub use subscriptions::Subscription;
 pub use view::{ConnectionView, Search};
 
 use crate::metrics::Latency;

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{ClientAddress, Profile, Shard, Subscriber, Subscription};
+use super::{
+    ClientAddress, Profile, Shard, Subscriber,
+    subscriptions::{Subscription, Subscriptions},
+};
 use crate::protocol::{CloseCode, SocketId};
 
 /// One client as an operator sees it.
@@ -45,7 +48,7 @@ pub struct Search {
 struct Candidate<'a> {
     subscriber: &'a Subscriber,
     profile: &'a Arc<Profile>,
-    subscriptions: &'a [Subscription],
+    subscriptions: &'a Subscriptions,
     signed_in: Option<&'a Arc<str>>,
 }
 
@@ -67,7 +70,7 @@ impl Search {
 impl<'a> Candidate<'a> {
     fn asked(&self) -> impl Iterator<Item = &'a Subscription> {
         let subscriptions = self.subscriptions.iter();
-        subscriptions.filter(|subscription| !subscription.channel().kind.is_internal())
+        subscriptions.filter(|subscription| subscription.is_asked_for())
     }
 
     fn channels(&self) -> impl Iterator<Item = &'a Arc<str>> {
