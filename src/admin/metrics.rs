@@ -252,7 +252,7 @@ fn incidents(exposition: &mut Exposition, node: &Node) {
     );
     exposition.counter(
         "rate_limit_triggered_total",
-        "API requests and client events beyond a rate.",
+        "API requests and client events beyond a rate, and clients that began to be read more slowly.",
         rows("limiter_type", &incidents.rate_limited),
     );
     exposition.counter(

@@ -100,6 +100,7 @@ fn limits(limits: &Limits) -> Value {
         "max_presence_members": limits.max_presence_members,
         "max_presence_user_id_length": limits.max_presence_user_id_length,
         "max_presence_user_info_bytes": limits.max_presence_user_info_bytes,
+        "max_messages_per_second": limits.max_messages_per_second,
         "max_client_events_per_second": limits.max_client_events_per_second,
         "max_backend_events_per_second": limits.max_backend_events_per_second,
         "max_read_requests_per_second": limits.max_read_requests_per_second,

@@ -125,14 +125,17 @@ pub struct Limits {
     pub max_presence_user_id_length: usize,
     /// Bytes of a presence `user_info` as JSON.
     pub max_presence_user_info_bytes: usize,
+    /// Messages and control frames per second and connection, client events within their own limit not counted. Faster
+    /// clients are read more slowly.
+    pub max_messages_per_second: u32,
     /// Client events per second and connection.
     pub max_client_events_per_second: u32,
     /// Events that the backend may publish per second and node; `None` is no limit.
     pub max_backend_events_per_second: Option<u32>,
     /// Other API requests per second and node; `None` is no limit.
     pub max_read_requests_per_second: Option<u32>,
-    /// Channels that one connection may listen to; `None` is no limit.
-    pub max_channels_per_connection: Option<usize>,
+    /// Channels that one connection may listen to.
+    pub max_channels_per_connection: usize,
     /// How long a connection may stay without a sign-in or a private or presence channel; `None` is for ever.
     pub authorization_timeout: Option<Duration>,
     /// How long a cache channel keeps its last event.
@@ -162,10 +165,11 @@ impl Default for Limits {
             max_presence_members: 100,
             max_presence_user_id_length: 128,
             max_presence_user_info_bytes: 1024,
+            max_messages_per_second: 100,
             max_client_events_per_second: 10,
             max_backend_events_per_second: None,
             max_read_requests_per_second: None,
-            max_channels_per_connection: None,
+            max_channels_per_connection: 1000,
             authorization_timeout: None,
             cache_ttl: Duration::from_secs(1800),
         }

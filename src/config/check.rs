@@ -393,6 +393,7 @@ fn limits(raw: &RawApp) -> Limits {
         max_presence_members: raw.max_presence_members,
         max_presence_user_id_length: raw.max_presence_user_id_length,
         max_presence_user_info_bytes: raw.max_presence_user_info_bytes,
+        max_messages_per_second: raw.max_messages_per_second,
         max_client_events_per_second: raw.max_client_events_per_second,
         max_backend_events_per_second: raw.max_backend_events_per_second,
         max_read_requests_per_second: raw.max_read_requests_per_second,

@@ -77,7 +77,7 @@ pub(super) const APPS: &str = "apps";
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 75] = [
+pub(super) const KEYS: [Key; 76] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -135,10 +135,11 @@ pub(super) const KEYS: [Key; 75] = [
     key(APPS, "max_presence_members", COUNT),
     key(APPS, "max_presence_user_id_length", COUNT),
     key(APPS, "max_presence_user_info_bytes", COUNT),
+    key(APPS, "max_messages_per_second", COUNT),
     key(APPS, "max_client_events_per_second", COUNT),
     key(APPS, "max_backend_events_per_second", Kind::Limit),
     key(APPS, "max_read_requests_per_second", Kind::Limit),
-    key(APPS, "max_channels_per_connection", Kind::Limit),
+    key(APPS, "max_channels_per_connection", COUNT),
     key(APPS, "authorization_timeout_s", Kind::Limit),
     key(APPS, "subscription_counts", Kind::Switch),
     key(APPS, "compression", Kind::Switch),

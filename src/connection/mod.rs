@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 use crate::{
-    app::App,
+    app::{App, Limits},
     feed::Line,
     hub::{AppChannels, ClientAddress, ConnectionSlot, End, Shard, Subscriber},
     node::{Client, Node},
@@ -158,6 +158,28 @@ impl Connection {
         }
     }
 
+    /// What the client's app allows.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.app.limits
+    }
+
+    /// Tells the operator that the client sends faster than its app allows, and is read more slowly for it.
+    pub fn slowed(&self, now: Instant) {
+        let node = &self.worker.node;
+        node.incidents.rate_limited.increment("messages");
+        let (app, socket_id) = (self.app.id.as_str(), self.subscriber.id);
+        if let Some(suppressed) = node.storms.tell("messages too fast", now) {
+            info!(app, %socket_id, suppressed, "a client sends too fast; it is read more slowly");
+        }
+        node.feed.emit(|| Line::Error {
+            app: Some(app),
+            socket_id: Some(socket_id.to_string()),
+            code: None,
+            message: "The client sends faster than its app allows; it is read more slowly.",
+        });
+    }
+
     /// Undoes everything when the client has gone.
     pub fn close(&mut self, end: End, now: Instant) {
         let Worker { node, shard, .. } = &*self.worker;
@@ -173,7 +195,7 @@ impl Connection {
         }
         self.channels.traffic().disconnections.increment();
         let incidents = &node.incidents;
-        if end.code == Some(CloseCode::OverCapacity) {
+        if end.code == Some(CloseCode::TooSlow) {
             incidents.slow_consumers.increment();
         }
         let code = end.code.map(|code| code.number());

@@ -266,9 +266,7 @@ impl Connection {
     }
 
     fn check_room(&self) -> Result<(), SubscribeError> {
-        let Some(max) = self.app.limits.max_channels_per_connection else {
-            return Ok(());
-        };
+        let max = self.app.limits.max_channels_per_connection;
         let joining = self
             .sessions
             .as_ref()

@@ -2,6 +2,7 @@
 
 pub mod fallback;
 mod input;
+mod pace;
 pub mod proxies;
 mod subprotocol;
 pub mod websocket;

@@ -4,12 +4,12 @@
 
 use std::{
     cell::RefCell,
-    io, iter,
+    io, iter, mem,
     net::Shutdown,
     pin::Pin,
     rc::Rc,
     str,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
@@ -28,6 +28,7 @@ use tokio_util::codec::Encoder;
 
 use super::{
     input::{Input, Received, Violation},
+    pace::{Allowance, Pace, TooFast, Turn, units, yield_turn},
     proxies::Proxies,
     subprotocol,
 };
@@ -38,7 +39,7 @@ use crate::{
 };
 
 /// Bytes taken from a socket at once.
-const READ_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 16 << 10;
 
 /// What the WebSocket side of one worker needs.
 pub struct Listener {
@@ -191,16 +192,20 @@ impl Listener {
                 None
             }
         };
+        let unread = if received.is_empty() {
+            Unread::Nothing
+        } else {
+            Unread::Bytes
+        };
         let input = Input::beginning_with(received, head.is_compressed);
         Session {
             listener: Rc::clone(self),
             subscriber,
             connection,
             input,
-            has_unread: true,
-            deaf: false,
-            shut: false,
-            client_closed: false,
+            unread,
+            stage: Stage::Open,
+            pace: Pace::new(Instant::now()),
         }
     }
 
@@ -266,14 +271,28 @@ struct Session {
     /// `None` for a client that was refused and only has to hear why.
     connection: Option<Connection>,
     input: Input,
-    /// Whether bytes that came with the handshake wait in `input`.
-    has_unread: bool,
-    /// After a violation the rest of the input means nothing; it is read away until the client has closed.
-    deaf: bool,
-    /// Whether the writing half was shut, so that a client that broke the rules sees the end.
-    shut: bool,
-    /// Whether the client's close frame came.
-    client_closed: bool,
+    unread: Unread,
+    stage: Stage,
+    pace: Pace,
+}
+
+/// Whether `input` has bytes that were not looked at: they came with the handshake, or the turn before was over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    Nothing,
+    Bytes,
+}
+
+/// How far the end of the connection has come. Beyond the first stage input means nothing; it is read away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// The client broke a rule.
+    Violated,
+    /// The same, and the writing half was shut, so that the client sees the end.
+    Shut,
+    /// The client's close frame came.
+    Closed,
 }
 
 impl Future for Session {
@@ -283,29 +302,32 @@ impl Future for Session {
         let subscriber = Rc::clone(&self.subscriber);
         let outbox = &subscriber.outbox;
         let stream = outbox.stream().expect("a WebSocket client has a socket");
+        let mut turn = None;
         loop {
-            if self.has_unread {
-                self.has_unread = false;
-                let mut early = std::mem::take(&mut self.input.partial);
-                self.take(&mut early);
-                self.keep(&early);
-            }
             if let Some(connection) = &mut self.connection {
                 connection.poll_entrances(cx);
             }
             outbox.poll_flush(cx);
-            if outbox.is_broken() || (self.client_closed && !outbox.is_waiting()) {
+            if outbox.is_broken() || (self.stage == Stage::Closed && !outbox.is_waiting()) {
                 return Poll::Ready(());
             }
-            if self.deaf && !self.shut && !outbox.is_waiting() {
-                self.shut = true;
+            if self.stage == Stage::Violated && !outbox.is_waiting() {
+                self.stage = Stage::Shut;
                 // Fails only when the peer has gone, which the read below notices.
                 let _ = socket2::SockRef::from(stream).shutdown(Shutdown::Write);
             }
-            match stream.poll_read_ready(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => self.receive(),
-                Poll::Ready(Err(_)) => outbox.break_off("the socket could not be read"),
+            ready!(self.pace.poll_pause(cx));
+            if self.unread == Unread::Nothing
+                && let Err(_gone) = ready!(stream.poll_read_ready(cx))
+            {
+                outbox.break_off("the socket could not be read");
+                continue;
+            }
+            let turn = turn.get_or_insert_with(Turn::begin);
+            self.receive(turn);
+            if turn.is_over() {
+                yield_turn(cx);
+                return Poll::Pending;
             }
         }
     }
@@ -326,8 +348,13 @@ impl Drop for Session {
 }
 
 impl Session {
-    /// One read from the socket into the worker's buffer, and all frames in it.
-    fn receive(&mut self) {
+    /// Takes what was left unread, or else what one read brings.
+    fn receive(&mut self, turn: &mut Turn) {
+        let mut partial = mem::take(&mut self.input.partial);
+        if self.unread == Unread::Bytes {
+            self.take(&mut partial, turn);
+            return self.keep(partial);
+        }
         let listener = Rc::clone(&self.listener);
         let mut buffer = listener.buffer.take();
         buffer.clear();
@@ -336,46 +363,95 @@ impl Session {
         let stream = outbox.stream().expect("a WebSocket client has a socket");
         match stream.try_read_buf(&mut buffer) {
             Ok(0) => outbox.break_off("the client went away"),
-            Ok(_) if self.deaf => {}
             Ok(_) => {
                 self.subscriber.heard(listener.worker.shard.tick());
-                if self.input.partial.is_empty() {
-                    self.take(&mut buffer);
-                    self.keep(&buffer);
-                } else {
-                    let mut partial = std::mem::take(&mut self.input.partial);
+                if partial.is_empty() {
+                    self.take(&mut buffer, turn);
                     partial.extend_from_slice(&buffer);
-                    self.take(&mut partial);
-                    if !partial.is_empty() {
-                        self.input.partial = partial;
-                    }
+                } else {
+                    partial.extend_from_slice(&buffer);
+                    self.take(&mut partial, turn);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => outbox.break_off("the client went away"),
         }
+        self.keep(partial);
         listener.buffer.replace(buffer);
     }
 
-    /// Keeps the beginning of a frame, in memory of its own size.
-    fn keep(&mut self, rest: &[u8]) {
-        if !rest.is_empty() {
-            self.input.partial = BytesMut::from(rest);
+    /// Keeps what was left. An idle client keeps no memory for it.
+    fn keep(&mut self, partial: BytesMut) {
+        if !partial.is_empty() {
+            self.input.partial = partial;
         }
     }
 
-    fn take(&mut self, buffer: &mut BytesMut) {
-        while !self.deaf {
-            match self.input.next(buffer, self.listener.max_message_bytes) {
-                Ok(Some(received)) => self.on_received(received),
-                Ok(None) => return,
+    /// Takes the messages in `buffer` until it has no whole one, or it is others' turn. The answers leave in one write.
+    fn take(&mut self, buffer: &mut BytesMut, turn: &mut Turn) {
+        let allowance = self.allowance();
+        let max_message_bytes = self.listener.max_message_bytes;
+        // What completes no frame counts, too.
+        let mut counted = units(0);
+        self.unread = Unread::Nothing;
+        while self.stage == Stage::Open {
+            match self.input.next(buffer, max_message_bytes) {
+                Ok(Some(received)) => {
+                    counted = units(received.bytes());
+                    if !buffer.is_empty() {
+                        self.subscriber.outbox.hold();
+                    }
+                    self.on_received(received, turn.now());
+                }
+                Ok(None) => break,
                 Err(violation) => self.violated(&violation),
             }
+            let may_go_on = self.pace.take(counted, allowance, turn.now());
+            counted = 0;
+            turn.step();
+            if (turn.is_over() || !may_go_on) && !buffer.is_empty() {
+                self.unread = Unread::Bytes;
+                break;
+            }
         }
-        buffer.clear();
+        if self.stage != Stage::Open {
+            counted += units(buffer.len());
+            buffer.clear();
+            self.unread = Unread::Nothing;
+        }
+        if counted > 0 {
+            turn.step();
+            self.pace.take(counted, allowance, turn.now());
+        }
+        self.subscriber.outbox.release();
+        self.slow_down(allowance, turn.now());
     }
 
-    fn on_received(&mut self, received: Received) {
+    /// A client that was refused may send as little as its close frame needs.
+    fn allowance(&self) -> Allowance {
+        let connection = self.connection.as_ref();
+        let limits = connection.map(Connection::limits);
+        limits.map_or(Allowance::REFUSED, Allowance::of)
+    }
+
+    /// Pauses reading, if the client sends faster than its app allows.
+    fn slow_down(&mut self, allowance: Allowance, now: Instant) {
+        let (Some(too_fast), Some(connection)) =
+            (self.pace.pause(allowance, now), &self.connection)
+        else {
+            return;
+        };
+        match too_fast {
+            TooFast::Slowed => connection.slowed(now),
+            TooFast::StillSlowed => {}
+            TooFast::ForTooLong => {
+                let outbox = &self.subscriber.outbox;
+                outbox.close(CloseCode::TooFast, "You sent too fast for too long.");
+            }
+        }
+    }
+
+    fn on_received(&mut self, received: Received, now: Instant) {
         let outbox = &self.subscriber.outbox;
         match received {
             Received::Close(code) => self.on_close(code),
@@ -384,8 +460,9 @@ impl Session {
                 outbox.send(&Frame::pong(&payload));
             }
             Received::Pong => self.subscriber.answered_ping(),
+            Received::Fragment(_) => {}
             Received::Text(payload) => match (str::from_utf8(&payload), &mut self.connection) {
-                (Ok(text), Some(connection)) => connection.on_message(text, Instant::now()),
+                (Ok(text), Some(connection)) => connection.on_message(text, now),
                 (Ok(_), None) => {}
                 (Err(_), _) => self.violated(&Violation {
                     code: CloseCode::InvalidPayload,
@@ -406,14 +483,13 @@ impl Session {
                 reason: "closed by the client",
             },
         );
-        self.client_closed = true;
-        self.deaf = true;
+        self.stage = Stage::Closed;
     }
 
     fn violated(&mut self, violation: &Violation) {
         self.subscriber
             .outbox
             .close(violation.code, violation.reason);
-        self.deaf = true;
+        self.stage = Stage::Violated;
     }
 }

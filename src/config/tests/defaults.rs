@@ -142,6 +142,7 @@ fn every_key_of_the_file_is_taken() {
         max_presence_members = 7
         max_presence_user_id_length = 8
         max_presence_user_info_bytes = 9
+        max_messages_per_second = 18
         max_client_events_per_second = 10
         max_backend_events_per_second = 12
         max_read_requests_per_second = 13
@@ -196,8 +197,8 @@ fn every_key_of_the_file_is_taken() {
         "max_connections: Some(1), max_channel_name_length: 2, max_event_name_length: 3",
         "max_event_data_bytes: 4, max_event_channels: 5, max_batch_events: 6",
         "max_presence_members: 7, max_presence_user_id_length: 8, max_presence_user_info_bytes: 9",
-        "max_client_events_per_second: 10, max_backend_events_per_second: Some(12)",
-        "max_read_requests_per_second: Some(13), max_channels_per_connection: Some(14)",
+        "max_messages_per_second: 18, max_client_events_per_second: 10, max_backend_events_per_second: Some(12)",
+        "max_read_requests_per_second: Some(13), max_channels_per_connection: 14",
         "authorization_timeout: Some(15s), cache_ttl: 11s",
         "batching: true, endpoints: [WebhookEndpoint { url: https://a.test:8443/…",
         "kinds: {MemberAdded, ClientEvent}, channel_starts_with: \"presence-\"",

@@ -64,6 +64,11 @@ impl Stream {
         sent
     }
 
+    /// The same socket once more, for another thread.
+    pub(crate) fn duplicate(&self) -> TcpStream {
+        self.tcp.try_clone().expect("the socket is cloned")
+    }
+
     /// Segments with data that came so far. What the peer wrote in one go comes in one, up to the 64 KB of the loopback.
     pub(crate) fn segments_received(&self) -> u32 {
         // The standard library has no getsockopt; 152 is the place of tcpi_data_segs_in in Linux's tcp_info.
