@@ -13,6 +13,7 @@
 //! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
 //! | 7 | [`server`], [`banner`] | bind, run, drain; what the start prints |
 
+pub mod address;
 pub mod admin;
 pub mod api;
 pub mod app;
@@ -22,6 +23,7 @@ pub mod connection;
 pub mod drain;
 pub mod engine;
 pub mod feed;
+pub mod http_body;
 pub mod hub;
 pub mod metrics;
 pub mod node;

@@ -1,6 +1,7 @@
 //! Binds both listeners, runs the workers, and brings everything to an orderly end.
 
 use std::{
+    future::ready,
     io::{self, Write},
     net::{IpAddr, SocketAddr, TcpListener},
     rc::Rc,
@@ -8,10 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::{HttpService, Request, h1};
+use actix_codec::Framed;
+use actix_http::{HttpService, Request, error::DispatchError, h1};
 use actix_rt::time::interval;
 use actix_server::Server;
-use actix_service::{fn_service, map_config};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
     App, HttpRequest, HttpServer,
     dev::AppConfig,
@@ -25,6 +27,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    address::{Gate, Proxies},
     admin::{self, Access, AdminSettings},
     api::{self, ApiSettings},
     app::{
@@ -41,7 +44,7 @@ use crate::{
     node::{self, Node},
     transport::{
         fallback::{self, Carrier, Fallback, Sessions},
-        proxies::Proxies,
+        http::{HttpConnections, HttpStream},
         websocket::Listener,
     },
     webhook::{Departures, Webhooks},
@@ -90,12 +93,19 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
         connections: config.server.max_connections,
         per_address: config.server.max_connections_per_ip,
     };
-    let node = Arc::new(Node::new(apps, hub, engine, webhooks, feed, capacity));
+    let gate = Gate::new(
+        Proxies::new(config.server.trusted_proxies.clone()),
+        config.server.max_clients_per_ip,
+        config.server.max_http_connections,
+    );
+    let node = Node::new(apps, hub, engine, webhooks, feed, capacity, gate);
+    let node = Arc::new(node);
 
     let door = public.try_clone()?;
     let sessions = Sessions::default();
     let post = node.engine().post();
-    let carrier = post.map(|post| Carrier::new(post, sessions.clone()));
+    let max_message_bytes = config.websocket.max_message_bytes;
+    let carrier = post.map(|post| Carrier::new(post, sessions.clone(), max_message_bytes));
     let carrying = carrier
         .clone()
         .map(|carrier| actix_rt::spawn(carrier.run()));
@@ -162,21 +172,20 @@ fn public_server(
         .disable_signals()
         .shutdown_timeout(HTTP_GRACE_S);
     let stopping = builder.graceful_shutdown_signal();
-    let proxies = Proxies::new(config.server.trusted_proxies.clone());
     let server = builder.listen("public", socket, move || {
         let worker = start_worker(&config, &node);
         let listener = Rc::new(Listener::new(
             Rc::clone(&worker),
             config.server.path_prefix.clone(),
-            proxies.clone(),
             config.websocket.max_message_bytes,
             config.websocket.max_outbox_bytes,
         ));
+        let connections = start_http(&worker, config.server.request_timeout);
         let fallback = Rc::new(Fallback::new(
             worker,
             sessions.clone(),
             carrier.clone(),
-            proxies.clone(),
+            config.server.request_timeout,
             config.websocket.max_message_bytes,
             config.websocket.max_outbox_bytes,
         ));
@@ -197,7 +206,7 @@ fn public_server(
             .app_data(settings)
             .default_service(web::to(answer));
         let stopping = stopping.clone();
-        HttpService::build()
+        let http = HttpService::build()
             // Ends idle keep-alive connections, which would hold up the stop.
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
@@ -207,16 +216,23 @@ fn public_server(
             .h1_allow_half_closed(false)
             .keep_alive(config.server.keep_alive)
             .client_request_timeout(config.server.request_timeout)
-            .tcp_nodelay(true)
             .upgrade(fn_service(
-                move |(request, framed): (Request, actix_codec::Framed<TcpStream, h1::Codec>)| {
+                move |(request, framed): (Request, Framed<HttpStream, h1::Codec>)| {
                     let parts = framed.into_parts();
                     listener.accept(&request, parts.io, parts.codec, parts.read_buf);
                     async { Ok::<_, actix_web::Error>(()) }
                 },
             ))
-            .finish(map_config(app, |()| AppConfig::default()))
-            .tcp()
+            .h1(map_config(app, |()| AppConfig::default()));
+        fn_service(move |stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            // Fails only when the peer has gone.
+            let _ = stream.set_nodelay(true);
+            let admitted = connections.admit(stream, peer);
+            let refused = DispatchError::DisconnectTimeout;
+            ready(admitted.map(|stream| (stream, peer)).ok_or(refused))
+        })
+        .and_then(http)
     })?;
     Ok(server.run())
 }
@@ -237,6 +253,14 @@ fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Worker> {
         activity_timeout_s: config.websocket.activity_timeout.as_secs(),
         require_protocol: config.websocket.require_protocol,
     })
+}
+
+/// Sets up this thread's HTTP connections with their two tasks, which live as long as the thread.
+fn start_http(worker: &Rc<Worker>, request_timeout: Duration) -> Rc<HttpConnections> {
+    let (connections, closing) = HttpConnections::new(Rc::clone(worker), request_timeout);
+    tokio::task::spawn_local(closing.run());
+    tokio::task::spawn_local(sweep_http(Rc::clone(&connections)));
+    connections
 }
 
 fn admin_server(
@@ -266,6 +290,14 @@ async fn sweep_shard(shard: Rc<Shard>) {
     loop {
         seconds.tick().await;
         shard.sweep();
+    }
+}
+
+async fn sweep_http(connections: Rc<HttpConnections>) {
+    let mut seconds = interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        connections.sweep();
     }
 }
 

@@ -1,12 +1,11 @@
 //! The HTTP API: signed requests in, publishes and queries to the [`Node`], JSON out.
 //!
 //! Owns the wire form of requests and replies, and which status a mistake gets. Knows nothing of sockets: it hands checked
-//! values to the node and has its answer at once; only the arrival of a body is waited for.
+//! values to the node and has its answer at once; only the arrival of a body is waited for, and only if path, key and time are right.
 //!
 //! Routes are matched by hand (`route`): paths must be seen as they stand on the request line, because that is what was signed.
 
 mod attributes;
-mod body;
 mod channels;
 mod creator;
 mod data;
@@ -46,9 +45,11 @@ use self::{
     signed::{Clock, SignedRequest},
 };
 use crate::{
+    address::Place,
     app::App,
     config::Config,
     feed::Line,
+    http_body::{Body, BodyLimits},
     hub::AppChannels,
     node::{Node, Phase},
     protocol::path,
@@ -57,8 +58,8 @@ use crate::{
 /// What the API must know of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct ApiSettings {
-    /// Bytes of a request body.
-    pub max_request_bytes: usize,
+    /// What a request body may be.
+    pub body: BodyLimits,
     /// How far `auth_timestamp` may be from this server's clock, in seconds.
     pub timestamp_tolerance_s: u64,
 }
@@ -68,7 +69,10 @@ impl ApiSettings {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         Self {
-            max_request_bytes: config.server.max_request_bytes,
+            body: BodyLimits {
+                max_bytes: config.server.max_request_bytes,
+                timeout: config.server.request_timeout,
+            },
             timestamp_tolerance_s: config.api.timestamp_tolerance.as_secs(),
         }
     }
@@ -78,9 +82,10 @@ impl ApiSettings {
 ///
 /// Needs `web::Data<Node>` and `web::Data<ApiSettings>` among the app's data.
 pub async fn answer(request: &HttpRequest, body: Payload, prefix: &str) -> HttpResponse {
-    let id = RequestId::of(request);
-    let reply = attempt(request, body, prefix, &id).await;
+    let (id, mut body) = (RequestId::of(request), Body::from(body));
+    let reply = attempt(request, &mut body, prefix, &id).await;
     let mut response = reply.unwrap_or_else(|error| {
+        let error = within_budget(request, error);
         report(request, prefix, &id, &error);
         error.error_response()
     });
@@ -89,7 +94,21 @@ pub async fn answer(request: &HttpRequest, body: Payload, prefix: &str) -> HttpR
     response
         .headers_mut()
         .insert(request_id::HEADER, id.into_header());
-    response
+    body.settle(response)
+}
+
+/// Counts a stranger's request against the budget of its place.
+fn within_budget(request: &HttpRequest, error: ApiError) -> ApiError {
+    match data::<Node>(request) {
+        Ok(node) if error.is_a_strangers() && !node.gate.take_stranger(place_of(node, request)) => {
+            ApiError::TooManyRefused
+        }
+        _ => error,
+    }
+}
+
+fn place_of(node: &Node, request: &HttpRequest) -> Option<Place> {
+    node.gate.place_of(request.peer_addr()?, request.headers())
 }
 
 /// Counts a refused request, and shows it to whoever watches.
@@ -105,6 +124,10 @@ fn report(request: &HttpRequest, prefix: &str, id: &RequestId, error: &ApiError)
         ApiError::TooFast(_) => {
             node.incidents.rate_limited.increment("api");
             Some("an app exceeds its rate limit")
+        }
+        ApiError::TooManyRefused => {
+            node.incidents.rate_limited.increment("strangers");
+            Some("an address sends many requests without a valid key or signature")
         }
         ApiError::NoSuchApp => Some("an API request names no app of this server"),
         ApiError::NoSuchPath => Some("a request has an unknown path"),
@@ -151,47 +174,32 @@ struct Call<'a> {
 
 async fn attempt(
     request: &HttpRequest,
-    body: Payload,
+    body: &mut Body,
     prefix: &str,
     request_id: &RequestId,
 ) -> Result<HttpResponse, ApiError> {
     let settings = data::<ApiSettings>(request)?;
-    // Before any refusal, so that the connection is left where the next request begins.
-    let body = body::read(request, body, settings.max_request_bytes).await?;
-    let target = Target::find(request.path(), prefix).ok_or(ApiError::NoSuchPath)?;
-    let methods = target.methods();
-    if request.method() == Method::OPTIONS {
-        return Ok(reply::options(methods));
-    }
-    if !methods.contains(request.method()) {
-        return Err(ApiError::MethodNotAllowed(methods));
-    }
     let node = data::<Node>(request)?;
-    let (path, app, endpoint) = match target {
-        Target::App {
-            path,
-            app,
-            endpoint,
-        } => (path, app, endpoint),
-        Target::Up => return Ok(reply::up()),
-        Target::Ready => return Ok(reply::ready(node.phase() == Phase::Running)),
+    let head = match Head::check(request, prefix, node, settings) {
+        Ok(Routed::ToApp(head)) => head,
+        Ok(Routed::Answered(response)) => {
+            body.discard().await;
+            return Ok(response);
+        }
+        Err(error) => {
+            body.discard().await;
+            return Err(error);
+        }
     };
-    let app = match app {
-        AppName::Id(id) => node.apps.by_id(&decoded(id)?).ok_or(ApiError::NoSuchApp)?,
-        AppName::Key => app_by_key(node, request.query_string())?,
-    };
-    let method = request.method().as_str();
-    let signed = SignedRequest {
-        method,
-        path,
-        query: request.query_string(),
-        body: &body,
-    };
-    let clock = Clock {
-        now_s: unix_now(),
-        tolerance_s: settings.timestamp_tolerance_s,
-    };
-    let parameters = signed.verify(&app, prefix, clock)?;
+    let held = || node.gate.take_body(place_of(node, request));
+    let body = body.read(request.headers(), settings.body, held).await?;
+    let Head {
+        app,
+        endpoint,
+        signed,
+        parameters,
+    } = head;
+    let parameters = signed.verify(parameters, &body, &app, prefix)?;
     if !app.enabled {
         return Err(ApiError::AppDisabled);
     }
@@ -219,6 +227,72 @@ fn app_by_key(node: &Node, query: &str) -> Result<Arc<App>, ApiError> {
     let app = std::str::from_utf8(key).ok();
     let app = app.and_then(|key| node.apps.by_key(key));
     app.ok_or_else(|| Unauthorized::Key.into())
+}
+
+/// What the head of a request says.
+enum Routed<'a> {
+    /// It needs no body.
+    Answered(HttpResponse),
+    ToApp(Head<'a>),
+}
+
+/// A request to an app, before its body is read.
+struct Head<'a> {
+    app: Arc<App>,
+    endpoint: Endpoint<'a>,
+    signed: SignedRequest<'a>,
+    parameters: Parameters<'a>,
+}
+
+impl<'a> Head<'a> {
+    /// Checks everything that can be known without the body.
+    fn check(
+        request: &'a HttpRequest,
+        prefix: &str,
+        node: &Node,
+        settings: &ApiSettings,
+    ) -> Result<Routed<'a>, ApiError> {
+        let target = Target::find(request.path(), prefix).ok_or(ApiError::NoSuchPath)?;
+        let methods = target.methods();
+        if request.method() == Method::OPTIONS {
+            return Ok(Routed::Answered(reply::options(methods)));
+        }
+        if !methods.contains(request.method()) {
+            return Err(ApiError::MethodNotAllowed(methods));
+        }
+        let (path, app, endpoint) = match target {
+            Target::App {
+                path,
+                app,
+                endpoint,
+            } => (path, app, endpoint),
+            Target::Up => return Ok(Routed::Answered(reply::up())),
+            Target::Ready => {
+                let is_ready = node.phase() == Phase::Running;
+                return Ok(Routed::Answered(reply::ready(is_ready)));
+            }
+        };
+        let app = match app {
+            AppName::Id(id) => node.apps.by_id(&decoded(id)?).ok_or(ApiError::NoSuchApp)?,
+            AppName::Key => app_by_key(node, request.query_string())?,
+        };
+        let signed = SignedRequest {
+            method: request.method().as_str(),
+            path,
+            query: request.query_string(),
+        };
+        let clock = Clock {
+            now_s: unix_now(),
+            tolerance_s: settings.timestamp_tolerance_s,
+        };
+        let parameters = signed.check(&app, clock)?;
+        Ok(Routed::ToApp(Self {
+            app,
+            endpoint,
+            signed,
+            parameters,
+        }))
+    }
 }
 
 fn count(call: &Call<'_>, reply: &Result<HttpResponse, ApiError>) {

@@ -38,8 +38,6 @@ pub(super) struct SignedRequest<'a> {
     pub(super) path: &'a str,
     /// As on the request line.
     pub(super) query: &'a str,
-    /// Byte for byte.
-    pub(super) body: &'a [u8],
 }
 
 /// The time, and how exactly a request must know it.
@@ -52,16 +50,22 @@ pub(super) struct Clock {
 }
 
 impl<'a> SignedRequest<'a> {
-    /// Checks that the app signed the request, and gives its parameters as they were signed.
-    pub(super) fn verify(
-        &self,
-        app: &App,
-        prefix: &str,
-        clock: Clock,
-    ) -> Result<Parameters<'a>, ApiError> {
+    /// Checks what says who signed the request and when, before its body is read, and gives its parameters as they stand.
+    pub(super) fn check(&self, app: &App, clock: Clock) -> Result<Parameters<'a>, ApiError> {
         let parameters = Parameters::parse(self.query, Plus::Literal)?;
         check_elements(&parameters, app, clock)?;
-        check_body(&parameters, self.body)?;
+        Ok(parameters)
+    }
+
+    /// Checks that the app signed the request with this body, and gives its parameters as they were signed.
+    pub(super) fn verify(
+        &self,
+        parameters: Parameters<'a>,
+        body: &[u8],
+        app: &App,
+        prefix: &str,
+    ) -> Result<Parameters<'a>, ApiError> {
+        check_body(&parameters, body)?;
         let signature = parameters
             .bytes(SIGNATURE)
             .ok_or(Unauthorized::Missing(SIGNATURE))?;

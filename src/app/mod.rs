@@ -36,6 +36,8 @@ pub struct App {
     pub enabled: bool,
     /// Whether clients may trigger `client-` events.
     pub client_events: bool,
+    /// Whether clients may use the HTTP fallbacks.
+    pub fallbacks: bool,
     /// Whether a channel's subscribers are told how many they are.
     pub subscription_counts: bool,
     /// Bytes of a message from which on it is compressed for clients that ask for that; `None`: never.
@@ -234,6 +236,7 @@ impl App {
             name: String::new(),
             enabled: true,
             client_events: false,
+            fallbacks: true,
             subscription_counts: false,
             compression_from_bytes: None,
             watchlists: false,

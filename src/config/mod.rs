@@ -151,11 +151,15 @@ pub struct Server {
     pub max_connections: Option<usize>,
     /// Of those, from one address or, with IPv6, one /64; `None` is no limit.
     pub max_connections_per_ip: Option<usize>,
-    /// Who is believed when he says for whom he speaks.
+    /// Clients behind one address that the node expects; `None` is the default number, where the address is known to be a client's.
+    pub max_clients_per_ip: Option<usize>,
+    /// Connections that speak HTTP, and are no WebSockets yet.
+    pub max_http_connections: usize,
+    /// Proxies whose headers name the client.
     pub trusted_proxies: Vec<IpNet>,
     /// Bytes of an HTTP request body.
     pub max_request_bytes: usize,
-    /// Time to receive a request head.
+    /// Time to receive a request head, or a body of few bytes.
     pub request_timeout: Duration,
     /// How long an idle HTTP connection stays open.
     pub keep_alive: Duration,

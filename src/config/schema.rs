@@ -77,13 +77,15 @@ pub(super) const APPS: &str = "apps";
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 76] = [
+pub(super) const KEYS: [Key; 79] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
     key("server", "workers", Kind::Number { min: 0, max: 512 }),
     key("server", "max_connections", Kind::Limit),
     key("server", "max_connections_per_ip", Kind::Limit),
+    key("server", "max_clients_per_ip", Kind::Limit),
+    key("server", "max_http_connections", COUNT),
     key("server", "trusted_proxies", Kind::List),
     key("server", "max_request_bytes", COUNT),
     key("server", "request_timeout_s", SECONDS),
@@ -123,6 +125,7 @@ pub(super) const KEYS: [Key; 76] = [
     key(APPS, "name", Kind::Text),
     key(APPS, "enabled", Kind::Switch),
     key(APPS, "client_events", Kind::Switch),
+    key(APPS, "fallbacks", Kind::Switch),
     key(APPS, "tls_only", Kind::Switch),
     key(APPS, "allowed_origins", Kind::List),
     key(APPS, "require_origin", Kind::Switch),

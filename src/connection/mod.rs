@@ -21,9 +21,10 @@ use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 use crate::{
+    address::ClientAddress,
     app::{App, Limits},
     feed::Line,
-    hub::{AppChannels, ClientAddress, ConnectionSlot, End, Shard, Subscriber},
+    hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber},
     node::{Client, Node},
     protocol::{
         ChannelKind, CloseCode, ErrorCode, Frame,

@@ -2,7 +2,6 @@
 //!
 //! The [`Hub`] is shared by all threads; a [`Shard`] belongs to one. No guard of a map leaves this module.
 
-mod address;
 mod backlog;
 mod channels;
 mod fan_out;
@@ -25,11 +24,9 @@ use std::{
     time::Duration,
 };
 
-use address::Places;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 
-pub use address::ClientAddress;
 use backlog::Room;
 pub use backlog::Ticket;
 pub use channels::{AppChannels, Channel, ChannelSettings, Route};
@@ -43,7 +40,7 @@ pub use subscriber::{Farewell, Subscriber};
 pub use subscriptions::Subscription;
 pub use view::{ConnectionView, Search};
 
-use crate::metrics::Latency;
+use crate::{address::Places, metrics::Latency};
 
 /// One worker's place among the shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,11 +8,14 @@ use std::{
 };
 
 use super::{
-    ClientAddress, Outbox,
+    Outbox,
     profile::Profile,
     subscriptions::{Subscription, Subscriptions},
 };
-use crate::protocol::{Frame, SocketId};
+use crate::{
+    address::ClientAddress,
+    protocol::{Frame, SocketId},
+};
 
 /// One client. Lives on its shard's thread.
 pub struct Subscriber {

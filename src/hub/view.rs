@@ -3,10 +3,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    ClientAddress, Profile, Shard, Subscriber,
+    Profile, Shard, Subscriber,
     subscriptions::{Subscription, Subscriptions},
 };
-use crate::protocol::{CloseCode, SocketId};
+use crate::{
+    address::ClientAddress,
+    protocol::{CloseCode, SocketId},
+};
 
 /// One client as an operator sees it.
 #[derive(Clone, Debug)]

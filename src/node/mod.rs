@@ -24,6 +24,7 @@ pub use users::Online;
 pub use webhooks::edges;
 
 use crate::{
+    address::Gate,
     app::{App, AppRegistry},
     engine::{Engine, Unavailable},
     feed::Feed,
@@ -55,6 +56,8 @@ pub struct Node {
     pub storms: Storms,
     /// How fast the apps' backends may ask.
     pub rates: Rates,
+    /// Where clients come from, and what each place may use.
+    pub gate: Gate,
     /// What happens, for the apps' backends.
     pub webhooks: Arc<Webhooks>,
     engine: Arc<dyn Engine>,
@@ -74,6 +77,7 @@ impl Node {
         webhooks: Arc<Webhooks>,
         feed: Feed,
         capacity: Capacity,
+        gate: Gate,
     ) -> Self {
         Self {
             apps,
@@ -82,6 +86,7 @@ impl Node {
             incidents: Incidents::default(),
             storms: Storms::default(),
             rates: Rates::default(),
+            gate,
             webhooks,
             engine,
             capacity,
@@ -155,6 +160,7 @@ impl Node {
     /// Does what is due; called once a second.
     pub fn tick(&self, now: Instant) {
         self.engine.tick(now);
+        self.gate.tick();
         self.latency.note(now, self.hub.latency.counts());
     }
 }

@@ -1,8 +1,9 @@
 //! How bytes get to a [`Connection`](crate::connection::Connection) and back.
 
 pub mod fallback;
+pub mod http;
 mod input;
+mod opening;
 mod pace;
-pub mod proxies;
 mod subprotocol;
 pub mod websocket;

@@ -118,6 +118,11 @@ pub(super) enum TooFast {
     ForTooLong,
 }
 
+impl TooFast {
+    /// What a client is told that was too fast for too long.
+    pub(super) const FAREWELL: &str = "You sent too fast for too long.";
+}
+
 impl Pace {
     pub(super) fn new(now: Instant) -> Self {
         Self {

@@ -16,24 +16,21 @@ use std::{
 use actix_http::{
     HttpMessage, Request, Response, StatusCode, Version,
     body::{BodySize, BoxBody},
-    h1,
-    header::{self, HeaderMap},
-    ws,
+    h1, header, ws,
 };
-use actix_web::web;
 use bytes::{Bytes, BytesMut};
-use serde::Deserialize;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::AsyncWriteExt;
 use tokio_util::codec::Encoder;
 
 use super::{
+    http::HttpStream,
     input::{Input, Received, Violation},
+    opening::{FirstRequest, Parameters},
     pace::{Allowance, Pace, TooFast, Turn, units, yield_turn},
-    proxies::Proxies,
     subprotocol,
 };
 use crate::{
-    connection::{Connection, Destination, Opening, Refusal, Worker},
+    connection::{Connection, Destination, Refusal, Worker},
     hub::{End, Outbox, Subscriber, Transport},
     protocol::{CloseCode, Frame, SocketId, deflate, path},
 };
@@ -45,7 +42,6 @@ const READ_BYTES: usize = 16 << 10;
 pub struct Listener {
     worker: Rc<Worker>,
     path_prefix: String,
-    proxies: Proxies,
     max_message_bytes: usize,
     max_outbox_bytes: usize,
     /// Shared by all of the worker's clients: each uses it within one turn.
@@ -59,36 +55,18 @@ struct Head {
     is_compressed: bool,
 }
 
-#[derive(Default, Deserialize)]
-struct Parameters {
-    protocol: Option<String>,
-    client: Option<String>,
-    version: Option<String>,
-}
-
-impl Parameters {
-    fn of(request: &Request) -> Self {
-        let query = request.uri().query().unwrap_or_default();
-        web::Query::from_query(query)
-            .map(web::Query::into_inner)
-            .unwrap_or_default()
-    }
-}
-
 impl Listener {
     /// The WebSocket side of a worker.
     #[must_use]
     pub fn new(
         worker: Rc<Worker>,
         path_prefix: String,
-        proxies: Proxies,
         max_message_bytes: usize,
         max_outbox_bytes: usize,
     ) -> Self {
         Self {
             worker,
             path_prefix,
-            proxies,
             max_message_bytes,
             max_outbox_bytes,
             buffer: RefCell::default(),
@@ -99,16 +77,16 @@ impl Listener {
     pub fn accept(
         self: &Rc<Self>,
         request: &Request,
-        stream: TcpStream,
+        stream: HttpStream,
         mut codec: h1::Codec,
         received: BytesMut,
     ) {
-        if let Err(status) = verify_handshake(request) {
-            tokio::task::spawn_local(refuse_upgrade(stream, status));
+        if let Err(refusal) = self.check(request) {
+            tokio::task::spawn_local(refuse_upgrade(stream, refusal));
             return;
         }
         let mut head = BytesMut::new();
-        let mut parameters = Parameters::of(request);
+        let mut parameters = Parameters::of(request.uri().query().unwrap_or_default());
         let asked = parameters.protocol.as_deref();
         let version = subprotocol::select(request.headers(), asked);
         let compression = self.compression(request);
@@ -136,6 +114,33 @@ impl Listener {
         tokio::task::spawn_local(session);
     }
 
+    /// Whether the request deserves a WebSocket, in which a client without a right hears why it has none.
+    fn check(&self, request: &Request) -> Result<(), UpgradeRefusal> {
+        let verified = ws::verify_handshake(request.head());
+        verified.map_err(|error| match Response::<BoxBody>::from(error).status() {
+            StatusCode::UPGRADE_REQUIRED => UpgradeRefusal::Version,
+            _ => UpgradeRefusal::Handshake,
+        })?;
+        // RFC 6455 sections 4.2.1 and 11.3.1.
+        let keys = request.headers().get_all(header::SEC_WEBSOCKET_KEY);
+        if request.version() < Version::HTTP_11 || keys.count() != 1 {
+            return Err(UpgradeRefusal::Handshake);
+        }
+        let node = &self.worker.node;
+        if let Destination::App(key) = self.destination(request.path())
+            && node.apps.by_key(key).is_some()
+        {
+            return Ok(());
+        }
+        let peer = request.peer_addr();
+        let place = peer.and_then(|peer| node.gate.place_of(peer, request.headers()));
+        if node.gate.take_stranger(place) {
+            return Ok(());
+        }
+        node.incidents.rate_limited.increment("strangers");
+        Err(UpgradeRefusal::TooMany)
+    }
+
     /// The answer to a client that offers compression to an app that has it.
     fn compression(&self, request: &Request) -> Option<&'static str> {
         let mut offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
@@ -153,31 +158,22 @@ impl Listener {
     fn session(
         self: &Rc<Self>,
         request: &Request,
-        stream: TcpStream,
+        stream: HttpStream,
         head: &Head,
         received: BytesMut,
         parameters: &Parameters,
     ) -> Session {
-        let peer = stream.peer_addr().ok();
-        let address = peer.map(|peer| self.proxies.client_of(peer, request.headers()));
-        let outbox = Outbox::bounded(stream, self.max_outbox_bytes).compressed(head.is_compressed);
+        let outbox = Outbox::bounded(stream.into_socket(), self.max_outbox_bytes)
+            .compressed(head.is_compressed);
         let subscriber = Rc::new(Subscriber::new(SocketId::random(), outbox));
         self.worker.shard.admit(&subscriber);
-        let headers = request.headers();
-        let opening = Opening {
+        let first = FirstRequest {
             destination: self.destination(request.path()),
-            protocol: parameters.protocol.as_deref(),
-            origin: text(headers, &header::ORIGIN),
-            secure: text(headers, &header::X_FORWARDED_PROTO)
-                .and_then(|schemes| schemes.split(',').next())
-                .is_some_and(|scheme| {
-                    ["https", "wss"].contains(&&*scheme.trim().to_ascii_lowercase())
-                }),
-            client: parameters.client.as_deref(),
-            version: parameters.version.as_deref(),
-            address,
-            transport: Transport::WebSocket,
+            parameters,
+            headers: request.headers(),
+            peer: request.peer_addr(),
         };
+        let opening = first.opening(&self.worker.node.gate, Transport::WebSocket);
         let connection = match Connection::open(&self.worker, &subscriber, &opening) {
             Ok(connection) => {
                 let first = [&head.bytes[..], connection.greeting().bytes()].concat();
@@ -226,32 +222,31 @@ fn refuse(subscriber: &Subscriber, head: &Bytes, refusal: &Refusal) {
     subscriber.outbox.close(refusal.code, refusal.reason);
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
+/// Why a request gets no WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UpgradeRefusal {
+    Handshake,
+    Version,
+    TooMany,
 }
 
-/// Whether the request is a handshake; the status that refuses it otherwise.
-fn verify_handshake(request: &Request) -> Result<(), StatusCode> {
-    ws::verify_handshake(request.head())
-        .map_err(|error| Response::<BoxBody>::from(error).status())?;
-    // RFC 6455 sections 4.2.1 and 11.3.1.
-    let keys = request.headers().get_all(header::SEC_WEBSOCKET_KEY);
-    if request.version() < Version::HTTP_11 || keys.count() != 1 {
-        return Err(StatusCode::BAD_REQUEST);
-    }
-    Ok(())
-}
-
-/// Says by HTTP why the handshake failed, and hangs up.
-async fn refuse_upgrade(mut stream: TcpStream, status: StatusCode) {
-    let (reason, extra) = match status {
-        StatusCode::UPGRADE_REQUIRED => (
+/// Says by HTTP why there is no WebSocket, and hangs up.
+async fn refuse_upgrade(mut stream: HttpStream, refusal: UpgradeRefusal) {
+    let (status, reason, extra) = match refusal {
+        UpgradeRefusal::Handshake => (
+            StatusCode::BAD_REQUEST,
+            "this is no valid WebSocket handshake (RFC 6455 section 4.2.1)",
+            "",
+        ),
+        UpgradeRefusal::Version => (
+            StatusCode::UPGRADE_REQUIRED,
             "only WebSocket version 13 is supported",
             "Sec-WebSocket-Version: 13\r\n",
         ),
-        _ => (
-            "this is no valid WebSocket handshake (RFC 6455 section 4.2.1)",
-            "",
+        UpgradeRefusal::TooMany => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests without a valid key come from this address; try again in a second",
+            "Retry-After: 1\r\n",
         ),
     };
     let body = format!(r#"{{"error":"{reason}","code":{}}}"#, status.as_u16());
@@ -446,7 +441,7 @@ impl Session {
             TooFast::StillSlowed => {}
             TooFast::ForTooLong => {
                 let outbox = &self.subscriber.outbox;
-                outbox.close(CloseCode::TooFast, "You sent too fast for too long.");
+                outbox.close(CloseCode::TooFast, TooFast::FAREWELL);
             }
         }
     }

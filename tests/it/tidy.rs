@@ -9,10 +9,12 @@ use std::{
 /// Each module's layer; a module imports only from layers with a smaller number, and from itself.
 const LAYERS: &[(&str, u8)] = &[
     ("protocol", 0),
+    ("address", 1),
     ("feed", 1),
     ("metrics", 1),
     ("app", 2),
     ("config", 2),
+    ("http_body", 2),
     ("engine", 3),
     ("hub", 3),
     ("presence", 3),

@@ -99,6 +99,8 @@ fn every_key_of_the_file_is_taken() {
         workers = 3
         max_connections = 5000
         max_connections_per_ip = 9
+        max_clients_per_ip = 19
+        max_http_connections = 20
         trusted_proxies = ["10.0.0.0/8", "::1"]
         max_request_bytes = 1000
         request_timeout_s = 11
@@ -130,6 +132,7 @@ fn every_key_of_the_file_is_taken() {
         name = "Shop"
         enabled = false
         client_events = true
+        fallbacks = false
         tls_only = true
         allowed_origins = ["https://example.com", "*.example.org"]
         require_origin = false
@@ -178,7 +181,7 @@ fn every_key_of_the_file_is_taken() {
     let shown = format!("{config:?}");
     for part in [
         "host: ::1, port: 7001, path_prefix: \"/ws\", workers: 3, max_connections: Some(5000)",
-        "max_connections_per_ip: Some(9), trusted_proxies: [10.0.0.0/8, ::1/128]",
+        "max_connections_per_ip: Some(9), max_clients_per_ip: Some(19), max_http_connections: 20, trusted_proxies: [10.0.0.0/8, ::1/128]",
         "max_request_bytes: 1000, request_timeout: 11s, keep_alive: 12s, not_ready: 16s, drain_window: 0ns, webhook_grace: 17s",
         "activity_timeout: 13s, pong_timeout: 14s, max_message_bytes: 2000, max_outbox_bytes: 3000",
         "require_protocol: true",
@@ -187,7 +190,7 @@ fn every_key_of_the_file_is_taken() {
         "Metrics { prefix: \"soketi\" }",
         "level: \"warn,loudhailer=trace\", format: Json",
         "id: \"a\", key: \"b\", secret: Secret(…), name: \"Shop\", enabled: false",
-        "client_events: true, subscription_counts: true, compression_from_bytes: Some(16), watchlists: true",
+        "client_events: true, fallbacks: false, subscription_counts: true, compression_from_bytes: Some(16), watchlists: true",
         "newest: IsRefused, session_key: \"sid\", event: \"gone\", grace: 0ns",
         "tls_only: true",
         "missing_origin: Allowed",

@@ -1,20 +1,36 @@
 //! What one client, page or backend does to others: nothing that they would notice (#12).
 
+mod requests;
+mod sessions;
 mod subscriptions;
 mod turns;
 
 use std::{
     fs,
+    net::{IpAddr, SocketAddr},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use crate::support::{
     app::App,
+    http::Http,
     server::TestServer,
     setup::Setup,
     websocket::{Frame, Incoming, PING, Socket},
 };
+
+/// An HTTP connection from one of this machine's own addresses.
+fn connect_from(address: &str, to: SocketAddr) -> Http {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    let from: IpAddr = address.parse().expect("an address");
+    socket
+        .bind(&SocketAddr::new(from, 0).into())
+        .expect("it is this machine's");
+    socket.connect(&to.into()).expect("the server accepts");
+    Http::over(socket.into())
+}
 
 /// One worker, so that everyone shares it.
 fn one_worker() -> Setup {
@@ -24,6 +40,15 @@ fn one_worker() -> Setup {
 /// An app whose clients may send as fast as they can, so that only the length of a turn holds them back.
 fn unpaced() -> App {
     App::usual().set("max_messages_per_second", 1_000_000_000)
+}
+
+/// An app whose connections may send 11 messages a second: 221 at once, one of them for the only channel that they may have.
+fn slow_app() -> App {
+    App::usual()
+        .set("max_messages_per_second", 10)
+        .set("max_client_events_per_second", 1)
+        .set("max_event_data_bytes", 1)
+        .set("max_channels_per_connection", 1)
 }
 
 /// Held by a test that measures, so that another one does not take the processor from it.

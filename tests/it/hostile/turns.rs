@@ -13,9 +13,8 @@ use std::{
 
 use serde_json::json;
 
-use super::{Probe, alone, one_worker, unpaced};
+use super::{Probe, alone, one_worker, slow_app, unpaced};
 use crate::support::{
-    app::App,
     eventually,
     feed::Feed,
     server::TestServer,
@@ -184,15 +183,6 @@ fn a_reconnect_to_300_channels_is_not_slowed() {
     client.expect_silence();
     let metrics = server.admin_get("/metrics").body;
     assert!(!metrics.contains(r#"limiter_type="messages""#), "{metrics}");
-}
-
-/// One message a second; 20 at once, and one for the only channel that a connection may have.
-fn slow_app() -> App {
-    App::usual()
-        .set("max_messages_per_second", 10)
-        .set("max_client_events_per_second", 1)
-        .set("max_event_data_bytes", 1)
-        .set("max_channels_per_connection", 1)
 }
 
 #[test]

@@ -34,13 +34,19 @@ impl Stream {
 
     pub(crate) fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
         let tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
-        tcp.set_nodelay(true)?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self {
+        Ok(Self::over(tcp))
+    }
+
+    /// Over a connection that stands.
+    pub(crate) fn over(tcp: TcpStream) -> Self {
+        tcp.set_nodelay(true).expect("an option is set");
+        tcp.set_write_timeout(Some(PATIENCE))
+            .expect("a timeout is set");
+        Self {
             tcp,
             ahead: Vec::new(),
             taken: 0,
-        })
+        }
     }
 
     /// Sends everything. A peer that closed meanwhile is not this call's business: the next read tells.
