@@ -237,7 +237,7 @@ fn incidents(exposition: &mut Exposition, node: &Node) {
     };
     exposition.counter(
         "disconnections_total",
-        "Clients that have gone, by close code; none: without one.",
+        "Clients that have gone, by the server's close code; client: closed by the client, none: without a close.",
         rows("code", &incidents.disconnections),
     );
     exposition.counter(

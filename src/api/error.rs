@@ -9,7 +9,7 @@ use actix_web::{
         header::{ALLOW, RETRY_AFTER},
     },
 };
-use tracing::{debug, error};
+use tracing::error;
 
 use super::{reply, route::Methods};
 use crate::{
@@ -204,12 +204,7 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let (status, message) = (self.status_code(), self.to_string());
         if matches!(self, Self::Misconfigured) {
-            error!(message, "an API request failed");
-        } else {
-            debug!(
-                status = status.as_u16(),
-                message, "an API request was refused"
-            );
+            error!(error = message, "an API request failed");
         }
         let mut response = reply::builder(status);
         match self {

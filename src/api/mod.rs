@@ -119,7 +119,7 @@ fn report(request: &HttpRequest, prefix: &str, id: &RequestId, error: &ApiError)
     let trouble = match error {
         ApiError::Unauthorized(_) => {
             node.incidents.auth_failures.increment("api");
-            Some("invalid signature of an API request")
+            Some("invalid signature")
         }
         ApiError::TooFast(_) => {
             node.incidents.rate_limited.increment("api");
@@ -127,26 +127,31 @@ fn report(request: &HttpRequest, prefix: &str, id: &RequestId, error: &ApiError)
         }
         ApiError::TooManyRefused => {
             node.incidents.rate_limited.increment("strangers");
-            Some("an address sends many requests without a valid key or signature")
+            Some("too many requests of one address without a valid key or signature")
         }
-        ApiError::NoSuchApp => Some("an API request names no app of this server"),
-        ApiError::NoSuchPath => Some("a request has an unknown path"),
+        ApiError::NoSuchApp => Some("unknown app"),
+        ApiError::NoSuchPath => Some("unknown path"),
         _ => None,
     };
-    let path = path::shown(request.path());
-    if let Some(trouble) = trouble
-        && let Some(suppressed) = node.storms.tell(trouble, Instant::now())
-    {
-        let request_id = id.as_str();
-        info!(request_id, %path, suppressed, "{trouble}: {error}");
-    }
-    if !node.feed.is_watched() {
-        return;
-    }
+    let (request_id, path) = (id.as_str(), &*path::shown(request.path()));
     let message = match error {
         ApiError::NoSuchPath => format!("{error}: {path}"),
         _ => error.to_string(),
     };
+    let (status, error) = (error.status_code().as_u16(), message.as_str());
+    let suppressed = trouble.and_then(|trouble| node.storms.tell(trouble, Instant::now()));
+    match suppressed {
+        Some(suppressed) => {
+            info!(
+                request_id,
+                path, status, trouble, error, suppressed, "an API request was refused"
+            );
+        }
+        None => debug!(
+            request_id,
+            path, status, error, "an API request was refused"
+        ),
+    }
     node.feed.emit(|| Line::Error {
         app: match Target::find(request.path(), prefix) {
             Some(Target::App {
@@ -156,8 +161,8 @@ fn report(request: &HttpRequest, prefix: &str, id: &RequestId, error: &ApiError)
             _ => None,
         },
         socket_id: None,
-        code: Some(error.status_code().as_u16()),
-        message: &message,
+        code: Some(status),
+        message: error,
     });
 }
 

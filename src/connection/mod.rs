@@ -200,8 +200,12 @@ impl Connection {
             incidents.slow_consumers.increment();
         }
         let code = end.code.map(|code| code.number());
-        let label = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
-        incidents.disconnections.increment(&label);
+        incidents.disconnections.increment(&match end.code {
+            None => "none".into(),
+            // Clients choose their codes, and there are more of them than labels.
+            Some(CloseCode::Peer(_)) => "client".into(),
+            Some(code) => Cow::from(code.number().to_string()),
+        });
         debug!(app = self.app.id, socket_id = %self.subscriber.id, code, reason = end.reason, "disconnected");
         node.feed.emit(|| Line::Disconnected {
             app: &self.app.id,
@@ -266,7 +270,7 @@ impl Connection {
 
     /// Shows a client's mistake to whoever watches.
     fn report(&self, code: Option<u16>, text: &str) {
-        debug!(app = self.app.id, socket_id = %self.subscriber.id, code, "refused: {text}");
+        debug!(app = self.app.id, socket_id = %self.subscriber.id, code, error = text, "refused");
         self.worker.node.feed.emit(|| Line::Error {
             app: Some(&self.app.id),
             socket_id: Some(self.subscriber.id.to_string()),
@@ -299,10 +303,10 @@ fn report_refusal(node: &Node, socket_id: &str, opening: &Opening<'_>, refusal: 
         Some(suppressed) => {
             info!(
                 code,
-                app, origin, path, suppressed, "connection refused: {reason}"
+                app, origin, path, reason, suppressed, "connection refused"
             );
         }
-        None => debug!(code, app, origin, path, "connection refused: {reason}"),
+        None => debug!(code, app, origin, path, reason, "connection refused"),
     }
     node.incidents.refusals.increment(&code.to_string());
     let message = match path {

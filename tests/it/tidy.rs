@@ -282,6 +282,50 @@ fn only_one_file_knows_pushers_numbers() {
     );
 }
 
+/// Log lines whose message holds a variable that no client can choose.
+const OWN_WORDS: &[&str] = &["this node takes a new name: {reason}"];
+
+#[test]
+fn no_log_message_holds_what_somebody_else_said() {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        for message in log_messages(&source.text) {
+            if message.contains('{') && !OWN_WORDS.contains(&message) {
+                found.push(format!("{}: {message}", source.path));
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "what clients say belongs into fields, which are escaped:\n{}",
+        found.join("\n")
+    );
+}
+
+/// The last string of each call of a log macro.
+fn log_messages(text: &str) -> Vec<&str> {
+    let mut messages = Vec::new();
+    for name in ["trace!(", "debug!(", "info!(", "warn!(", "error!("] {
+        for (at, _) in text.match_indices(name) {
+            let (mut rest, mut depth, mut last) = (&text[at + name.len()..], 1, None);
+            while depth > 0 && !rest.is_empty() {
+                let length = literal_length(rest);
+                if length > 0 {
+                    last = Some(&rest[..length])
+                        .filter(|literal| literal.starts_with('"'))
+                        .or(last);
+                    rest = &rest[length..];
+                    continue;
+                }
+                depth += i32::from(rest.starts_with('(')) - i32::from(rest.starts_with(')'));
+                rest = &rest[rest.chars().next().map_or(0, char::len_utf8)..];
+            }
+            messages.extend(last.map(|literal| literal.trim_matches('"')));
+        }
+    }
+    messages
+}
+
 /// The integer literals of a line.
 fn numbers(line: &str) -> impl Iterator<Item = u32> {
     let words = line.split(|character: char| !character.is_alphanumeric() && character != '_');

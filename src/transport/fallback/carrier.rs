@@ -175,7 +175,13 @@ impl Carrier {
                     let _ = desk.try_send(word);
                 }
             }
-            Err(error) => debug!(%error, "a letter that this version does not know was ignored"),
+            Err(error) => {
+                let error = error.to_string();
+                debug!(
+                    error,
+                    "a peer request that this version does not know was ignored"
+                );
+            }
         }
     }
 

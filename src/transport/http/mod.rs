@@ -154,17 +154,17 @@ impl HttpConnections {
         node.incidents.rate_limited.increment("http_connections");
         let (trouble, text) = match no_room {
             NoRoom::Node => (
-                "HTTP connections over server.max_http_connections are refused",
+                "over server.max_http_connections",
                 "the server has as many connections as it takes",
             ),
             NoRoom::Place => (
-                "HTTP connections over server.max_clients_per_ip are refused",
+                "over server.max_clients_per_ip",
                 "this address has as many connections as one may have",
             ),
         };
         if let Some(suppressed) = node.storms.tell(trouble, Instant::now()) {
             let peer = peer.map(tracing::field::display);
-            info!(peer, suppressed, "{trouble}");
+            info!(peer, trouble, suppressed, "HTTP connections are refused");
         }
         // It fits into the empty buffer of a new socket, or the client has gone. The runtime does not know yet that the socket is writable.
         let _ = SockRef::from(stream).send(&answer::whole(503, text));
