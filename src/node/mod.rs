@@ -20,6 +20,7 @@ pub use publish::{ClientPublication, Overloaded, Publication, Reached};
 pub use rates::{Rates, TooFast};
 pub use storm::Storms;
 pub use subscribe::{Client, Entrance, Subscribing, Welcome};
+use tokio::sync::Semaphore;
 pub use users::Online;
 pub use webhooks::edges;
 
@@ -61,6 +62,8 @@ pub struct Node {
     /// What happens, for the apps' backends.
     pub webhooks: Arc<Webhooks>,
     engine: Arc<dyn Engine>,
+    /// Taken by the long listing that is under way.
+    listings: Semaphore,
     capacity: Capacity,
     phase: CurrentPhase,
     latency: RecentLatency,
@@ -89,6 +92,7 @@ impl Node {
             gate,
             webhooks,
             engine,
+            listings: Semaphore::new(1),
             capacity,
             phase: CurrentPhase::default(),
             latency: RecentLatency::default(),

@@ -1,5 +1,6 @@
 //! What one client, page or backend does to others: nothing that they would notice (#12).
 
+mod listings;
 mod requests;
 mod sessions;
 mod subscriptions;

@@ -8,7 +8,11 @@ use super::{alone, cpu, one_worker, unpaced};
 use crate::support::{client::TestClient, server::TestServer, websocket::Frame};
 
 /// Subscribes to these channels, all at once, and gives the server's CPU time.
-fn subscribe(server: &TestServer, client: &mut TestClient, channels: Range<usize>) -> Duration {
+pub(super) fn subscribe(
+    server: &TestServer,
+    client: &mut TestClient,
+    channels: Range<usize>,
+) -> Duration {
     let (before, count) = (cpu(server), channels.len());
     let mut frames = Vec::new();
     for number in channels {
