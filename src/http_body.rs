@@ -23,7 +23,7 @@ use crate::address::{Gate, Held, NoRoom};
 /// Bytes of a request that must arrive in each second beyond the time for its head. A slow mobile network brings more.
 pub const MIN_BYTES_PER_SECOND: usize = 16 << 10;
 
-/// The time that a request of so many bytes may take.
+/// The time that a request of so many bytes may take, if it never rests for longer than `timeout`.
 #[must_use]
 pub fn request_time(timeout: Duration, bytes: usize) -> Duration {
     timeout + Duration::from_secs((bytes / MIN_BYTES_PER_SECOND) as u64)
@@ -229,9 +229,10 @@ impl Arrival {
     }
 
     async fn next(&mut self, body: &mut Body, received: usize) -> Result<Option<Bytes>, BodyError> {
-        let time = request_time(self.timeout, received);
+        let (timeout, time) = (self.timeout, request_time(self.timeout, received));
+        let deadline = |began: Instant| (began + time).min(Instant::now() + timeout);
         if let Some((began, sleep)) = &mut self.deadline {
-            sleep.as_mut().reset((*began + time).into());
+            sleep.as_mut().reset(deadline(*began).into());
         }
         poll_fn(|cx| {
             if let Poll::Ready(piece) = body.poll_piece(cx) {
@@ -244,7 +245,7 @@ impl Arrival {
             }
             let (_, sleep) = self.deadline.get_or_insert_with(|| {
                 let began = Instant::now();
-                (began, Box::pin(sleep_until((began + time).into())))
+                (began, Box::pin(sleep_until(deadline(began).into())))
             });
             sleep.as_mut().poll(cx).map(|()| Err(BodyError::TooSlow))
         })

@@ -80,7 +80,12 @@ enum Request {
     #[default]
     None,
     /// It has begun to arrive.
-    Arriving { since: u32, bytes: usize },
+    Arriving {
+        since: u32,
+        bytes: usize,
+        /// When the last of it came.
+        last: u32,
+    },
     /// It took too long. The connection is treated as if the client had ended it.
     TooSlow,
 }
@@ -205,10 +210,12 @@ impl State {
     }
 
     fn check(&self, tick: u32, timeout: Duration) {
-        if let Request::Arriving { since, bytes } = self.request.get() {
-            let time = request_time(timeout, bytes).as_secs();
-            let time = u32::try_from(time).unwrap_or(u32::MAX);
-            if tick.wrapping_sub(since) > time.saturating_add(GRACE_TICKS) {
+        if let Request::Arriving { since, bytes, last } = self.request.get() {
+            let is_over = |since: u32, time: Duration| {
+                let ticks = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+                tick.wrapping_sub(since) > ticks.saturating_add(GRACE_TICKS)
+            };
+            if is_over(last, timeout) || is_over(since, request_time(timeout, bytes)) {
                 self.request.set(Request::TooSlow);
                 self.wake();
             }

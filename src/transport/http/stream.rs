@@ -54,19 +54,16 @@ impl HttpStream {
             ..
         } = &*self.state;
         turn_bytes.set(turn_bytes.get() + bytes);
-        request.set(match request.get() {
-            Request::None => Request::Arriving {
-                since: self.state.tick(),
-                bytes,
-            },
-            Request::Arriving {
-                since,
-                bytes: before,
-            } => Request::Arriving {
-                since,
-                bytes: before + bytes,
-            },
-            Request::TooSlow => Request::TooSlow,
+        let last = self.state.tick();
+        let (since, before) = match request.get() {
+            Request::None => (last, 0),
+            Request::Arriving { since, bytes, .. } => (since, bytes),
+            Request::TooSlow => return,
+        };
+        request.set(Request::Arriving {
+            since,
+            bytes: before + bytes,
+            last,
         });
     }
 

@@ -111,6 +111,17 @@ fn a_body_that_comes_byte_by_byte_is_408() {
 }
 
 #[test]
+fn a_body_that_stops_coming_is_408_however_much_came_at_first() {
+    let server = impatient();
+    let (mut http, began) = (Http::connect(server.public), Instant::now());
+    http.send(head(&server, Some(1 << 20)));
+    http.send(vec![b'x'; 900_000]);
+    http.response().is_error(408);
+    let took = began.elapsed();
+    assert!(took < AT_ONCE, "{took:?}");
+}
+
+#[test]
 fn a_later_head_that_does_not_end_ends_the_connection() {
     let server = impatient();
     let mut http = Http::connect(server.public);
