@@ -4,6 +4,7 @@ mod cluster;
 mod compression;
 mod curves;
 mod fairness;
+mod hostile;
 mod idle;
 mod ingest;
 mod instructions;
@@ -37,6 +38,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::Storms => sections.push(storms::run(arguments)?),
         Scenario::Fairness => sections.push(fairness::run(arguments)?),
         Scenario::Compression => sections.push(compression::run(arguments)?),
+        Scenario::Hostile => sections.push(hostile::run(arguments)?),
         Scenario::Mixed => sections.push(mixed::run(arguments)?),
         Scenario::Curves => curves::run(arguments, sections)?,
         Scenario::Load => sections.push(load::run(arguments)?),
