@@ -2,6 +2,7 @@
 
 mod admission;
 mod client_event;
+mod departure;
 mod entrances;
 mod session;
 mod signin;
@@ -16,6 +17,8 @@ use self::{
 };
 use admission::Admission;
 pub use admission::{Destination, Opening, PROTOCOLS, Refusal};
+pub use departure::Departure;
+use departure::LEFT_AT_ONCE;
 use governor::DefaultDirectRateLimiter;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
@@ -181,13 +184,14 @@ impl Connection {
         });
     }
 
-    /// Undoes everything when the client has gone.
-    pub fn close(&mut self, end: End, now: Instant) {
+    /// Undoes everything when the client has gone. Of very many subscriptions some are left for later turns.
+    #[must_use]
+    pub fn close(&mut self, end: End, now: Instant) -> Option<Departure> {
         let Worker { node, shard, .. } = &*self.worker;
         for entrance in self.entrances.take_all() {
             node.give_up(self.client(), &entrance, now);
         }
-        node.unsubscribe_all(self.client(), now);
+        let has_more = node.unsubscribe_some(self.client(), LEFT_AT_ONCE, now);
         if let Some(user) = self.user.take() {
             shard.sign_out(self.channels.app_id(), &user.id, &self.subscriber);
             if let Some(online) = &user.online {
@@ -213,6 +217,12 @@ impl Connection {
             code,
             reason: end.reason,
         });
+        has_more.then(|| Departure {
+            worker: Rc::clone(&self.worker),
+            app: Arc::clone(&self.app),
+            channels: Arc::clone(&self.channels),
+            subscriber: Rc::clone(&self.subscriber),
+        })
     }
 
     fn unsubscribe(&mut self, channel: &str, now: Instant) {

@@ -122,7 +122,7 @@ impl Shard {
             .set(Some(self.tick().saturating_add(ticks)));
     }
 
-    /// Lets a client go. Its subscriptions must have ended.
+    /// Lets a client go. Its subscriptions have ended, or are about to.
     pub fn dismiss(&self, subscriber: &Subscriber) {
         self.subscribers
             .borrow_mut()
@@ -167,13 +167,11 @@ impl Shard {
         Some(subscription)
     }
 
-    /// Takes the client out of all its channels.
-    pub fn unsubscribe_all(&self, subscriber: &Subscriber) -> Vec<Subscription> {
-        let left = subscriber.subscriptions.borrow_mut().take_all();
-        for subscription in &left {
-            self.vacate(subscription);
-        }
-        left
+    /// Takes the client out of any one of its channels.
+    pub fn unsubscribe_one(&self, subscriber: &Subscriber) -> Option<Subscription> {
+        let subscription = subscriber.subscriptions.borrow_mut().pop()?;
+        self.vacate(&subscription);
+        Some(subscription)
     }
 
     fn vacate(&self, subscription: &Subscription) {

@@ -129,11 +129,14 @@ impl Subscriptions {
         }
     }
 
-    /// Removes and returns all of them.
-    pub(super) fn take_all(&mut self) -> Vec<Subscription> {
-        match std::mem::take(self) {
-            Self::Few(few) => few,
-            Self::Many(many) => many.all.into_iter().collect(),
+    /// Removes and returns any one of them.
+    pub(super) fn pop(&mut self) -> Option<Subscription> {
+        match self {
+            Self::Few(few) => few.pop(),
+            Self::Many(many) => {
+                let channel = Arc::clone(&many.all.iter().next()?.channel().name);
+                self.remove(&channel)
+            }
         }
     }
 

@@ -7,3 +7,20 @@ mod opening;
 mod pace;
 mod subprotocol;
 pub mod websocket;
+
+use std::time::Instant;
+
+use tokio::task::{spawn_local, yield_now};
+
+use crate::connection::Departure;
+
+/// Has a client that has gone leave the rest of its channels, a few in each turn.
+fn depart(departure: Option<Departure>) {
+    if let Some(departure) = departure {
+        spawn_local(async move {
+            while departure.go_on(Instant::now()) {
+                yield_now().await;
+            }
+        });
+    }
+}

@@ -23,6 +23,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::codec::Encoder;
 
 use super::{
+    depart,
     http::HttpStream,
     input::{Input, Received, Violation},
     opening::{FirstRequest, Parameters},
@@ -336,7 +337,7 @@ impl Drop for Session {
                 code: None,
                 reason: "the client went away",
             });
-            connection.close(end, Instant::now());
+            depart(connection.close(end, Instant::now()));
         }
         self.listener.worker.shard.dismiss(&self.subscriber);
     }

@@ -50,7 +50,7 @@ const UNPACED: &str = "max_messages_per_second = 100000000\n";
 const UNPACED_MANY: &str =
     "max_messages_per_second = 100000000\nmax_channels_per_connection = 200000\n";
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 17] = [
     Row::flood("1: control pings, one socket", floods::pings),
     Row::flood("1: the text 3, one socket", floods::nonsense),
     Row::flood("1: pusher:ping, one socket", floods::text_pings),
@@ -76,6 +76,7 @@ const ROWS: [Row; 16] = [
     .with(UNPACED),
     Row::flood("2: 40,000 channels on one socket", channels::subscribe).with(UNPACED_MANY),
     Row::flood("5: bodies that never end", requests::endless_bodies).beside_many(),
+    Row::flood("5: requests in a row, one connection", floods::pipelined),
     Row::flood(
         "5: requests and connects without a key",
         requests::strangers,

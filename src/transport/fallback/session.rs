@@ -25,7 +25,10 @@ use crate::{
     connection::{Connection, Opening, Worker},
     hub::{End, Outbox, Subscriber},
     protocol::{CloseCode, SocketId},
-    transport::pace::{Allowance, Pace, TooFast, Turn, units},
+    transport::{
+        depart,
+        pace::{Allowance, Pace, TooFast, Turn, units},
+    },
 };
 
 /// A streaming client that has read this much, in UTF-16 units, drops the response and asks for a new one.
@@ -160,7 +163,7 @@ impl Drop for Session {
             code: None,
             reason: "the client went away",
         });
-        self.connection.close(end, std::time::Instant::now());
+        depart(self.connection.close(end, std::time::Instant::now()));
         self.worker.shard.dismiss(&self.subscriber);
     }
 }

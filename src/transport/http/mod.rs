@@ -34,7 +34,7 @@ use crate::{
 /// Seconds that a request may take beyond its time, in which whoever waits for its body can still answer.
 const GRACE_TICKS: u32 = 2;
 /// Seconds in which a client that gets an answer has to read some of it.
-const WRITE_TICKS: u32 = 60;
+const WRITE_TICKS: u32 = 30;
 
 /// All of them.
 pub struct HttpConnections {

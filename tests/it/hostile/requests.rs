@@ -152,6 +152,25 @@ fn what_a_refused_request_still_sends_is_read_for_a_while_only() {
 }
 
 #[test]
+fn a_client_that_does_not_read_its_answers_is_given_up_after_30_s() {
+    let server = impatient();
+    let http = Http::connect(server.public);
+    let mut stream = http.stream.duplicate();
+    let requests = "GET /up HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    // The kernel's buffers fill up with answers, then with requests.
+    let began = Instant::now();
+    stream
+        .set_write_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout is set");
+    while stream.write_all(requests.as_bytes()).is_ok() {}
+    let took = began.elapsed();
+    assert!(
+        (30..50).contains(&took.as_secs()),
+        "given up after {took:?}"
+    );
+}
+
+#[test]
 fn path_key_and_time_are_checked_before_the_body_comes() {
     let server = TestServer::usual();
     let api = server.api();

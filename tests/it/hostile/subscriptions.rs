@@ -4,8 +4,8 @@ use std::{io::Write as _, ops::Range, thread, time::Duration};
 
 use serde_json::json;
 
-use super::{alone, cpu, one_worker, unpaced};
-use crate::support::{client::TestClient, server::TestServer, websocket::Frame};
+use super::{Probe, alone, cpu, one_worker, unpaced};
+use crate::support::{client::TestClient, eventually, server::TestServer, websocket::Frame};
 
 /// Subscribes to these channels, all at once, and gives the server's CPU time.
 pub(super) fn subscribe(
@@ -68,6 +68,27 @@ fn leaving_a_channel_costs_the_same_whatever_the_number_of_the_others() {
         of_many < 3 * of_few,
         "{of_few:?} of 2000, {of_many:?} of 20,000"
     );
+}
+
+#[test]
+fn the_end_of_a_connection_with_very_many_channels_holds_nobody_up() {
+    let _alone = alone();
+    let app = unpaced().set("max_channels_per_connection", 100_000);
+    let server = TestServer::start(one_worker().app(app));
+    let mut client = server.client();
+    subscribe(&server, &mut client, 0..30_000);
+    let mut probe = Probe::of(&server);
+    probe.longest_of(10);
+    drop(client);
+    let mut longest = Duration::ZERO;
+    eventually("it has left all of them", || {
+        longest = longest.max(probe.longest_of(20));
+        let channels = server.api().get("/channels/room-29999", &[]).json();
+        let rooms = server.api().get("/channels", &[]).json()["channels"].clone();
+        let is_over = rooms.as_object().is_some_and(serde_json::Map::is_empty);
+        (channels["occupied"] == false && is_over).then_some(())
+    });
+    assert!(longest < Duration::from_millis(100), "{longest:?}");
 }
 
 #[test]

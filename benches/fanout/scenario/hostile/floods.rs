@@ -1,5 +1,7 @@
 //! Sockets that send as fast as they can.
 
+use std::net::TcpStream;
+
 use flate2::{Compress, Compression, FlushCompress};
 use serde_json::json;
 
@@ -55,6 +57,15 @@ pub(super) fn deflated(ground: &Ground<'_>) -> Result<Vec<Figure>, Failure> {
 
 pub(super) fn deflated_of_many(ground: &Ground<'_>) -> Result<Vec<Figure>, Failure> {
     flood(ground, 50, &deflated_message()?)
+}
+
+/// Requests one behind the other, without waiting for answers.
+pub(super) fn pipelined(ground: &Ground<'_>) -> Result<Vec<Figure>, Failure> {
+    let stream = TcpStream::connect(ground.host.address)?;
+    let flood = Flood::over(stream, b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    go_on(ground.time);
+    flood.end();
+    Ok(Vec::new())
 }
 
 /// The same as [`pings`], and what each costs the server.
