@@ -3,6 +3,7 @@
 //! Costs one atomic read while nobody does. A watcher that reads too slowly loses lines and is told how many.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -93,7 +94,7 @@ pub enum Line<'a> {
     Webhook {
         app: &'a str,
         url: &'a str,
-        events: &'a [String],
+        events: &'a [&'static str],
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +102,15 @@ pub enum Line<'a> {
         attempt: u32,
         took_ms: u64,
         outcome: &'static str,
+    },
+    WebhooksDropped {
+        app: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        url: Option<&'a str>,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        overflow: BTreeMap<&'static str, u64>,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        expired: BTreeMap<&'static str, u64>,
     },
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,6 +145,7 @@ impl Line<'_> {
             Self::MemberAdded { .. } => "member_added",
             Self::MemberRemoved { .. } => "member_removed",
             Self::Webhook { .. } => "webhook",
+            Self::WebhooksDropped { .. } => "webhooks_dropped",
             Self::Error { .. } => "error",
             Self::Dropped { .. } => "dropped",
         }
@@ -150,7 +161,8 @@ impl Line<'_> {
             | Self::ClientEvent { app, .. }
             | Self::MemberAdded { app, .. }
             | Self::MemberRemoved { app, .. }
-            | Self::Webhook { app, .. } => Some(app),
+            | Self::Webhook { app, .. }
+            | Self::WebhooksDropped { app, .. } => Some(app),
             Self::Error { app, .. } => *app,
             Self::Dropped { .. } => None,
         }

@@ -76,7 +76,8 @@ async fn serve(loaded: &Loaded) -> io::Result<()> {
     let store = StaticApps::new(config.apps.clone());
     let apps = AppRegistry::new(store.load().map_err(io::Error::other)?);
     let feed = Feed::default();
-    let (apps, webhooks) = (Arc::new(apps), Arc::new(Webhooks::new(feed.clone())));
+    let webhooks = Webhooks::new(feed.clone(), config.server.webhook_targets.clone());
+    let (apps, webhooks) = (Arc::new(apps), Arc::new(webhooks));
     let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
     let engine: Arc<dyn Engine> = match &config.redis {
         Some(redis) => {

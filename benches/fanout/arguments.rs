@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     /// Events per second [default: steady and load 30, cluster 500]; load: 0 is as fast as they are answered
     #[arg(long)]
     pub(crate) rate: Option<f64>,
-    /// Seconds of each measured run [default: steady and load 10, mixed 600, others 5]
+    /// Seconds of each measured run [default: steady and load 10, mixed 600, hostile-webhooks 20, others 5]
     #[arg(long)]
     pub(crate) seconds: Option<f64>,
     /// Rounds; in each the candidates run one after the other
@@ -109,6 +109,8 @@ pub(crate) enum Scenario {
     Hostile,
     /// 2 KB of JSON, compressed and not
     Compression,
+    /// Subscribes and unsubscribes public channels beside members whose webhooks must arrive
+    HostileWebhooks,
     /// Fan-out, per-user events, presence coming and going and client events together
     Mixed,
     /// All of the above but smoke and hostile; of mixed, one minute

@@ -269,13 +269,26 @@ fn webhooks(exposition: &mut Exposition, node: &Node) {
     let counts = node.webhooks.counts();
     let results = [
         ("delivered", counts.delivered),
-        ("overflow", counts.overflow),
-        ("expired", counts.expired),
+        ("superseded", counts.superseded),
+        ("overflow", counts.overflow.total()),
+        ("expired", counts.expired.total()),
     ];
     exposition.counter(
         "webhook_deliveries_total",
         "Webhook events, by what became of them.",
         results.map(|(result, count)| (vec![("result", result.to_owned())], count as f64)),
+    );
+    let dropped = [("overflow", counts.overflow), ("expired", counts.expired)];
+    let dropped = dropped.iter().flat_map(|(reason, tally)| {
+        tally.iter().map(|(kind, count)| {
+            let event = ("event", kind.name().to_owned());
+            (vec![event, ("reason", (*reason).to_owned())], count as f64)
+        })
+    });
+    exposition.counter(
+        "webhook_dropped_total",
+        "Webhook events that were dropped, by kind and reason.",
+        dropped,
     );
     exposition.gauge(
         "webhook_queue_depth",

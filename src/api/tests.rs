@@ -16,7 +16,7 @@ use md5::{Digest, Md5};
 use super::{ApiSettings, answer, unix_now};
 use crate::{
     address::{Gate, Proxies},
-    app::{App, AppRegistry, Limits, Secret},
+    app::{App, AppRegistry, Limits, Secret, WebhookTargets},
     engine::LocalEngine,
     feed::Feed,
     http_body::BodyLimits,
@@ -59,7 +59,7 @@ fn node() -> Arc<Node> {
     };
     let hub = Arc::new(Hub::new(1));
     let apps = Arc::new(AppRegistry::new(vec![enabled, disabled]));
-    let webhooks = Arc::new(Webhooks::new(Feed::default()));
+    let webhooks = Arc::new(Webhooks::new(Feed::default(), WebhookTargets::any()));
     let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
     let engine = Arc::new(LocalEngine::new(Arc::clone(&hub), Feed::default(), edges));
     Arc::new(Node::new(

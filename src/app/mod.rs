@@ -15,8 +15,8 @@ pub use channel_rule::{ChannelRule, ChannelRules, Replay};
 pub use origin::{OriginPattern, OriginPatternError};
 pub use registry::AppRegistry;
 pub use webhook::{
-    WebhookEndpoint, WebhookKind, WebhookKinds, WebhookSettings, WebhookUrl, WebhookUrlError,
-    is_reserved_header,
+    WebhookEndpoint, WebhookKind, WebhookKinds, WebhookSettings, WebhookTargets, WebhookUrl,
+    WebhookUrlError, is_reserved_header,
 };
 
 use crate::protocol::{NameLengths, signature};

@@ -1,9 +1,10 @@
-//! Where an app's backend wants to hear what happens: its webhook endpoints, and which events each takes.
+//! An app's webhook endpoints, and which events each takes.
 
+mod targets;
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{error::Error, fmt, net::IpAddr, str::FromStr};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{
@@ -11,9 +12,11 @@ use http::{
     header::{self, HeaderName, HeaderValue},
 };
 use percent_encoding::percent_decode_str;
-use url::Url;
+use url::{Host, Url};
 
-/// An app's endpoints and how they are written to.
+pub use self::targets::WebhookTargets;
+
+/// An app's endpoints and how events are sent to them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WebhookSettings {
     /// Whether several events may share a request.
@@ -23,8 +26,7 @@ pub struct WebhookSettings {
 }
 
 impl WebhookSettings {
-    /// Whether an event of this kind on this channel can matter to any endpoint: because it takes the event or the opposite
-    /// one, whose sending may depend on this.
+    /// Whether any endpoint takes an event of this kind on this channel, or the opposite one, which this one may cancel.
     #[must_use]
     pub fn concern(&self, kind: WebhookKind, channel: &str) -> bool {
         let takes = |kind| {
@@ -37,18 +39,18 @@ impl WebhookSettings {
     }
 }
 
-/// Where to send, and what. Shows only scheme, host and port, because path, query and headers may hold a token.
+/// One endpoint. `Debug` shows only scheme, host and port, because path, query and headers may hold a token.
 #[derive(Clone, PartialEq)]
 pub struct WebhookEndpoint {
-    /// Where to.
+    /// Its address.
     pub url: WebhookUrl,
     /// The kinds of events that it takes.
     pub kinds: WebhookKinds,
-    /// How the channel's name must begin; empty is any.
+    /// Prefix of the channels whose events it takes; empty: any.
     pub channel_starts_with: String,
-    /// How the channel's name must end; empty is any.
+    /// Suffix of the channels whose events it takes; empty: any.
     pub channel_ends_with: String,
-    /// Sent besides those of the protocol.
+    /// Its own request headers.
     pub headers: HeaderMap,
 }
 
@@ -74,7 +76,7 @@ impl fmt::Debug for WebhookEndpoint {
     }
 }
 
-/// Whether a header may not be an endpoint's own: those of the protocol, and those that say how a request is framed.
+/// Whether an endpoint must not set this header: it belongs to the protocol or frames the request.
 #[must_use]
 pub fn is_reserved_header(name: &HeaderName) -> bool {
     const FRAMING: [HeaderName; 8] = [
@@ -95,13 +97,14 @@ pub fn is_reserved_header(name: &HeaderName) -> bool {
 pub struct WebhookUrl {
     /// Without the credentials.
     pub uri: Uri,
-    /// The credentials, as the `Authorization` header that they stand for.
+    /// The credentials, as an `Authorization` header.
     pub authorization: Option<HeaderValue>,
-    /// Scheme, host and port: what may be shown.
+    /// Scheme, host and port: the part that holds no secret.
     origin: String,
+    address: Option<IpAddr>,
 }
 
-/// Why a text is not the URL of an endpoint; never the text, which may hold a secret.
+/// A text is not the URL of an endpoint. Does not hold the text, which may contain a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebhookUrlError;
 
@@ -110,6 +113,12 @@ impl WebhookUrl {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The address, if the URL holds one instead of a name.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Whether TLS is needed.
@@ -138,6 +147,11 @@ impl FromStr for WebhookUrl {
             uri: url.as_str().parse().map_err(|_| WebhookUrlError)?,
             authorization,
             origin: url.origin().ascii_serialization(),
+            address: match url.host() {
+                Some(Host::Ipv4(address)) => Some(address.into()),
+                Some(Host::Ipv6(address)) => Some(address.into()),
+                Some(Host::Domain(_)) | None => None,
+            },
         })
     }
 }
@@ -170,12 +184,12 @@ impl fmt::Display for WebhookUrlError {
 
 impl Error for WebhookUrlError {}
 
-/// What an event is about.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WebhookKind {
     /// A channel has its first subscriber.
     ChannelOccupied,
-    /// A channel's last subscriber has gone.
+    /// A channel's last subscriber has left.
     ChannelVacated,
     /// A user's first connection is on a presence channel.
     MemberAdded,
@@ -187,9 +201,9 @@ pub enum WebhookKind {
     CacheMiss,
     /// A channel's number of subscribers has changed.
     SubscriptionCount,
-    /// A new session has come to where only one may be. Pusher has none such, nor the next.
+    /// A new session came to where only one may be. This and the next are not Pusher's.
     SessionReplaced,
-    /// A session was not let in, because another is there.
+    /// A session was refused, because another is there.
     SessionRefused,
 }
 
@@ -207,10 +221,10 @@ impl WebhookKind {
         Self::SessionRefused,
     ];
 
-    /// Those of sessions, which only an endpoint gets that asks for them.
+    /// Kinds about sessions; an endpoint gets them only if it names them.
     pub const SESSIONS: [Self; 2] = [Self::SessionReplaced, Self::SessionRefused];
 
-    /// Those of who comes and goes.
+    /// Kinds about arrivals and departures.
     pub const EDGES: [Self; 4] = [
         Self::ChannelOccupied,
         Self::ChannelVacated,
@@ -234,13 +248,13 @@ impl WebhookKind {
         }
     }
 
-    /// The kind that the wire calls so.
+    /// The kind with this name.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The kind that undoes this one.
+    /// The kind that cancels this one.
     #[must_use]
     pub const fn opposite(self) -> Option<Self> {
         match self {
@@ -266,10 +280,10 @@ impl WebhookKind {
 pub struct WebhookKinds(u16);
 
 impl WebhookKinds {
-    /// Every kind that Pusher has.
+    /// All of Pusher's kinds.
     pub const ALL: Self = Self(WebhookKind::SessionReplaced.bit() - 1);
 
-    /// Whether the kind is among them.
+    /// Whether the set has this kind.
     #[must_use]
     pub const fn contains(self, kind: WebhookKind) -> bool {
         self.0 & kind.bit() != 0

@@ -44,6 +44,7 @@ pub(super) fn check(merged: &Merged) -> Result<Config, ConfigError> {
         return Err(bad(merged, "admin", "port", reason));
     }
     refuse_demo_in_public(&config, merged)?;
+    webhooks::refuse_forbidden(&config, merged)?;
     Ok(config)
 }
 
@@ -71,6 +72,8 @@ fn server(raw: RawServer, merged: &Merged) -> Result<Server, ConfigError> {
     let trusted_proxies = trusted_proxies
         .collect::<Result<_, _>>()
         .map_err(|reason| bad(merged, "server", "trusted_proxies", reason))?;
+    let webhook_targets = webhooks::targets(&raw.webhook_allowed_addresses)
+        .map_err(|reason| bad(merged, "server", "webhook_allowed_addresses", reason))?;
     let workers = match raw.workers {
         0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
         workers => workers,
@@ -91,6 +94,7 @@ fn server(raw: RawServer, merged: &Merged) -> Result<Server, ConfigError> {
         not_ready: Duration::from_secs(raw.not_ready_s),
         drain_window: Duration::from_secs(raw.drain_window_s),
         webhook_grace: Duration::from_secs(raw.webhook_grace_s),
+        webhook_targets,
     })
 }
 

@@ -25,7 +25,7 @@ pub use error::ConfigError;
 use ipnet::IpNet;
 use raw::{Layer, Merged};
 
-use crate::app::{App, Secret};
+use crate::app::{App, Secret, WebhookTargets};
 
 /// The documented sample: every key with its default. What `loudhailer default-config` prints.
 pub const DEFAULT_TOML: &str = include_str!("../../config/loudhailer.toml");
@@ -169,6 +169,8 @@ pub struct Server {
     pub drain_window: Duration,
     /// Then undelivered webhooks may hold up the stop for so long.
     pub webhook_grace: Duration,
+    /// The addresses that webhooks may be sent to.
+    pub webhook_targets: WebhookTargets,
 }
 
 /// Per-connection rules of the WebSocket protocol.

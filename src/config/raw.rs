@@ -50,6 +50,7 @@ pub(super) struct RawServer {
     pub(super) not_ready_s: u64,
     pub(super) drain_window_s: u64,
     pub(super) webhook_grace_s: u64,
+    pub(super) webhook_allowed_addresses: Vec<String>,
 }
 
 #[derive(Deserialize)]

@@ -77,7 +77,7 @@ pub(super) const APPS: &str = "apps";
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "apps.channels";
 
-pub(super) const KEYS: [Key; 79] = [
+pub(super) const KEYS: [Key; 80] = [
     key("server", "host", Kind::Text),
     key("server", "port", PORT),
     key("server", "path_prefix", Kind::Text),
@@ -101,6 +101,7 @@ pub(super) const KEYS: [Key; 79] = [
         "webhook_grace_s",
         Kind::Number { min: 0, max: 3600 },
     ),
+    key("server", "webhook_allowed_addresses", Kind::List),
     key("websocket", "activity_timeout_s", SECONDS),
     key("websocket", "pong_timeout_s", SECONDS),
     key("websocket", "max_message_bytes", COUNT),

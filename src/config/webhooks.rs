@@ -1,4 +1,4 @@
-//! An app's webhook endpoints: their tables, and soketi's JSON form of them.
+//! Configuration of webhook endpoints: their tables, soketi's JSON form, and the addresses that they may have.
 
 use std::collections::BTreeMap;
 
@@ -6,26 +6,58 @@ use ::config::{Map, Value, ValueKind};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
+    Config,
     error::ConfigError,
     raw::{Merged, RawWebhook},
     schema::APPS,
 };
 use crate::app::{
-    WebhookEndpoint, WebhookKind, WebhookKinds, WebhookSettings, WebhookUrl, WebhookUrlError,
-    is_reserved_header,
+    WebhookEndpoint, WebhookKind, WebhookKinds, WebhookSettings, WebhookTargets, WebhookUrl,
+    WebhookUrlError, is_reserved_header,
 };
 
-/// The table in which soketi keeps an endpoint's filters, and what they are called there and here.
+/// soketi's table of an endpoint's filters, and the names of the filters there and here.
 const SOKETI_FILTER: &str = "filter";
 const SOKETI_FILTERS: [(&str, &str); 2] = [
     ("channel_name_starts_with", "channel_starts_with"),
     ("channel_name_ends_with", "channel_ends_with"),
 ];
 
-/// What is wrong with one endpoint; never its values, which may be secrets.
+/// Why an endpoint is refused. Holds none of its values, which may be secrets.
 enum Fault {
     NoUrl,
     Bad { key: String, reason: String },
+}
+
+/// Reads the addresses that webhooks may be sent to.
+pub(super) fn targets(entries: &[String]) -> Result<WebhookTargets, String> {
+    WebhookTargets::parse(entries).map_err(|entry| {
+        format!(
+            "may hold \"*\", \"external\", \"private\", \"loopback\", addresses and networks such as \
+             \"10.0.0.0/8\", not {entry:?}"
+        )
+    })
+}
+
+/// Refuses endpoints whose URL holds an address that is not allowed. Names are checked when they are resolved.
+pub(super) fn refuse_forbidden(config: &Config, merged: &Merged) -> Result<(), ConfigError> {
+    for (index, app) in config.apps.iter().enumerate() {
+        for (at, endpoint) in app.webhooks.endpoints.iter().enumerate() {
+            let Some(address) = endpoint.url.address() else {
+                continue;
+            };
+            if !config.server.webhook_targets.allow(address) {
+                return Err(ConfigError::BadValue {
+                    place: merged.app_place(index, "webhooks"),
+                    key: format!("{APPS}[{index}].webhooks[{at}].url"),
+                    reason: format!(
+                        "must not lead to {address}, which is not among server.webhook_allowed_addresses"
+                    ),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks the endpoints of the app at `index`.
@@ -97,10 +129,10 @@ fn headers(raw: &BTreeMap<String, String>, url: &WebhookUrl) -> Result<HeaderMap
             .parse()
             .map_err(|_| bad("is not the name of a header"))?;
         if is_reserved_header(&name) {
-            return Err(bad("is set by the server and can't be another's"));
+            return Err(bad("is set by the server"));
         }
         let mut value = HeaderValue::from_str(value)
-            .map_err(|_| bad("has a character that no header may hold"))?;
+            .map_err(|_| bad("has a character that is not allowed in a header"))?;
         value.set_sensitive(true);
         if headers.insert(name, value).is_some() {
             return Err(bad("is there twice, in different letter case"));
@@ -119,7 +151,7 @@ fn headers(raw: &BTreeMap<String, String>, url: &WebhookUrl) -> Result<HeaderMap
     Ok(headers)
 }
 
-/// Reads soketi's JSON list of endpoints. What is none stays text, which the check of the layer refuses.
+/// Reads soketi's JSON list of endpoints. Anything else stays text, which the layer's check refuses.
 pub(super) fn read_json(text: &str, origin: &str) -> ValueKind {
     match serde_json::from_str(text) {
         Ok(serde_json::Value::Array(endpoints)) => {

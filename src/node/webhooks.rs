@@ -1,4 +1,4 @@
-//! From what an engine tells of channels to what an app's backend hears.
+//! Turns the edges that an engine reports into webhook events.
 
 use std::{sync::Arc, time::Instant};
 
@@ -13,7 +13,7 @@ use crate::{
     webhook::{WebhookEvent, Webhooks},
 };
 
-/// Takes an engine's edges and makes webhooks of them.
+/// A sink for an engine's edges that emits webhook events.
 #[must_use]
 pub fn edges(apps: Arc<AppRegistry>, webhooks: Arc<Webhooks>) -> EdgeSink {
     Arc::new(Listener { apps, webhooks })
@@ -37,7 +37,7 @@ impl Edges for Listener {
             };
         }
         if channel.starts_with('#') {
-            // A user's own channel is nobody's business.
+            // Pusher has no webhooks for users' own channels.
             return Heard::default();
         }
         let takes = |kind| app.webhooks.concern(kind, channel);
@@ -61,8 +61,10 @@ impl Edges for Listener {
                 Some((channel, user_id)) => (channel.as_str(), user_id.as_deref()),
                 None => (channel, None),
             };
-            let event = event_of(channel, user_id, edge);
-            self.webhooks.emit(&app, &event, Instant::now());
+            let now = Instant::now();
+            for_each_event(channel, user_id, edge, |event| {
+                self.webhooks.emit(&app, &event, now);
+            });
         }
     }
 }
@@ -78,32 +80,40 @@ fn sessions(channel: &str) -> Option<(String, Option<String>)> {
     })
 }
 
-fn event_of<'a>(
+/// What an edge is to a backend: one event, or one for each session that has to go.
+fn for_each_event<'a>(
     channel: &'a str,
     user_id: Option<&'a str>,
     edge: ChannelEdge<'a>,
-) -> WebhookEvent<'a> {
+    mut emit: impl FnMut(WebhookEvent<'a>),
+) {
     match edge {
-        ChannelEdge::Occupied => WebhookEvent::ChannelOccupied { channel },
-        ChannelEdge::Vacated => WebhookEvent::ChannelVacated { channel },
-        ChannelEdge::MemberAdded(user_id) => WebhookEvent::MemberAdded { channel, user_id },
-        ChannelEdge::MemberRemoved(user_id) => WebhookEvent::MemberRemoved { channel, user_id },
-        ChannelEdge::CacheMissed => WebhookEvent::CacheMiss { channel },
-        ChannelEdge::Count(subscription_count) => WebhookEvent::SubscriptionCount {
+        ChannelEdge::Occupied => emit(WebhookEvent::ChannelOccupied { channel }),
+        ChannelEdge::Vacated => emit(WebhookEvent::ChannelVacated { channel }),
+        ChannelEdge::MemberAdded(user_id) => emit(WebhookEvent::MemberAdded { channel, user_id }),
+        ChannelEdge::MemberRemoved(user_id) => {
+            emit(WebhookEvent::MemberRemoved { channel, user_id });
+        }
+        ChannelEdge::CacheMissed => emit(WebhookEvent::CacheMiss { channel }),
+        ChannelEdge::Count(subscription_count) => emit(WebhookEvent::SubscriptionCount {
             channel,
             subscription_count,
-        },
-        ChannelEdge::SessionReplaced { session, replaced } => WebhookEvent::SessionReplaced {
-            channel,
-            user_id,
-            session_id: session,
-            replaced,
-        },
-        ChannelEdge::SessionRefused(session_id) => WebhookEvent::SessionRefused {
+        }),
+        ChannelEdge::SessionReplaced { session, replaced } => {
+            for replaced_session_id in replaced {
+                emit(WebhookEvent::SessionReplaced {
+                    channel,
+                    user_id,
+                    session_id: session,
+                    replaced_session_id,
+                });
+            }
+        }
+        ChannelEdge::SessionRefused(session_id) => emit(WebhookEvent::SessionRefused {
             channel,
             user_id,
             session_id,
-        },
+        }),
     }
 }
 

@@ -4,25 +4,24 @@ use std::{error::Error, io, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Builder};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::time::timeout;
 
-use super::parcel::sign;
-use crate::app::{App, WebhookEndpoint};
+use super::{connector::Connector, parcel::sign};
+use crate::app::{App, WebhookEndpoint, WebhookTargets};
 
 /// How long an endpoint may take to answer, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept. Below the 5 s of Node and Apache, so that they don't close it under a request.
 const IDLE: Duration = Duration::from_secs(4);
-/// How much of an answer's body is read, and for how long, so that its connection can serve again.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long an answer's body is read, so that its connection can serve again.
+const BODY_TIME_MAX: Duration = Duration::from_secs(1);
 
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("loudhailer/", env!("CARGO_PKG_VERSION")));
@@ -30,15 +29,15 @@ const USER_AGENT: HeaderValue =
 /// Sends requests; clones share their connections.
 #[derive(Clone)]
 pub(super) struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
 }
 
 impl HttpClient {
-    /// A client that trusts whom the system trusts. `needs_tls`: without any certificate it could not work.
+    /// A client that trusts the system's certificates and connects only to `targets`.
     ///
     /// # Errors
-    /// When there is none although it is needed.
-    pub(super) fn new(needs_tls: bool) -> io::Result<Self> {
+    /// When TLS is needed and there are no certificates.
+    pub(super) fn new(needs_tls: bool, targets: WebhookTargets) -> io::Result<Self> {
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
@@ -55,14 +54,11 @@ impl HttpClient {
             .map_err(io::Error::other)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(connector);
+            .wrap_connector(Connector::to(targets));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -71,10 +67,10 @@ impl HttpClient {
         Ok(Self { client })
     }
 
-    /// Posts a body and gives the status of the answer.
+    /// Posts a body and returns the status of the answer.
     ///
     /// # Errors
-    /// Why there was no answer; names neither path nor headers.
+    /// Why there was no answer, without path or headers, which may hold secrets.
     pub(super) async fn post(
         &self,
         app: &App,
@@ -85,14 +81,10 @@ impl HttpClient {
         let answer = timeout(TIMEOUT, self.client.request(request))
             .await
             .map_err(|_| format!("no answer within {} s", TIMEOUT.as_secs()))?
-            .map_err(|error| with_causes(&error))?;
+            .map_err(|error| causes(&error))?;
         let (head, body) = answer.into_parts();
         // If the rest can't be had, the connection is closed, and that is all.
-        let _ = timeout(
-            ANSWER_TIME_MAX,
-            Limited::new(body, ANSWER_BYTES_MAX).collect(),
-        )
-        .await;
+        let _ = timeout(BODY_TIME_MAX, body.collect()).await;
         Ok(head.status)
     }
 }
@@ -117,16 +109,18 @@ fn request(
             .header(header::USER_AGENT, USER_AGENT),
     )
     .body(Full::from(body))?;
-    // Reserved names were refused when the configuration was read.
+    // The configuration's check refuses reserved names.
     for (name, value) in &endpoint.headers {
         request.headers_mut().insert(name, value.clone());
     }
     Ok(request)
 }
 
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
+/// The causes of an error; it says itself only that there was one.
+fn causes(error: &dyn Error) -> String {
+    let first = error.source().unwrap_or(error);
+    let mut text = first.to_string();
+    let mut cause = first.source();
     while let Some(error) = cause {
         text = format!("{text}: {error}");
         cause = error.source();

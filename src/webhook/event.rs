@@ -1,11 +1,12 @@
-//! What happened, in the words of the wire.
+//! Webhook events in Pusher's JSON.
 
 use serde::{Serialize, Serializer, ser};
 use serde_json::value::RawValue;
 
 use crate::{app::WebhookKind, protocol::SocketId};
 
-/// One event of a webhook, with exactly the fields that Pusher gives it. Those of sessions are our own.
+/// One event of a webhook, with exactly the fields that Pusher gives it. Those of sessions are our own. Every field is a string or a
+/// number: .NET's and Rust's libraries read an event into a map of strings and fail on the whole request otherwise.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum WebhookEvent<'a> {
@@ -35,49 +36,49 @@ pub enum WebhookEvent<'a> {
     },
     /// A client's event was relayed.
     ClientEvent {
-        /// Where.
+        /// The channel.
         channel: &'a str,
         /// Its name, `client-…`.
         event: &'a str,
-        /// The data as the JSON string token that the subscribers got; none if they got none.
+        /// The data as the JSON string token that the subscribers got; `None` if they got none.
         #[serde(skip_serializing_if = "Option::is_none", serialize_with = "token")]
         data: Option<&'a str>,
-        /// Who sent it.
+        /// The sender's connection.
         #[serde(serialize_with = "text")]
         socket_id: SocketId,
         /// The sender on a presence channel.
         #[serde(skip_serializing_if = "Option::is_none")]
         user_id: Option<&'a str>,
     },
-    /// A client subscribed to a cache channel that has no event, the first since it had one or was vacant.
+    /// A client subscribed to an empty cache channel, the first since it had an event or was vacated.
     CacheMiss {
         /// The cache channel.
         channel: &'a str,
     },
-    /// The number of subscribers has changed. Whoever counts decides how often that is told.
+    /// The number of subscribers has changed.
     SubscriptionCount {
-        /// No presence channel.
+        /// Not a presence channel.
         channel: &'a str,
-        /// The present number.
+        /// The new number.
         subscription_count: usize,
     },
-    /// A new session has come to where only one may be.
+    /// A new session came to where only one may be.
     SessionReplaced {
         /// The channel, or the user's own.
         channel: &'a str,
-        /// The user, if it is he who may have only one.
+        /// The user, if the rule is about users.
         #[serde(skip_serializing_if = "Option::is_none")]
         user_id: Option<&'a str>,
         /// The new session.
         session_id: &'a str,
-        /// Those that have to go.
-        replaced: &'a [String],
+        /// The session that has to go. Several have an event each.
+        replaced_session_id: &'a str,
     },
     /// A session was not let in, because another is there.
     SessionRefused {
         /// The channel, or the user's own.
         channel: &'a str,
-        /// The user, if it is he who may have only one.
+        /// The user, if the rule is about users.
         #[serde(skip_serializing_if = "Option::is_none")]
         user_id: Option<&'a str>,
         /// The session that was not let in.
@@ -86,7 +87,7 @@ pub enum WebhookEvent<'a> {
 }
 
 impl<'a> WebhookEvent<'a> {
-    /// What it is about.
+    /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> WebhookKind {
         match self {
@@ -102,7 +103,7 @@ impl<'a> WebhookEvent<'a> {
         }
     }
 
-    /// Where it happened.
+    /// Its channel.
     #[must_use]
     pub const fn channel(&self) -> &'a str {
         match self {
@@ -128,7 +129,7 @@ impl<'a> WebhookEvent<'a> {
         }
     }
 
-    /// The event as it stands in a webhook's `events`.
+    /// The event as JSON, an element of a webhook's `events`.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("strings, numbers and checked tokens always serialise")
@@ -211,9 +212,9 @@ mod tests {
                     channel: "#server-to-user-7",
                     user_id: Some("7"),
                     session_id: "new",
-                    replaced: &["old".to_owned()],
+                    replaced_session_id: "old",
                 },
-                r##"{"name":"session_replaced","channel":"#server-to-user-7","user_id":"7","session_id":"new","replaced":["old"]}"##,
+                r##"{"name":"session_replaced","channel":"#server-to-user-7","user_id":"7","session_id":"new","replaced_session_id":"old"}"##,
             ),
             (
                 WebhookEvent::SessionRefused {

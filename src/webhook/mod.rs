@@ -1,17 +1,21 @@
-//! Webhooks: tells an app's backend over HTTP what happens in its channels.
+//! Webhooks: sends an app's backend what happens in its channels, over HTTP.
 //!
 //! Whoever makes an event calls [`Webhooks::emit`] and goes on; everything else happens in a thread of its own, so that a slow or
 //! dead endpoint never touches delivery. Knows apps and events, but not who makes them. `docs/webhooks.md` is the view from
 //! outside.
 
-mod backoff;
+mod class;
 mod client;
+mod connector;
 mod debounce;
 mod dispatch;
 mod event;
+mod mailbox;
 mod parcel;
 mod queue;
+mod report;
 mod sender;
+mod tally;
 
 use std::{
     io,
@@ -23,32 +27,26 @@ use std::{
     time::Instant,
 };
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::LocalSet,
-};
+use tokio::{sync::oneshot, task::LocalSet};
 
-pub use self::event::WebhookEvent;
 use self::{
+    class::Class,
     client::HttpClient,
-    dispatch::{Dispatch, Letter, News},
-    queue::Lost,
+    dispatch::Dispatch,
+    mailbox::{Closing, Emitted, Mailbox, mailbox},
+    tally::{Lost, SharedTally},
 };
+pub use self::{event::WebhookEvent, tally::Tally};
 use crate::{
-    app::{App, WebhookKind},
+    app::{App, WebhookKind, WebhookTargets},
     feed::Feed,
     metrics::Latency,
 };
 
-/// Events on their way to the thread. Over it the newest is dropped; only a thread that gets no time lets it come to that.
-const MAILBOX_EVENTS_MAX: usize = 65_536;
-/// Bytes of those.
-const MAILBOX_BYTES_MAX: usize = 16 << 20;
-
 /// How departures come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departures {
-    /// As they happen: they are told after 3 s, unless whoever left is back by then.
+    /// As they happen: they are announced after 3 s, unless whoever left is back by then.
     Fresh,
     /// After that time. Where members and subscribers are counted across nodes, only the shared count can tell.
     Settled,
@@ -57,9 +55,10 @@ pub enum Departures {
 /// The way of events to endpoints.
 pub struct Webhooks {
     /// Empty until [`Webhooks::start`] has found an endpoint.
-    mailbox: OnceLock<mpsc::UnboundedSender<Letter>>,
+    mailbox: OnceLock<Mailbox>,
     counters: Arc<Counters>,
     feed: Feed,
+    targets: WebhookTargets,
 }
 
 /// What has become of events; each counts once per endpoint.
@@ -67,10 +66,12 @@ pub struct Webhooks {
 pub struct WebhookCounts {
     /// Taken by the endpoint.
     pub delivered: u64,
-    /// Dropped because too many waited.
-    pub overflow: u64,
-    /// Dropped because the endpoint had not taken them within 5 minutes, or before the stop.
-    pub expired: u64,
+    /// Not sent, because a later event of the channel said more while they waited.
+    pub superseded: u64,
+    /// Dropped because too many waited, by kind.
+    pub overflow: Tally,
+    /// Dropped because the endpoint had not taken them within 4 minutes, or before the stop, by kind.
+    pub expired: Tally,
     /// Those that wait for an endpoint now.
     pub waiting: usize,
 }
@@ -78,22 +79,22 @@ pub struct WebhookCounts {
 #[derive(Default)]
 struct Counters {
     delivered: AtomicU64,
-    overflow: AtomicU64,
-    expired: AtomicU64,
-    mailbox_events: AtomicUsize,
-    mailbox_bytes: AtomicUsize,
+    superseded: AtomicU64,
+    overflow: SharedTally,
+    expired: SharedTally,
     waiting: AtomicUsize,
     latency: Latency,
 }
 
 impl Webhooks {
-    /// Nothing to tell yet. How each request fares is shown on the feed.
+    /// No endpoints yet. How each request fares is shown on the feed; none goes anywhere but to `targets`.
     #[must_use]
-    pub fn new(feed: Feed) -> Self {
+    pub fn new(feed: Feed, targets: WebhookTargets) -> Self {
         Self {
             mailbox: OnceLock::new(),
             counters: Arc::default(),
             feed,
+            targets,
         }
     }
 
@@ -103,8 +104,8 @@ impl Webhooks {
         &self.counters.latency
     }
 
-    /// Starts the thread if one of these apps has an endpoint. Until then events are lost. To be called again with apps that
-    /// were read again.
+    /// Starts the thread if one of these apps has an endpoint. Until then events are discarded. Call it again when the apps have
+    /// changed.
     ///
     /// # Errors
     /// When the thread can't be started, or TLS is needed and the system has no certificates.
@@ -113,9 +114,10 @@ impl Webhooks {
         if self.mailbox.get().is_some() || endpoints().next().is_none() {
             return Ok(());
         }
-        let client = HttpClient::new(endpoints().any(|endpoint| endpoint.url.is_secure()))?;
-        let (sender, mailbox) = mpsc::unbounded_channel();
-        let post = Post {
+        let needs_tls = endpoints().any(|endpoint| endpoint.url.is_secure());
+        let client = HttpClient::new(needs_tls, self.targets.clone())?;
+        let (mailbox, inbox) = mailbox();
+        let shared = Shared {
             client,
             counters: Arc::clone(&self.counters),
             feed: self.feed.clone(),
@@ -126,18 +128,18 @@ impl Webhooks {
         thread::Builder::new()
             .name("webhooks".to_owned())
             .spawn(move || {
-                let dispatch = Dispatch::new(mailbox, post, departures);
+                let dispatch = Dispatch::new(inbox, shared, departures);
                 LocalSet::new().block_on(&runtime, dispatch.run());
             })?;
         // Only a second start at the same moment could have been first, and then this thread ends.
-        let _ = self.mailbox.set(sender);
+        let _ = self.mailbox.set(mailbox);
         Ok(())
     }
 
-    /// Takes note of an event. Never waits; costs next to nothing if no endpoint wants it.
+    /// Takes an event. Never waits; costs next to nothing if no endpoint wants it.
     pub fn emit(&self, app: &Arc<App>, event: &WebhookEvent<'_>, now: Instant) {
         let (kind, channel) = (event.kind(), event.channel());
-        // A user's own channel is nobody's business, but for his sessions.
+        // Pusher has no webhooks for users' own channels; those of sessions are ours.
         let is_private = channel.starts_with('#') && !WebhookKind::SESSIONS.contains(&kind);
         if is_private || !app.webhooks.concern(kind, channel) {
             return;
@@ -145,32 +147,31 @@ impl Webhooks {
         let Some(mailbox) = self.mailbox.get() else {
             return;
         };
-        let json: Arc<str> = event.to_json().into();
-        if !self.counters.enter_mailbox(json.len()) {
-            return;
-        }
-        let news = News {
+        let emitted = Emitted {
             app: Arc::clone(app),
             kind,
+            class: Class::of(kind, channel),
             channel: channel.into(),
             user_id: event.member().map(Into::into),
-            json,
+            json: event.to_json().into(),
             at: now,
         };
-        // Fails only after the close.
-        let _ = mailbox.send(Letter::News(news));
+        if !mailbox.put(emitted) {
+            self.counters.overflow.increment(kind);
+        }
     }
 
     /// What has become of the events so far.
     #[must_use]
     pub fn counts(&self) -> WebhookCounts {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
         WebhookCounts {
-            delivered: load(&self.counters.delivered),
-            overflow: load(&self.counters.overflow),
-            expired: load(&self.counters.expired),
-            waiting: self.counters.waiting.load(Ordering::Relaxed)
-                + self.counters.mailbox_events.load(Ordering::Relaxed),
+            delivered: counters.delivered.load(Ordering::Relaxed),
+            superseded: counters.superseded.load(Ordering::Relaxed),
+            overflow: counters.overflow.get(),
+            expired: counters.expired.get(),
+            waiting: counters.waiting.load(Ordering::Relaxed)
+                + self.mailbox.get().map_or(0, Mailbox::len),
         }
     }
 
@@ -180,7 +181,7 @@ impl Webhooks {
             return;
         };
         let (done, closed) = oneshot::channel();
-        if mailbox.send(Letter::Close { deadline, done }).is_ok() {
+        if mailbox.close(Closing { deadline, done }) {
             // An error means that the thread has ended, and nothing is left to wait for.
             let _ = closed.await;
         }
@@ -189,37 +190,23 @@ impl Webhooks {
 
 /// What every sender needs.
 #[derive(Clone)]
-struct Post {
+struct Shared {
     client: HttpClient,
     counters: Arc<Counters>,
     feed: Feed,
 }
 
 impl Counters {
-    /// Counts an event into the mailbox; `false` when there is no room, and it was counted as dropped.
-    fn enter_mailbox(&self, bytes: usize) -> bool {
-        let has_room = self.mailbox_events.load(Ordering::Relaxed) < MAILBOX_EVENTS_MAX
-            && self.mailbox_bytes.load(Ordering::Relaxed) < MAILBOX_BYTES_MAX;
-        if has_room {
-            self.mailbox_events.fetch_add(1, Ordering::Relaxed);
-            self.mailbox_bytes.fetch_add(bytes, Ordering::Relaxed);
-        } else {
-            self.overflow.fetch_add(1, Ordering::Relaxed);
-        }
-        has_room
-    }
-
-    fn leave_mailbox(&self, bytes: usize) {
-        self.mailbox_events.fetch_sub(1, Ordering::Relaxed);
-        self.mailbox_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
     fn count_delivered(&self, events: usize) {
         self.delivered.fetch_add(events as u64, Ordering::Relaxed);
     }
 
-    fn count_lost(&self, lost: Lost) {
-        self.overflow.fetch_add(lost.overflow, Ordering::Relaxed);
-        self.expired.fetch_add(lost.expired, Ordering::Relaxed);
+    fn count_superseded(&self, events: u64) {
+        self.superseded.fetch_add(events, Ordering::Relaxed);
+    }
+
+    fn count_lost(&self, lost: &Lost) {
+        self.overflow.add_all(&lost.overflow);
+        self.expired.add_all(&lost.expired);
     }
 }

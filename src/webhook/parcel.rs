@@ -1,65 +1,62 @@
-//! One request in the making: events that leave together, and the body and signature that they amount to.
+//! Events that share a request, with its body and signature.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use serde::Deserialize;
+use super::{class::Class, queue::Sent};
+use crate::{app::WebhookKind, protocol::signature};
 
-use crate::protocol::signature;
-
-/// Memory that an event takes besides its texts.
-const OVERHEAD_BYTES: usize = 200;
+/// Memory that a waiting event takes besides its texts, if it is the only one of its channel.
+pub(super) const EVENT_OVERHEAD_BYTES: usize = 450;
 
 /// An event as one endpoint will get it.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
+    pub(super) kind: WebhookKind,
+    pub(super) class: Class,
     pub(super) channel: Arc<str>,
     /// Shared by all endpoints that get it.
     pub(super) json: Arc<str>,
-    /// Whether it is a `client_event`, of which there may be any number.
-    pub(super) is_of_client: bool,
     pub(super) created: Instant,
     /// The same moment for the wire, in milliseconds since 1970.
     pub(super) time_ms: u64,
 }
 
 impl Event {
-    /// What it is called in the request.
-    pub(super) fn name(&self) -> String {
-        #[derive(Deserialize)]
-        struct Named<'a> {
-            #[serde(borrow)]
-            name: Cow<'a, str>,
-        }
-        let named = serde_json::from_str::<Named<'_>>(&self.json);
-        named.map_or_else(|_| String::new(), |named| named.name.into_owned())
-    }
-
     /// The memory that it takes.
     pub(super) fn size(&self) -> usize {
-        self.json.len() + self.channel.len() + OVERHEAD_BYTES
+        self.json.len() + self.channel.len() + EVENT_OVERHEAD_BYTES
     }
 }
 
-/// The events of one request; at least one. What is sent is the same at every try.
+/// The events of one request, at least one. Every try sends the same body.
 #[derive(Debug)]
 pub(super) struct Parcel {
     pub(super) number: u64,
     events: Vec<Event>,
-    /// How often it was sent in vain.
+    /// The class whose turn it was.
+    pub(super) class: Class,
+    /// How often it was not taken.
     pub(super) failures: u32,
-    /// How often the endpoint had been silent when it was sent.
-    pub(super) silences: u32,
+    /// Whether it was sent again before its time, because the endpoint had taken others that it had refused.
+    pub(super) is_hurried: bool,
+    /// When it was sent last.
+    pub(super) sent: Sent,
 }
 
 impl Parcel {
     /// A parcel of events that stand together by channel.
-    pub(super) fn new(number: u64, events: Vec<Event>) -> Self {
+    pub(super) fn new(number: u64, events: Vec<Event>, class: Class, sent: Sent) -> Self {
         debug_assert!(!events.is_empty(), "a parcel has events");
         Self {
             number,
+            class,
             events,
             failures: 0,
-            silences: 0,
+            is_hurried: false,
+            sent,
         }
     }
 
@@ -67,16 +64,20 @@ impl Parcel {
         &self.events
     }
 
-    /// The channels of its events, each once.
-    pub(super) fn channels(&self) -> impl Iterator<Item = &Arc<str>> {
-        let runs = self.events.chunk_by(|a, b| a.channel == b.channel);
-        runs.map(|run| &run[0].channel)
+    /// Its events by channel.
+    pub(super) fn by_channel(&self) -> impl Iterator<Item = &[Event]> {
+        self.events.chunk_by(|a, b| a.channel == b.channel)
     }
 
     /// When the first of its events was created.
     pub(super) fn oldest(&self) -> Instant {
         let created = self.events.iter().map(|event| event.created);
         created.min().expect("a parcel has events")
+    }
+
+    /// Whether the oldest event has not reached this age.
+    pub(super) fn is_young(&self, age_max: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.oldest()) < age_max
     }
 
     /// The body of the request.
@@ -88,7 +89,7 @@ impl Parcel {
     }
 }
 
-/// What `X-Pusher-Signature` says of a body.
+/// The `X-Pusher-Signature` of a body.
 pub(super) fn sign(secret: &[u8], body: &str) -> String {
     signature::sign(secret, &[body.as_bytes()])
 }
@@ -99,18 +100,28 @@ mod tests {
 
     fn event(channel: &str, json: &str, time_ms: u64) -> Event {
         Event {
+            kind: WebhookKind::ChannelOccupied,
+            class: Class::PublicChannels,
             channel: channel.into(),
             json: json.into(),
-            is_of_client: false,
             created: Instant::now(),
             time_ms,
         }
     }
 
+    fn parcel(events: Vec<Event>) -> Parcel {
+        Parcel::new(
+            1,
+            events,
+            Class::PublicChannels,
+            Sent::first(Instant::now()),
+        )
+    }
+
     #[test]
     fn body_and_signature_are_those_of_the_golden_vector() {
         let json = r#"{"name":"channel_occupied","channel":"orders"}"#;
-        let parcel = Parcel::new(1, vec![event("orders", json, 1_700_000_000_123)]);
+        let parcel = parcel(vec![event("orders", json, 1_700_000_000_123)]);
         assert_eq!(
             parcel.body(),
             r#"{"time_ms":1700000000123,"events":[{"name":"channel_occupied","channel":"orders"}]}"#
@@ -123,16 +134,16 @@ mod tests {
 
     #[test]
     fn a_batch_bears_the_time_of_its_first_event() {
-        let parcel = Parcel::new(
-            1,
-            vec![
-                event("a", "1", 20),
-                event("a", "2", 30),
-                event("b", "3", 10),
-            ],
-        );
+        let parcel = parcel(vec![
+            event("a", "1", 20),
+            event("a", "2", 30),
+            event("b", "3", 10),
+        ]);
         assert_eq!(parcel.body(), r#"{"time_ms":10,"events":[1,2,3]}"#);
-        let channels: Vec<_> = parcel.channels().map(|channel| &**channel).collect();
+        let channels: Vec<_> = parcel
+            .by_channel()
+            .map(|events| &*events[0].channel)
+            .collect();
         assert_eq!(channels, ["a", "b"]);
     }
 }

@@ -1,33 +1,41 @@
-//! What one endpoint has yet to hear, and when to say it. Pure: time is an argument, nothing is sent here.
+//! What one endpoint has yet to get, and when to send it. Pure: time is an argument, nothing is sent here.
 //!
-//! Events of one channel leave in order, those of different channels beside each other: a channel whose parcel is under way or
-//! waits for another try holds back only itself. An endpoint that does not answer at all is asked by one parcel at a time.
+//! Events wait in lanes, one per channel, and lanes wait for their turn, in one line per class. Classes take turns, so that the
+//! longest line holds up only itself. Events of one channel leave in order: a channel whose parcel is under way or waits for
+//! another try holds back only itself.
 
+mod health;
+mod lane;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::BTreeMap,
     mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use ahash::HashMap;
 use rand::{SeedableRng, rngs::SmallRng};
 
+use self::{
+    health::{Absence, Health, refusal_pause},
+    lane::{Lane, Relation},
+};
 use super::{
-    backoff,
+    class::Class,
     parcel::{Event, Parcel},
+    tally::{Lost, Tally},
 };
 
-/// Requests to one endpoint at the same time.
-const UNDER_WAY_MAX: usize = 16;
-/// Events that wait for one endpoint. Over it the newest is dropped.
-const EVENTS_MAX: usize = 50_000;
-/// Memory that they may take.
-const BYTES_MAX: usize = 16 << 20;
-/// How old an event may become before it is dropped: Pusher's five minutes.
-const AGE_MAX: Duration = Duration::from_secs(300);
+pub(super) use self::health::Sent;
+
+/// No event is sent that is older. Libraries take a webhook whose `time_ms` is at most 5 minutes from their clock; the minute
+/// between leaves room for 10 s without an answer and for clocks that differ.
+const AGE_MAX: Duration = Duration::from_secs(240);
+/// How often events that became too old make room.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
 /// How long an event waits for others to share its request, how many they may be, and how many bytes (nginx takes 1 MiB).
 const BATCH_WINDOW: Duration = Duration::from_millis(50);
 const BATCH_EVENTS_MAX: usize = 100;
@@ -36,12 +44,12 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 /// How a parcel fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// A status of 2xx.
+    /// The endpoint has it.
     Taken,
-    /// Another status.
+    /// The endpoint answered that it does not want it.
     Refused,
-    /// No answer: no connection, or none in time.
-    Silence,
+    /// No answer, or one that says that the endpoint is not there.
+    Absent,
 }
 
 /// What becomes of a parcel that was sent.
@@ -64,46 +72,70 @@ pub(super) enum Next {
     Wait(Option<Instant>),
 }
 
-/// Events that were dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Lost {
-    /// There was no room.
-    pub(super) overflow: u64,
-    /// They became too old.
-    pub(super) expired: u64,
+/// Something that waits for its turn.
+struct Turn {
+    since: Instant,
+    what: What,
 }
 
-#[derive(Default)]
-struct Lane {
-    events: VecDeque<Event>,
-    /// Whether the channel's earlier events are in a parcel.
-    busy: bool,
+enum What {
+    /// The next events of this channel.
+    Lane(Arc<str>),
+    /// A parcel that is to be sent again.
+    Parcel(Box<Parcel>),
 }
 
-#[derive(Clone, Copy, Default)]
-struct Held {
-    events: usize,
-    bytes: usize,
+/// Events that are to share a request.
+struct Batch {
+    events: Vec<Event>,
+    events_max: usize,
+    /// Bytes left.
+    room: usize,
+}
+
+impl Batch {
+    fn of(events_max: usize, room: usize) -> Self {
+        Self {
+            events: Vec::new(),
+            events_max,
+            room,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() >= self.events_max
+    }
+
+    /// A first event always fits.
+    fn fits(&self, event: &Event) -> bool {
+        self.events.is_empty() || !self.is_full() && event.json.len() <= self.room
+    }
 }
 
 /// The events for one endpoint.
 pub(super) struct Queue {
     batching: bool,
     lanes: HashMap<Arc<str>, Lane>,
-    /// Channels that have events and are not busy, and since when.
-    ready: VecDeque<(Instant, Arc<str>)>,
+    /// What may go now, by class and in the order of arrival.
+    turns: [BTreeMap<u64, Turn>; Class::ALL.len()],
+    next_number: u64,
+    /// The place among [`Class::ALL`] of the class whose turn is next.
+    next_class: usize,
+    /// Events of lanes that wait for their turn.
     ready_events: usize,
-    /// Parcels by the time of their next try.
+    /// Refused parcels by the time of their next try.
     retries: BTreeMap<(Instant, u64), Parcel>,
-    parcels: u64,
-    under_way: usize,
-    held: Held,
-    /// Those of them that clients triggered; they may take half of the room, so that they can't displace all else.
-    held_of_clients: Held,
-    /// How often in a row the endpoint was silent, and until when it is left alone.
-    silences: u32,
-    silent_until: Option<Instant>,
+    /// Those of them that were not hurried yet.
+    patient: usize,
+    /// Parcels under way, by the class whose turn it was.
+    under_way: [usize; Class::ALL.len()],
+    /// Events here and under way, and their memory by class.
+    waiting: Tally,
+    held: [usize; Class::ALL.len()],
+    health: Health,
     lost: Lost,
+    superseded: u64,
+    expired_at: Option<Instant>,
     closing: bool,
     rng: SmallRng,
 }
@@ -112,30 +144,33 @@ impl Queue {
     pub(super) fn new(batching: bool, seed: u64) -> Self {
         Self {
             batching,
-            lanes: HashMap::new(),
-            ready: VecDeque::new(),
+            lanes: HashMap::default(),
+            turns: Default::default(),
+            next_number: 0,
+            next_class: 0,
             ready_events: 0,
             retries: BTreeMap::new(),
-            parcels: 0,
-            under_way: 0,
-            held: Held::default(),
-            held_of_clients: Held::default(),
-            silences: 0,
-            silent_until: None,
+            patient: 0,
+            under_way: Default::default(),
+            waiting: Tally::default(),
+            held: Default::default(),
+            health: Health::default(),
             lost: Lost::default(),
+            superseded: 0,
+            expired_at: None,
             closing: false,
             rng: SmallRng::seed_from_u64(seed),
         }
     }
 
-    /// Whether there is nothing left to say.
+    /// Whether there is nothing left to send.
     pub(super) fn is_empty(&self) -> bool {
-        self.held.events == 0
+        self.waiting.total() == 0
     }
 
-    /// How many events have neither arrived nor been dropped.
-    pub(super) fn len(&self) -> usize {
-        self.held.events
+    /// Events that have neither arrived nor been dropped.
+    pub(super) fn waiting(&self) -> &Tally {
+        &self.waiting
     }
 
     /// What was dropped since the last call.
@@ -143,90 +178,88 @@ impl Queue {
         mem::take(&mut self.lost)
     }
 
-    /// Adds an event, or drops it when there is no room.
-    pub(super) fn push(&mut self, event: Event) {
-        let is_full = |held: Held, parts: usize| {
-            held.events >= EVENTS_MAX / parts || held.bytes + event.size() > BYTES_MAX / parts
-        };
-        if is_full(self.held, 1) || event.is_of_client && is_full(self.held_of_clients, 2) {
-            self.lost.overflow += 1;
-            return;
-        }
-        self.hold(&event);
-        let lane = self.lanes.entry(Arc::clone(&event.channel)).or_default();
-        if !lane.busy {
-            self.ready_events += 1;
-            if lane.events.is_empty() {
-                self.ready
-                    .push_back((event.created, Arc::clone(&event.channel)));
+    /// How many events newer ones have superseded since the last call.
+    pub(super) fn take_superseded(&mut self) -> u64 {
+        mem::take(&mut self.superseded)
+    }
+
+    /// Adds an event, or drops it when its class has no room, or its channel has as much as is still free.
+    pub(super) fn push(&mut self, event: Event, now: Instant) {
+        let channel = Arc::clone(&event.channel);
+        let lane = self.lanes.entry(Arc::clone(&channel)).or_default();
+        let before = lane.ready();
+        let relation = lane.relate(&event);
+        match relation {
+            Relation::Repeats => self.superseded += 1,
+            Relation::Cancels(undone) => {
+                self.superseded += 2;
+                self.release(&undone);
             }
+            Relation::Replaces(outdated) => {
+                self.superseded += 1;
+                self.release(&outdated);
+                self.hold(event);
+            }
+            Relation::New if self.has_room(&event, now) => self.hold(event),
+            Relation::New => self.lost.overflow.add(event.kind, 1),
         }
-        lane.events.push_back(event);
+        self.settle(&channel, before, now);
     }
 
     /// The next parcel to send, or how long to wait for one.
     pub(super) fn next(&mut self, now: Instant) -> Next {
-        let under_way_max = if self.silences == 0 { UNDER_WAY_MAX } else { 1 };
-        if self.under_way >= under_way_max {
+        if self.expired_at.is_none_or(|at| now >= at + EXPIRY_INTERVAL) {
+            self.expire(now);
+        }
+        if self.under_way.iter().sum::<usize>() >= self.health.window() {
             return Next::Wait(None);
         }
-        if let Some(until) = self.silent_until.filter(|until| *until > now) {
+        if let Some(until) = self.health.pause(now) {
             return Next::Wait(Some(until));
         }
-        loop {
-            let retry = self.retries.first_key_value().map(|((due, _), _)| *due);
-            let fresh = self.fresh_from();
-            // Whichever could go first, so that a parcel that is refused again and again can't keep new ones waiting.
-            let Some(from) = retry.into_iter().chain(fresh).min() else {
-                return Next::Wait(None);
-            };
-            if from > now {
-                return Next::Wait(Some(from));
-            }
-            let parcel = if retry == Some(from) {
-                self.retries.pop_first().map(|(_, parcel)| parcel)
-            } else {
-                self.pack(now)
-            };
-            if let Some(mut parcel) = parcel {
-                parcel.silences = self.silences;
-                self.under_way += 1;
+        self.bring_back_due(now);
+        while let Some(class) = self.take_class(now) {
+            if let Some(parcel) = self.take_parcel(class, now) {
+                self.under_way[class as usize] += 1;
                 return Next::Send(parcel);
             }
         }
+        let due = self.retries.first_key_value().map(|((due, _), _)| *due);
+        let ready = self.turns.iter().filter_map(|line| self.ready_at(line));
+        Next::Wait(ready.filter(|at| *at > now).chain(due).min())
     }
 
     /// Takes note of how a parcel fared.
     pub(super) fn done(&mut self, parcel: Parcel, outcome: Outcome, now: Instant) -> Fate {
-        self.under_way -= 1;
+        self.under_way[parcel.class as usize] -= 1;
         match outcome {
-            // Of parcels that were sent together, only the first tells something new.
-            Outcome::Silence if parcel.silences == self.silences => {
-                self.silences += 1;
-                self.silent_until = Some(now + backoff::delay(self.silences, &mut self.rng));
+            Outcome::Taken => {
+                self.health.on_taken(now);
+                if parcel.failures > 0 {
+                    self.hurry(now);
+                }
+                self.finish(&parcel, now);
+                Fate::Delivered
             }
-            Outcome::Silence => {}
-            Outcome::Taken | Outcome::Refused => {
-                self.silences = 0;
-                self.silent_until = None;
+            Outcome::Refused => {
+                self.health.on_refused();
+                self.retry_later(parcel, now)
             }
-        }
-        if outcome == Outcome::Taken {
-            self.finish(&parcel, now);
-            Fate::Delivered
-        } else {
-            self.try_again(parcel, now)
+            Outcome::Absent => match self.health.on_absent(parcel.sent, now, &mut self.rng) {
+                Absence::OfEndpoint => self.retry(parcel, now),
+                Absence::OfRequest => self.retry_later(parcel, now),
+            },
         }
     }
 
     /// Has everything tried now; there will be no more.
     pub(super) fn close(&mut self, now: Instant) {
         self.closing = true;
-        self.silent_until = None;
-        let retries = mem::take(&mut self.retries).into_iter();
-        self.retries = retries
-            .map(|((_, number), parcel)| ((now, number), parcel))
-            .collect();
+        self.health.reset();
+        self.patient = 0;
+        for parcel in mem::take(&mut self.retries).into_values() {
+            self.wait_again(parcel, now);
+        }
     }
 
     /// Whether [`Queue::close`] was called.
@@ -234,125 +267,291 @@ impl Queue {
         self.closing
     }
 
-    /// From when a new parcel could be made.
-    fn fresh_from(&self) -> Option<Instant> {
-        let (since, channel) = self.ready.front()?;
-        if !self.batching || self.closing || self.ready_events >= BATCH_EVENTS_MAX {
-            return Some(*since);
-        }
-        let oldest = self.lanes.get(channel)?.events.front()?;
-        Some((oldest.created + BATCH_WINDOW).max(*since))
-    }
+    // --- Room ---
 
-    /// Makes a parcel of what is ready; nothing if all of it is too old.
-    fn pack(&mut self, now: Instant) -> Option<Parcel> {
-        let (events_max, bytes_max) = match self.batching {
-            true => (BATCH_EVENTS_MAX, BATCH_BYTES_MAX),
-            false => (1, usize::MAX),
+    fn has_room(&mut self, event: &Event, now: Instant) -> bool {
+        let fits = |queue: &Self| {
+            let free = event.class.room_bytes() - queue.held[event.class as usize];
+            let lane = queue.lanes.get(&event.channel);
+            let held = lane.map_or(0, |lane| lane.held(event.class));
+            held + event.size() <= free
         };
-        let mut events: Vec<Event> = Vec::new();
-        let mut room = bytes_max;
-        while events.len() < events_max {
-            let Some((since, channel)) = self.ready.pop_front() else {
-                break;
-            };
-            self.drop_expired(&channel, now);
-            let Some(lane) = self.lanes.get_mut(&channel) else {
-                continue;
-            };
-            let before = events.len();
-            while let Some(event) = lane.events.front()
-                && events.len() < events_max
-                && (event.json.len() <= room || events.is_empty())
-            {
-                room = room.saturating_sub(event.json.len());
-                events.extend(lane.events.pop_front());
-            }
-            if events.len() == before {
-                self.ready.push_front((since, channel));
-                break;
-            }
-            lane.busy = true;
-            self.ready_events -= events.len() - before + lane.events.len();
+        if !fits(self) && self.expired_at.is_none_or(|at| now >= at + EXPIRY_INTERVAL) {
+            self.expire(now);
         }
-        if events.is_empty() {
-            return None;
-        }
-        self.parcels += 1;
-        Some(Parcel::new(self.parcels, events))
+        fits(self)
     }
 
-    /// Drops the beginning of a lane that is not busy, and the lane if nothing is left.
-    fn drop_expired(&mut self, channel: &Arc<str>, now: Instant) {
+    fn hold(&mut self, event: Event) {
+        self.waiting.add(event.kind, 1);
+        self.held[event.class as usize] += event.size();
+        let lane = self.lanes.entry(Arc::clone(&event.channel)).or_default();
+        lane.hold(&event);
+        lane.push(event);
+    }
+
+    fn release(&mut self, event: &Event) {
+        self.waiting.subtract(event.kind, 1);
+        self.held[event.class as usize] -= event.size();
+        if let Some(lane) = self.lanes.get_mut(&event.channel) {
+            lane.release(event);
+        }
+    }
+
+    /// Drops everything that waits and is too old.
+    fn expire(&mut self, now: Instant) {
+        self.expired_at = Some(now);
+        let channels: Vec<_> = self.lanes.keys().map(Arc::clone).collect();
+        for channel in channels {
+            self.expire_lane(&channel, now);
+        }
+        for class in Class::ALL {
+            let line = mem::take(&mut self.turns[class as usize]);
+            for (number, turn) in line {
+                match turn.what {
+                    What::Parcel(parcel) if !parcel.is_young(AGE_MAX, now) => {
+                        self.give_up(&parcel, now);
+                    }
+                    _ => {
+                        self.turns[class as usize].insert(number, turn);
+                    }
+                }
+            }
+        }
+    }
+
+    fn expire_lane(&mut self, channel: &Arc<str>, now: Instant) {
         let Some(lane) = self.lanes.get_mut(channel) else {
             return;
         };
-        let is_old = |event: &Event| now.saturating_duration_since(event.created) >= AGE_MAX;
-        let mut expired = Vec::new();
-        while lane.events.front().is_some_and(is_old) {
-            expired.extend(lane.events.pop_front());
+        let before = lane.ready();
+        for event in lane.take_expired(AGE_MAX, now) {
+            self.lost.expired.add(event.kind, 1);
+            self.release(&event);
         }
-        if lane.events.is_empty() {
+        self.settle(channel, before, now);
+    }
+
+    // --- Turns ---
+
+    /// After a change of a lane, of which this many events could go before it: has the lane wait for the right turn.
+    fn settle(&mut self, channel: &Arc<str>, before: usize, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(channel) else {
+            return;
+        };
+        self.ready_events = self.ready_events + lane.ready() - before;
+        let class = lane.front().map(|front| front.class);
+        if class != lane.ticket.map(|(class, _)| class) {
+            let former = lane.ticket.take();
+            self.leave_line(former);
+            self.join_line(channel, class, now);
+        }
+        if self.lanes.get(channel).is_some_and(Lane::is_empty) {
             self.lanes.remove(channel);
-        }
-        self.ready_events -= expired.len();
-        self.lost.expired += expired.len() as u64;
-        for event in &expired {
-            self.release(event);
         }
     }
 
-    fn try_again(&mut self, mut parcel: Parcel, now: Instant) -> Fate {
-        parcel.failures += 1;
-        let due = now + backoff::delay(parcel.failures, &mut self.rng);
-        if due.saturating_duration_since(parcel.oldest()) < AGE_MAX {
-            self.retries.insert((due, parcel.number), parcel);
-            Fate::Retried
-        } else {
-            self.lost.expired += parcel.events().len() as u64;
-            self.finish(&parcel, now);
-            Fate::GivenUp
+    fn join_line(&mut self, channel: &Arc<str>, class: Option<Class>, now: Instant) {
+        if let Some(class) = class {
+            let number = self.wait_for_turn(class, What::Lane(Arc::clone(channel)), now);
+            if let Some(lane) = self.lanes.get_mut(channel) {
+                lane.ticket = Some((class, number));
+            }
         }
+    }
+
+    fn leave_line(&mut self, ticket: Option<(Class, u64)>) {
+        if let Some((class, number)) = ticket {
+            self.turns[class as usize].remove(&number);
+        }
+    }
+
+    fn wait_for_turn(&mut self, class: Class, what: What, since: Instant) -> u64 {
+        self.next_number += 1;
+        self.turns[class as usize].insert(self.next_number, Turn { since, what });
+        self.next_number
+    }
+
+    fn wait_again(&mut self, parcel: Parcel, since: Instant) {
+        self.wait_for_turn(parcel.class, What::Parcel(parcel.into()), since);
+    }
+
+    /// From when the first of a line may go.
+    fn ready_at(&self, line: &BTreeMap<u64, Turn>) -> Option<Instant> {
+        let (_, turn) = line.first_key_value()?;
+        let waits = self.batching && !self.closing && self.ready_events < BATCH_EVENTS_MAX;
+        match &turn.what {
+            What::Lane(channel) if waits => {
+                let oldest = self.lanes.get(channel)?.front()?;
+                Some((oldest.created + BATCH_WINDOW).max(turn.since))
+            }
+            _ => Some(turn.since),
+        }
+    }
+
+    /// The class whose turn it is. None has more than three quarters of the requests, so that the others need not wait for an answer.
+    fn take_class(&mut self, now: Instant) -> Option<Class> {
+        let window = self.health.window();
+        let of_one_max = window - window / 4;
+        let places = (0..Class::ALL.len()).map(|step| (self.next_class + step) % Class::ALL.len());
+        let place = places.into_iter().find(|place| {
+            let class = Class::ALL[*place] as usize;
+            let ready = self.ready_at(&self.turns[class]);
+            ready.is_some_and(|at| at <= now) && self.under_way[class] < of_one_max
+        })?;
+        self.next_class = (place + 1) % Class::ALL.len();
+        Some(Class::ALL[place])
+    }
+
+    /// The first parcel of a class; nothing if what waited first was too old.
+    fn take_parcel(&mut self, class: Class, now: Instant) -> Option<Parcel> {
+        let (_, turn) = self.turns[class as usize].pop_first()?;
+        match turn.what {
+            What::Lane(channel) => self.pack(channel, class, now),
+            What::Parcel(parcel) => self.take_again(*parcel, class, now),
+        }
+    }
+
+    // --- Parcels ---
+
+    /// Makes a parcel of this channel's events and, with batching, of others whose turn would come next.
+    fn pack(&mut self, first: Arc<str>, class: Class, now: Instant) -> Option<Parcel> {
+        let mut batch = match self.batching {
+            true => Batch::of(BATCH_EVENTS_MAX, BATCH_BYTES_MAX),
+            false => Batch::of(1, usize::MAX),
+        };
+        let (mut place, mut channel) = (self.next_class, Some(first));
+        while let Some(next) = channel {
+            self.expire_lane(&next, now);
+            if !self.move_events(&next, &mut batch, now) || batch.is_full() {
+                break;
+            }
+            channel = self.next_lane(&mut place);
+        }
+        if batch.events.is_empty() {
+            return None;
+        }
+        self.next_number += 1;
+        let sent = self.health.sent(now);
+        Some(Parcel::new(self.next_number, batch.events, class, sent))
+    }
+
+    /// Moves events of a lane into a batch; what does not fit waits for the end of the parcel. `false` if nothing fits.
+    fn move_events(&mut self, channel: &Arc<str>, batch: &mut Batch, now: Instant) -> bool {
+        let Some(lane) = self.lanes.get_mut(channel) else {
+            // All of it was too old.
+            return true;
+        };
+        let (first, before) = (batch.events.len(), lane.ready());
+        while let Some(event) = lane.front()
+            && batch.fits(event)
+        {
+            batch.room -= event.json.len().min(batch.room);
+            batch.events.extend(lane.pop());
+        }
+        let took_any = batch.events.len() > first;
+        if took_any {
+            lane.lock(&batch.events[first..]);
+            let ticket = lane.ticket.take();
+            self.leave_line(ticket);
+            self.settle(channel, before, now);
+        }
+        took_any
+    }
+
+    /// The channel that waits first in the next line that begins with one.
+    fn next_lane(&self, place: &mut usize) -> Option<Arc<str>> {
+        for _ in 0..Class::ALL.len() {
+            let class = Class::ALL[*place % Class::ALL.len()];
+            *place += 1;
+            let first = self.turns[class as usize].first_key_value();
+            if let Some((_, turn)) = first
+                && let What::Lane(channel) = &turn.what
+            {
+                return Some(Arc::clone(channel));
+            }
+        }
+        None
+    }
+
+    /// A parcel that is sent once more; nothing if it has become too old.
+    fn take_again(&mut self, mut parcel: Parcel, class: Class, now: Instant) -> Option<Parcel> {
+        if !parcel.is_young(AGE_MAX, now) {
+            self.give_up(&parcel, now);
+            return None;
+        }
+        parcel.class = class;
+        parcel.sent = self.health.sent(now);
+        Some(parcel)
+    }
+
+    /// Sends a parcel again as soon as the endpoint is back.
+    fn retry(&mut self, mut parcel: Parcel, now: Instant) -> Fate {
+        parcel.failures += 1;
+        if !parcel.is_young(AGE_MAX, now) {
+            return self.give_up(&parcel, now);
+        }
+        self.wait_again(parcel, now);
+        Fate::Retried
+    }
+
+    /// Sends a parcel again after a pause of its own.
+    fn retry_later(&mut self, mut parcel: Parcel, now: Instant) -> Fate {
+        parcel.failures += 1;
+        let due = now + refusal_pause(parcel.failures, &mut self.rng);
+        if !parcel.is_young(AGE_MAX, due) {
+            return self.give_up(&parcel, now);
+        }
+        self.patient += usize::from(!parcel.is_hurried);
+        self.retries.insert((due, parcel.number), parcel);
+        Fate::Retried
+    }
+
+    fn bring_back_due(&mut self, now: Instant) {
+        while let Some(first) = self.retries.first_entry()
+            && first.key().0 <= now
+        {
+            let parcel = first.remove();
+            self.patient -= usize::from(!parcel.is_hurried);
+            self.wait_again(parcel, now);
+        }
+    }
+
+    /// After the endpoint took what it had refused: the rest that it refused need not wait either. Once for each parcel, because
+    /// some may be refused whatever happens.
+    fn hurry(&mut self, now: Instant) {
+        if self.patient == 0 {
+            return;
+        }
+        self.patient = 0;
+        for (due, mut parcel) in mem::take(&mut self.retries) {
+            if mem::replace(&mut parcel.is_hurried, true) {
+                self.retries.insert(due, parcel);
+            } else {
+                self.wait_again(parcel, now);
+            }
+        }
+    }
+
+    fn give_up(&mut self, parcel: &Parcel, now: Instant) -> Fate {
+        for event in parcel.events() {
+            self.lost.expired.add(event.kind, 1);
+        }
+        self.finish(parcel, now);
+        Fate::GivenUp
     }
 
     /// Forgets a parcel; its channels' later events may go.
     fn finish(&mut self, parcel: &Parcel, now: Instant) {
-        for event in parcel.events() {
-            self.release(event);
-        }
-        for channel in parcel.channels() {
+        for events in parcel.by_channel() {
+            let channel = &events[0].channel;
             let Some(lane) = self.lanes.get_mut(channel) else {
                 continue;
             };
-            lane.busy = false;
-            if lane.events.is_empty() {
-                self.lanes.remove(channel);
-            } else {
-                self.ready_events += lane.events.len();
-                self.ready.push_back((now, Arc::clone(channel)));
-            }
-        }
-    }
-
-    fn hold(&mut self, event: &Event) {
-        let hold = |held: &mut Held| {
-            held.events += 1;
-            held.bytes += event.size();
-        };
-        hold(&mut self.held);
-        if event.is_of_client {
-            hold(&mut self.held_of_clients);
-        }
-    }
-
-    fn release(&mut self, event: &Event) {
-        let release = |held: &mut Held| {
-            held.events -= 1;
-            held.bytes -= event.size();
-        };
-        release(&mut self.held);
-        if event.is_of_client {
-            release(&mut self.held_of_clients);
+            let before = lane.ready();
+            lane.unlock(events);
+            events.iter().for_each(|event| self.release(event));
+            self.settle(channel, before, now);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The task of one endpoint: takes parcels from its queue, sends them, and tells the log when the endpoint fails.
+//! The task of one endpoint: takes parcels from its queue, sends them, and reports how they fare.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,69 +10,66 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use http::StatusCode;
 use tokio::{select, sync::Notify, time::sleep_until};
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 use super::{
-    Post,
+    Shared,
     parcel::{Event, Parcel},
-    queue::{Fate, Lost, Next, Outcome, Queue},
+    queue::{Fate, Next, Outcome, Queue},
+    report::{Report, Subject},
+    tally::Lost,
 };
 use crate::{
     app::{App, WebhookEndpoint},
     feed::Line,
 };
 
-/// Between two warnings of the same sort about one endpoint.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-
-/// One endpoint of an app and what it has yet to hear.
+/// One endpoint of an app and what it has yet to get.
 pub(super) struct Sender {
     app: Arc<App>,
     /// Its place among the app's endpoints.
     place: usize,
-    post: Post,
+    shared: Shared,
     queue: RefCell<Queue>,
     wake: Notify,
     /// The queue's length as it was counted last.
     counted: Cell<usize>,
-    log: Log,
+    report: Report,
 }
 
 /// How a request fared, for whoever watches the feed.
 struct Answered {
-    events: Vec<String>,
+    events: Vec<&'static str>,
     status: Option<u16>,
     error: Option<String>,
     attempt: u32,
     took: Duration,
 }
 
-/// What was said about the endpoint.
-#[derive(Default)]
-struct Log {
-    is_failing: Cell<bool>,
-    failure_told: Cell<Option<Instant>>,
-    loss_told: Cell<Option<Instant>>,
-    lost: Cell<Lost>,
-}
-
 impl Sender {
-    pub(super) fn new(app: Arc<App>, place: usize, post: Post) -> Self {
+    pub(super) fn new(app: Arc<App>, place: usize, shared: Shared) -> Self {
         let queue = Queue::new(app.webhooks.batching, rand::random());
         Self {
             app,
             place,
-            post,
+            shared,
             queue: RefCell::new(queue),
             wake: Notify::new(),
             counted: Cell::new(0),
-            log: Log::default(),
+            report: Report::default(),
         }
     }
 
     /// The endpoint's configuration.
     pub(super) fn endpoint(&self) -> &WebhookEndpoint {
         &self.app.webhooks.endpoints[self.place]
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            app: &self.app.id,
+            endpoint: self.endpoint().url.origin(),
+        }
     }
 
     /// Whether this is the endpoint at `place` of an app whose configuration was read again.
@@ -85,10 +82,15 @@ impl Sender {
     }
 
     /// Adds an event; never waits.
-    pub(super) fn push(&self, event: Event) {
-        self.queue.borrow_mut().push(event);
+    pub(super) fn push(&self, event: Event, now: Instant) {
+        self.queue.borrow_mut().push(event, now);
         self.count_waiting();
         self.wake.notify_one();
+    }
+
+    /// Whether there is nothing to send.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.borrow().is_empty()
     }
 
     /// Has [`Sender::run`] end as soon as nothing is left.
@@ -100,18 +102,19 @@ impl Sender {
     /// Gives up what is left.
     pub(super) fn give_up(&self) {
         self.count_lost();
-        self.tell_lost();
-        let left = self.queue.borrow().len();
-        if left > 0 {
-            self.post.counters.count_lost(Lost {
-                expired: left as u64,
+        self.report.report_lost(self.subject(), &self.shared.feed);
+        let left = *self.queue.borrow().waiting();
+        if left.total() > 0 {
+            self.shared.counters.count_lost(&Lost {
+                expired: left,
                 ..Lost::default()
             });
-            let (app, origin) = (&self.app.id, self.endpoint().url.origin());
+            let Subject { app, endpoint } = self.subject();
             warn!(
                 app,
-                endpoint = origin,
-                events = left,
+                endpoint,
+                events = left.total(),
+                by_kind = %left,
                 "webhook events were not delivered before the stop"
             );
         }
@@ -124,9 +127,9 @@ impl Sender {
             let now = Instant::now();
             let next = self.queue.borrow_mut().next(now);
             self.count_waiting();
-            if self.count_lost() && is_time(&self.log.loss_told, now) {
-                self.tell_lost();
-            }
+            self.count_lost();
+            let (subject, feed) = (self.subject(), &self.shared.feed);
+            self.report.report_lost_if_due(subject, feed, now);
             let until = match next {
                 Next::Send(parcel) => {
                     under_way.push(self.send(parcel));
@@ -135,8 +138,9 @@ impl Sender {
                 Next::Wait(until) => until,
             };
             if under_way.is_empty() && self.is_finished() {
-                return self.tell_lost();
+                return self.report.report_lost(subject, feed);
             }
+            let until = until.into_iter().chain(self.report.next(now)).min();
             select! {
                 Some((parcel, outcome, answered)) = under_way.next() => {
                     let fate = self.queue.borrow_mut().done(parcel, outcome, Instant::now());
@@ -158,9 +162,10 @@ impl Sender {
 
     /// Counts what waits, into the sum over all endpoints.
     fn count_waiting(&self) {
-        let length = self.queue.borrow().len();
+        let total = self.queue.borrow().waiting().total();
+        let length = usize::try_from(total).unwrap_or(usize::MAX);
         let before = self.counted.replace(length);
-        let waiting = &self.post.counters.waiting;
+        let waiting = &self.shared.counters.waiting;
         if length > before {
             waiting.fetch_add(length - before, Ordering::Relaxed);
         } else {
@@ -168,8 +173,19 @@ impl Sender {
         }
     }
 
+    /// Counts what the queue has dropped or found superfluous.
+    fn count_lost(&self) {
+        let mut queue = self.queue.borrow_mut();
+        let (lost, superseded) = (queue.take_lost(), queue.take_superseded());
+        self.shared.counters.count_superseded(superseded);
+        if !lost.is_empty() {
+            self.shared.counters.count_lost(&lost);
+            self.report.on_lost(&lost);
+        }
+    }
+
     fn show(&self, answered: &Answered, fate: Fate) {
-        self.post.feed.emit(|| Line::Webhook {
+        self.shared.feed.emit(|| Line::Webhook {
             app: &self.app.id,
             url: self.endpoint().url.origin(),
             events: &answered.events,
@@ -192,8 +208,12 @@ impl Sender {
         answer: &Result<StatusCode, String>,
         took: Duration,
     ) -> Option<Answered> {
-        self.post.feed.is_watched().then(|| Answered {
-            events: parcel.events().iter().map(Event::name).collect(),
+        self.shared.feed.is_watched().then(|| Answered {
+            events: parcel
+                .events()
+                .iter()
+                .map(|event| event.kind.name())
+                .collect(),
             status: answer.as_ref().ok().map(StatusCode::as_u16),
             error: answer.as_ref().err().cloned(),
             attempt: parcel.failures + 1,
@@ -204,100 +224,41 @@ impl Sender {
     async fn send(&self, parcel: Parcel) -> (Parcel, Outcome, Option<Answered>) {
         let begun = Instant::now();
         let answer = self
-            .post
+            .shared
             .client
             .post(&self.app, self.endpoint(), parcel.body())
             .await;
-        let outcome = match &answer {
-            Ok(status) if status.is_success() => Outcome::Taken,
-            Ok(_) => Outcome::Refused,
-            Err(_) => Outcome::Silence,
-        };
-        if outcome == Outcome::Taken {
-            self.post.counters.count_delivered(parcel.events().len());
-            self.post
-                .counters
-                .latency
-                .observe(parcel.oldest().elapsed());
-            self.tell_success();
-        } else {
-            self.tell_failure(&answer, parcel.failures + 1, Instant::now());
+        let (outcome, now) = (outcome_of(&answer), Instant::now());
+        match &answer {
+            _ if outcome == Outcome::Taken => {
+                self.shared.counters.count_delivered(parcel.events().len());
+                let took = now.saturating_duration_since(parcel.oldest());
+                self.shared.counters.latency.observe(took);
+                self.report.on_taken(self.subject(), now);
+            }
+            Ok(status) => {
+                let reason = format!("status {}", status.as_u16());
+                self.report.on_failed(self.subject(), &reason, now);
+            }
+            Err(reason) => self.report.on_failed(self.subject(), reason, now),
         }
         let answered = self.answered(&parcel, &answer, begun.elapsed());
         (parcel, outcome, answered)
     }
-
-    fn tell_success(&self) {
-        if self.log.is_failing.replace(false) {
-            let (app, origin) = (&self.app.id, self.endpoint().url.origin());
-            info!(
-                app,
-                endpoint = origin,
-                "the webhook endpoint takes events again"
-            );
-        }
-    }
-
-    fn tell_failure(&self, answer: &Result<StatusCode, String>, attempt: u32, now: Instant) {
-        let (app, origin) = (&self.app.id, self.endpoint().url.origin());
-        let reason = match answer {
-            Ok(status) => format!("status {}", status.as_u16()),
-            Err(reason) => reason.clone(),
-        };
-        self.log.is_failing.set(true);
-        if is_time(&self.log.failure_told, now) {
-            warn!(
-                app,
-                endpoint = origin,
-                reason,
-                "a webhook endpoint does not take events; they are tried again for 5 minutes"
-            );
-        } else {
-            debug!(
-                app,
-                endpoint = origin,
-                reason,
-                attempt,
-                "a webhook was not taken"
-            );
-        }
-    }
-
-    /// Counts what the queue has dropped; whether there is a loss that the log was not told of.
-    fn count_lost(&self) -> bool {
-        let Lost { overflow, expired } = self.queue.borrow_mut().take_lost();
-        let mut untold = self.log.lost.get();
-        if overflow + expired > 0 {
-            self.post.counters.count_lost(Lost { overflow, expired });
-            untold.overflow += overflow;
-            untold.expired += expired;
-            self.log.lost.set(untold);
-        }
-        untold != Lost::default()
-    }
-
-    fn tell_lost(&self) {
-        let Lost { overflow, expired } = self.log.lost.take();
-        if overflow + expired > 0 {
-            let (app, origin) = (&self.app.id, self.endpoint().url.origin());
-            warn!(
-                app,
-                endpoint = origin,
-                overflow,
-                expired,
-                "webhook events were dropped"
-            );
-        }
-    }
 }
 
-/// Whether the last warning is long enough ago; then there is one now.
-fn is_time(told: &Cell<Option<Instant>>, now: Instant) -> bool {
-    let is_time = told
-        .get()
-        .is_none_or(|told| now.saturating_duration_since(told) >= WARNING_INTERVAL);
-    if is_time {
-        told.set(Some(now));
+/// What an answer says. Proxies give three of the statuses for a backend that is not there, and 429 asks for fewer requests; the
+/// others are about the one request.
+fn outcome_of(answer: &Result<StatusCode, String>) -> Outcome {
+    match answer {
+        Ok(status) if status.is_success() => Outcome::Taken,
+        Ok(
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS,
+        )
+        | Err(_) => Outcome::Absent,
+        Ok(_) => Outcome::Refused,
     }
-    is_time
 }

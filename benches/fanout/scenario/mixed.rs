@@ -1,6 +1,6 @@
 //! A day in small: fan-out, per-user events, members that come and go, and client events, all at once. Memory must come to rest.
 
-mod clients;
+pub(super) mod clients;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

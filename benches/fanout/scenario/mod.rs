@@ -5,6 +5,7 @@ mod compression;
 mod curves;
 mod fairness;
 mod hostile;
+mod hostile_webhooks;
 mod idle;
 mod ingest;
 mod instructions;
@@ -37,6 +38,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::Instructions => sections.push(instructions::run(arguments)?),
         Scenario::Storms => sections.push(storms::run(arguments)?),
         Scenario::Fairness => sections.push(fairness::run(arguments)?),
+        Scenario::HostileWebhooks => sections.push(hostile_webhooks::run(arguments)?),
         Scenario::Compression => sections.push(compression::run(arguments)?),
         Scenario::Hostile => sections.push(hostile::run(arguments)?),
         Scenario::Mixed => sections.push(mixed::run(arguments)?),

@@ -17,6 +17,7 @@ export const TYPES = {
   member_added: "Member added",
   member_removed: "Member removed",
   webhook: "Webhook",
+  webhooks_dropped: "Webhooks dropped",
   error: "Error",
 };
 

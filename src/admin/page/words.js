@@ -18,7 +18,7 @@ export function clientName({ client, client_version, version }) {
 /** The channel, or channels, or else the socket that a line is about. */
 export function whereOf(line) {
   if (line.channels) return line.channels.length > 1 ? `${line.channels[0]} and ${line.channels.length - 1} more` : (line.channels[0] ?? "");
-  if (line.type === "webhook") return hostOf(line.url);
+  if (line.type === "webhook" || line.type === "webhooks_dropped") return hostOf(line.url);
   return line.channel ?? line.socket_id ?? "";
 }
 
@@ -29,6 +29,11 @@ function hostOf(url) {
     return url ?? "";
   }
 }
+
+const sum = (counts) => Object.values(counts ?? {}).reduce((total, count) => total + count, 0);
+
+/** Dropped events, one kind a line. */
+const numbersOf = (counts) => counts && Object.entries(counts).map(([kind, number]) => `${kind} ${count(number)}`).join("\n");
 
 /** A line in two parts: what happened, and what stands beside it in a quieter colour. */
 export function whatOf(line) {
@@ -49,6 +54,8 @@ export function whatOf(line) {
       return [`user ${line.user_id}`, ""];
     case "webhook":
       return [line.error ?? `${line.status ?? "no answer"}${line.outcome === "delivered" ? "" : `, ${OUTCOMES[line.outcome] ?? line.outcome}`}`, `${(line.events ?? []).join(", ")} in ${millis(line.took_ms ?? 0)}`];
+    case "webhooks_dropped":
+      return [`${plural(sum(line.overflow) + sum(line.expired), "event was", "events were")} dropped`, Object.keys({ ...line.overflow, ...line.expired }).join(", ")];
     case "dropped":
       return [`${plural(line.count, "line was", "lines were")} dropped`, "this page was too slow for them"];
     default:
@@ -61,7 +68,7 @@ export const deliveredOf = (line) => line.delivered;
 
 /** Whether the line tells of something that went wrong or reached nobody. */
 export function toneOf(line) {
-  if (line.type === "error" || line.outcome === "given_up") return "bad";
+  if (line.type === "error" || line.type === "webhooks_dropped" || line.outcome === "given_up") return "bad";
   if (line.type === "dropped" || line.type === "gap" || line.outcome === "retry" || line.delivered === 0) return "warn";
   return "";
 }
@@ -103,6 +110,8 @@ export function factsOf(line) {
     ["Attempt", line.attempt],
     ["Took", line.took_ms === undefined ? undefined : millis(line.took_ms)],
     ["Outcome", line.outcome && (OUTCOMES[line.outcome] ?? line.outcome)],
+    ["No room for", numbersOf(line.overflow)],
+    ["Became too old", numbersOf(line.expired)],
     ["Lines", line.count === undefined ? undefined : count(line.count)],
     ["Request", line.request_id],
   ];

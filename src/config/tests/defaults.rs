@@ -26,6 +26,7 @@ fn the_sample_says_what_the_defaults_are() {
         (seconds(0), seconds(2))
     );
     assert_eq!(server.webhook_grace, seconds(5));
+    assert_eq!(server.webhook_targets, WebhookTargets::any());
     let websocket = &config.websocket;
     assert_eq!(websocket.activity_timeout, seconds(120));
     assert_eq!(websocket.pong_timeout, seconds(30));
@@ -108,6 +109,7 @@ fn every_key_of_the_file_is_taken() {
         not_ready_s = 16
         drain_window_s = 0
         webhook_grace_s = 17
+        webhook_allowed_addresses = ["loopback"]
         [websocket]
         activity_timeout_s = 13
         pong_timeout_s = 14
@@ -183,6 +185,7 @@ fn every_key_of_the_file_is_taken() {
         "host: ::1, port: 7001, path_prefix: \"/ws\", workers: 3, max_connections: Some(5000)",
         "max_connections_per_ip: Some(9), max_clients_per_ip: Some(19), max_http_connections: 20, trusted_proxies: [10.0.0.0/8, ::1/128]",
         "max_request_bytes: 1000, request_timeout: 11s, keep_alive: 12s, not_ready: 16s, drain_window: 0ns, webhook_grace: 17s",
+        "webhook_targets: WebhookTargets([Loopback])",
         "activity_timeout: 13s, pong_timeout: 14s, max_message_bytes: 2000, max_outbox_bytes: 3000",
         "require_protocol: true",
         "timestamp_tolerance: 15s",

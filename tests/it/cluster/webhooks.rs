@@ -144,12 +144,12 @@ fn many_subscribers_are_counted_at_intervals_for_all_nodes_together() {
         let count = event.strip_prefix("subscription_count ")?;
         count.strip_suffix(" on crowd")?.parse::<usize>().ok()
     };
-    let mut counts: Vec<usize> = (0..102).filter_map(|_| count(&cluster.hear())).collect();
-    counts.sort_unstable();
-    counts.dedup();
-    assert_eq!(counts.last(), Some(&101), "the first above 100 at once");
+    // The first above 100 comes at once. A node sends only its newest count of those that wait, and what one node sends
+    // may overtake what the other does.
+    let hear_until = |last: usize| while count(&cluster.hear()) != Some(last) {};
+    hear_until(101);
     crowd.extend((0..9).map(subscribe));
-    assert_eq!(cluster.hear(), "subscription_count 110 on crowd");
+    hear_until(110);
     cluster.receiver.expect_quiet_for(Duration::from_secs(6));
 }
 

@@ -157,3 +157,45 @@ fn an_endpoint_that_hangs_is_given_ten_seconds() {
     );
     assert_eq!(first.body, second.body);
 }
+
+#[test]
+fn a_storm_of_failures_is_one_line_for_each_endpoint_with_its_reason() {
+    let plain = Receiver::start();
+    let refusing = Receiver::answering(|_| Reply::Status(404));
+    let urls = [
+        ("http://nobody.invalid".to_owned(), "dns error"),
+        (format!("http://{}", free_address()), "Connection refused"),
+        (
+            plain.url("").replace("http://", "https://"),
+            "tls handshake eof",
+        ),
+        (refusing.url(""), "status 404"),
+    ];
+    let endpoints: Vec<_> = urls.iter().map(|(url, _)| json!({"url": url})).collect();
+    let setup = Setup::new().set("server.webhook_grace_s", 0);
+    let mut server = TestServer::start(setup.app(app_with(&Value::from(endpoints))));
+    let mut client = server.client();
+    for number in 0..100 {
+        client.subscribe(&format!("room-{number}"));
+    }
+    // The one that answers at once has refused each by then.
+    for _ in 0..100 {
+        refusing.next();
+    }
+    server.process.wait_stderr("all four lines", |log| {
+        (log.matches("does not take events").count() >= 4).then_some(())
+    });
+    server.terminate();
+    server.expect_clean_exit();
+    let log = server.process.stderr();
+    for (url, reason) in urls {
+        let lines: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("does not take events") && line.contains(&url))
+            .collect();
+        assert!(
+            lines.len() == 1 && lines[0].contains(reason),
+            "{reason}: {log}"
+        );
+    }
+}

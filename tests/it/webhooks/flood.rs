@@ -1,4 +1,4 @@
-//! An endpoint that is not there, and clients that never stop talking.
+//! An endpoint that is down, and clients that trigger events without end.
 
 use std::time::{Duration, Instant};
 
@@ -61,8 +61,9 @@ fn a_dead_endpoint_takes_bounded_memory_and_nothing_from_delivery() {
     let log = server.process.stderr();
     let (dropped, left) = (sum(&log, " overflow="), sum(&log, " events="));
     assert!(dropped > EVENTS / 2, "{dropped} events were dropped: {log}");
-    // Two channels were occupied and vacated.
-    assert_eq!(dropped + left, EVENTS + 4, "every loss is counted: {log}");
+    // Two channels were occupied and vacated; of one that was not sent yet, that cancels out.
+    let edges = (dropped + left).saturating_sub(EVENTS);
+    assert!([2, 4].contains(&edges), "every loss is counted: {log}");
 }
 
 /// The sum of a field over all log lines.

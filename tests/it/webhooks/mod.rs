@@ -1,9 +1,12 @@
-//! §8: what an app's backend is told over HTTP, when, and how often.
+//! Webhooks: what an app's backend gets over HTTP, when, and how often.
 
+mod absences;
+mod answers;
 mod batches;
 mod config;
 mod events;
 mod failures;
+mod fairness;
 mod feed;
 mod filters;
 mod flood;
@@ -12,6 +15,7 @@ mod requests;
 mod returns;
 mod sessions;
 mod stop;
+mod targets;
 mod tls;
 
 pub(crate) use receiver::Receiver;
@@ -26,7 +30,7 @@ pub(crate) fn app_with(endpoints: &Value) -> App {
         .set("webhooks", endpoints.clone())
 }
 
-/// A server whose app tells this receiver everything.
+/// A server whose app sends this receiver all events.
 fn server_for(receiver: &Receiver) -> TestServer {
     let app = app_with(&json!([{"url": receiver.url("/hook")}]));
     TestServer::start(Setup::new().app(app))

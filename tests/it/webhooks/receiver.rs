@@ -1,10 +1,10 @@
-//! A backend that receives webhooks: a small HTTP server that answers as it is told and keeps what it got.
+//! A backend that receives webhooks: a small HTTP server that answers as a test says and keeps the requests.
 
 use std::{
-    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver as Channel, RecvTimeoutError, Sender, channel},
     },
@@ -20,12 +20,18 @@ use crate::support::{app::App, signing::hmac_hex, stream::PATIENCE};
 /// How a request is answered.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
-    /// With this status.
+    /// This status.
     Status(u16),
-    /// With a redirect to there.
+    /// A redirect to this URL.
     Redirect(String),
-    /// Not at all; the connection stays open.
+    /// No answer; the connection stays open.
     Hang,
+    /// These bytes, one at a time with this pause between them.
+    Drip(&'static str, Duration),
+    /// The first text once, then the second without end.
+    Endless(&'static str, &'static str),
+    /// This text, HTTP or not; then the connection is closed.
+    Verbatim(&'static str),
 }
 
 /// One request.
@@ -90,8 +96,36 @@ impl Request {
                 event["name"].is_string() && event["channel"].is_string(),
                 "{event}"
             );
+            // Typed libraries read events into maps of strings; see docs/webhooks.md.
+            let fields = event.as_object().expect("an event is an object").values();
+            assert!(
+                fields
+                    .into_iter()
+                    .all(|field| field.is_string() || field.is_number()),
+                "not a scalar: {event}"
+            );
         }
         events.clone()
+    }
+}
+
+/// Holds answers back until it is opened.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        *self.0.0.lock().expect("nobody panics with it") = true;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_open = self.0.0.lock().expect("nobody panics with it");
+        let passed = self
+            .0
+            .1
+            .wait_timeout_while(is_open, PATIENCE, |is_open| !*is_open);
+        drop(passed.expect("nobody panics with it"));
     }
 }
 
@@ -119,6 +153,17 @@ impl Receiver {
     pub(crate) fn answering(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let open = Box::new(|tcp| -> Box<dyn Connection> { Box::new(tcp) });
         Self::on(any_port(), open, Box::new(answer))
+    }
+
+    /// One that takes everything as soon as the gate is open.
+    pub(crate) fn gated() -> (Self, Gate) {
+        let gate = Gate::default();
+        let inner = gate.clone();
+        let receiver = Self::answering(move |_| {
+            inner.pass();
+            Reply::Status(200)
+        });
+        (receiver, gate)
     }
 
     /// One that takes everything, over TLS.
@@ -187,7 +232,7 @@ impl Receiver {
         events[0].clone()
     }
 
-    /// So many events, however they come.
+    /// This number of events, in one request or several.
     #[track_caller]
     pub(crate) fn events(&self, app: &App, count: usize) -> Vec<Value> {
         let mut events = Vec::new();
@@ -207,12 +252,12 @@ impl Receiver {
         }
     }
 
-    /// How many connections there have been.
+    /// Connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// What has come and was not asked for yet.
+    /// Requests that arrived and were not read yet.
     pub(crate) fn rest(&self) -> Vec<Request> {
         self.requests.try_iter().collect()
     }
@@ -244,18 +289,44 @@ fn serve(
 ) {
     let mut reader = BufReader::new(connection);
     while let Some(request) = read(&mut reader, stopped) {
+        // Before the answer, which may take its time.
+        let _ = requests.send(request.clone());
         let reply = answer(&request);
-        let head = match &reply {
-            Reply::Status(status) => format!("HTTP/1.1 {status} X\r\n"),
-            Reply::Redirect(to) => format!("HTTP/1.1 307 X\r\nLocation: {to}\r\n"),
-            Reply::Hang => String::new(),
-        };
-        let _ = requests.send(request);
-        if !head.is_empty() {
-            let reply = format!("{head}Content-Length: 2\r\n\r\nok");
-            let _ = reader.get_mut().write_all(reply.as_bytes());
+        // The peer may have closed the connection meanwhile.
+        if !matches!(send(reader.get_mut(), &reply, stopped), Ok(true)) {
+            return;
         }
     }
+}
+
+/// Sends a reply; whether another request may come.
+fn send(to: &mut impl Write, reply: &Reply, stopped: &AtomicBool) -> io::Result<bool> {
+    let whole = |head: &str| format!("HTTP/1.1 {head}\r\nContent-Length: 2\r\n\r\nok");
+    match reply {
+        Reply::Status(status) => to.write_all(whole(&format!("{status} X")).as_bytes())?,
+        Reply::Redirect(there) => {
+            to.write_all(whole(&format!("307 X\r\nLocation: {there}")).as_bytes())?;
+        }
+        Reply::Hang => {}
+        Reply::Drip(text, pause) => {
+            for byte in text.as_bytes() {
+                to.write_all(&[*byte])?;
+                thread::sleep(*pause);
+            }
+        }
+        Reply::Endless(head, text) => {
+            to.write_all(head.as_bytes())?;
+            let text = text.repeat(1 + 16_384 / text.len());
+            while !stopped.load(Ordering::SeqCst) {
+                to.write_all(text.as_bytes())?;
+            }
+        }
+        Reply::Verbatim(text) => {
+            to.write_all(text.as_bytes())?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn read(reader: &mut BufReader<Box<dyn Connection>>, stopped: &AtomicBool) -> Option<Request> {

@@ -66,14 +66,14 @@ impl Whispers {
 }
 
 /// A client that blocks.
-struct Client {
+pub(in crate::scenario) struct Client {
     stream: TcpStream,
     received: Vec<u8>,
     established: Value,
 }
 
 impl Client {
-    fn connect(host: &Host) -> Result<Self, Failure> {
+    pub(in crate::scenario) fn connect(host: &Host) -> Result<Self, Failure> {
         let stream = TcpStream::connect(host.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -94,20 +94,24 @@ impl Client {
         Ok(client)
     }
 
-    fn subscribe(&mut self, host: &Host, channel: &str) -> Result<(), Failure> {
+    pub(in crate::scenario) fn subscribe(
+        &mut self,
+        host: &Host,
+        channel: &str,
+    ) -> Result<(), Failure> {
         let data = Names::signed(&host.app, channel, &self.established)?;
         self.send(&json!({"event": "pusher:subscribe", "data": data}))?;
         self.expect("pusher_internal:subscription_succeeded")?;
         Ok(())
     }
 
-    fn send(&mut self, message: &Value) -> Result<(), Failure> {
+    pub(in crate::scenario) fn send(&mut self, message: &Value) -> Result<(), Failure> {
         let frame = client_frame(TEXT, message.to_string().as_bytes());
         Ok(self.stream.write_all(&frame)?)
     }
 
     /// The next message with this event; others are passed over, but no error.
-    fn expect(&mut self, event: &str) -> Result<Value, Failure> {
+    pub(in crate::scenario) fn expect(&mut self, event: &str) -> Result<Value, Failure> {
         loop {
             let Some(frame) = header(&self.received) else {
                 self.read()?;
