@@ -40,7 +40,7 @@ fn one_worker() -> Setup {
 
 /// An app whose clients may send as fast as they can, so that only the length of a turn holds them back.
 fn unpaced() -> App {
-    App::usual().set("max_messages_per_second", 1_000_000_000)
+    App::usual().unpaced()
 }
 
 /// An app whose connections may send 11 messages a second: 221 at once, one of them for the only channel that they may have.
