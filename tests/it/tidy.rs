@@ -1,4 +1,4 @@
-//! The shape of the source: layers (design.md §4), module docs, and one place for Pusher's numbers.
+//! The shape of the source: layers (design.md §4), module docs, and one place for Pusher's numbers; the tests that documents name.
 
 use std::{
     collections::BTreeSet,
@@ -337,6 +337,30 @@ fn numbers(line: &str) -> impl Iterator<Item = u32> {
             .unwrap_or(&digits);
         digits.parse().ok()
     })
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let model = fs::read_to_string(root.join("docs/security.md")).expect("the threat model");
+    let mut files = Vec::new();
+    for folder in ["src", "tests/it"] {
+        collect(&root.join(folder), &mut files);
+    }
+    let texts = files.iter().map(fs::read_to_string);
+    let code = texts.collect::<Result<String, _>>().expect("text");
+    let mut named = 0;
+    for row in model.lines().filter(|line| line.starts_with("| ")) {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next();
+        for name in last.unwrap_or_default().split('`').skip(1).step_by(2) {
+            let module = root.join("tests/it").join(name.replace("::", "/"));
+            let is_module = module.is_dir() || module.with_extension("rs").is_file();
+            let is_test = code.contains(&format!("fn {name}("));
+            assert!(is_module || is_test, "{name}, in: {row}");
+            named += 1;
+        }
+    }
+    assert!(named > 50, "only {named} tests were found");
 }
 
 #[test]
