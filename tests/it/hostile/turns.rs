@@ -22,7 +22,7 @@ use crate::support::{
     websocket::{COMPRESSED, Frame, Incoming, PING, Socket},
 };
 
-/// What a debug build on a busy machine may take. Without turns it is twice as much at least.
+/// What a debug build on a busy machine may take. Without turns it is half a second and more.
 const QUIET_MAX: Duration = Duration::from_millis(400);
 /// How long others are beside a flood at least.
 const BESIDE: Duration = Duration::from_secs(1);
