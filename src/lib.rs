@@ -13,6 +13,7 @@
 //! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
 //! | 7 | [`server`], [`banner`], `keeper`, [`commands`] | bind, run, drain; what the start prints; the apps in step with their store; what is done without serving |
 
+pub mod address;
 pub mod admin;
 pub mod api;
 pub mod app;
@@ -23,6 +24,7 @@ pub mod connection;
 pub mod drain;
 pub mod engine;
 pub mod feed;
+pub mod http_body;
 pub mod hub;
 mod keeper;
 pub mod metrics;

@@ -102,7 +102,7 @@ impl Labelled {
 /// What happened on this node besides its traffic.
 #[derive(Debug, Default)]
 pub struct Incidents {
-    /// Clients that went, by close code; `none` where neither side said one.
+    /// Clients that went, by the server's close code; `client` where the client closed, `none` where neither side did.
     pub disconnections: Labelled,
     /// Clients that were not let in, by close code.
     pub refusals: Labelled,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    future::ready,
     io::{self, Write},
     net::{IpAddr, SocketAddr, TcpListener},
     rc::Rc,
@@ -9,10 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::{HttpService, Request, h1};
+use actix_codec::Framed;
+use actix_http::{HttpService, Request, error::DispatchError, h1};
 use actix_rt::time::interval;
 use actix_server::Server;
-use actix_service::{fn_service, map_config};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
     App, HttpRequest, HttpServer,
     dev::AppConfig,
@@ -28,11 +30,12 @@ use tracing::{info, warn};
 #[cfg(feature = "sqlx")]
 use crate::store::{Rules, SqlStore};
 use crate::{
+    address::{Gate, Proxies},
     admin::{self, Access, AdminSettings},
     api::{self, ApiSettings},
     app::AppRegistry,
     banner::banner,
-    config::{Config, Loaded},
+    config::{self, Config, Loaded},
     connection::Worker,
     drain::drain,
     engine::{Engine, LocalEngine, RedisEngine},
@@ -44,7 +47,7 @@ use crate::{
     store::{AppControl, FileStore, Loss, Reading, StoreError},
     transport::{
         fallback::{self, Carrier, Fallback, Sessions},
-        proxies::Proxies,
+        http::{HttpConnections, HttpStream},
         websocket::Listener,
     },
     webhook::{Departures, Webhooks},
@@ -100,7 +103,9 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
         connections: config.server.max_connections.map(Count::get),
         per_address: config.server.max_connections_per_ip.map(Count::get),
     };
-    let node = Arc::new(Node::new(apps, hub, engine, webhooks, feed, capacity));
+    let gate = gate(&config.server);
+    let node = Node::new(apps, hub, engine, webhooks, feed, capacity, gate);
+    let node = Arc::new(node);
     let kept = (Arc::clone(&node), config.server.drain_window_s.get());
     // Fails only if the thread has panicked.
     let _ = opened.keep.send(kept);
@@ -108,7 +113,8 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     let door = public.try_clone()?;
     let sessions = Sessions::default();
     let post = node.engine().post();
-    let carrier = post.map(|post| Carrier::new(post, sessions.clone()));
+    let max_message_bytes = config.websocket.max_message_bytes.get();
+    let carrier = post.map(|post| Carrier::new(post, sessions.clone(), max_message_bytes));
     let carrying = carrier
         .clone()
         .map(|carrier| actix_rt::spawn(carrier.run()));
@@ -165,6 +171,16 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     Ok(())
 }
 
+/// What each place may use, and who is believed about places.
+fn gate(server: &config::Server) -> Gate {
+    let networks = server.trusted_proxies.iter();
+    Gate::new(
+        Proxies::new(networks.map(|network| network.0).collect()),
+        server.max_clients_per_ip.map(Count::get),
+        server.max_http_connections.get(),
+    )
+}
+
 fn public_server(
     config: &Config,
     node: &Arc<Node>,
@@ -177,22 +193,20 @@ fn public_server(
         .disable_signals()
         .shutdown_timeout(HTTP_GRACE_S);
     let stopping = builder.graceful_shutdown_signal();
-    let networks = config.server.trusted_proxies.iter();
-    let proxies = Proxies::new(networks.map(|network| network.0).collect());
     let server = builder.listen("public", socket, move || {
         let worker = start_worker(&config, &node);
         let listener = Rc::new(Listener::new(
             Rc::clone(&worker),
             config.server.path_prefix.0.clone(),
-            proxies.clone(),
             config.websocket.max_message_bytes.get(),
             config.websocket.max_outbox_bytes.get(),
         ));
+        let connections = start_http(&worker, config.server.request_timeout_s.get());
         let fallback = Rc::new(Fallback::new(
             worker,
             sessions.clone(),
             carrier.clone(),
-            proxies.clone(),
+            config.server.request_timeout_s.get(),
             config.websocket.max_message_bytes.get(),
             config.websocket.max_outbox_bytes.get(),
         ));
@@ -213,7 +227,7 @@ fn public_server(
             .app_data(settings)
             .default_service(web::to(answer));
         let stopping = stopping.clone();
-        HttpService::build()
+        let http = HttpService::build()
             // Ends idle keep-alive connections, which would hold up the stop.
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
@@ -223,16 +237,23 @@ fn public_server(
             .h1_allow_half_closed(false)
             .keep_alive(config.server.keep_alive_s.get())
             .client_request_timeout(config.server.request_timeout_s.get())
-            .tcp_nodelay(true)
             .upgrade(fn_service(
-                move |(request, framed): (Request, actix_codec::Framed<TcpStream, h1::Codec>)| {
+                move |(request, framed): (Request, Framed<HttpStream, h1::Codec>)| {
                     let parts = framed.into_parts();
                     listener.accept(&request, parts.io, parts.codec, parts.read_buf);
                     async { Ok::<_, actix_web::Error>(()) }
                 },
             ))
-            .finish(map_config(app, |()| AppConfig::default()))
-            .tcp()
+            .h1(map_config(app, |()| AppConfig::default()));
+        fn_service(move |stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            // Fails only when the peer has gone.
+            let _ = stream.set_nodelay(true);
+            let admitted = connections.admit(stream, peer);
+            let refused = DispatchError::DisconnectTimeout;
+            ready(admitted.map(|stream| (stream, peer)).ok_or(refused))
+        })
+        .and_then(http)
     })?;
     Ok(server.run())
 }
@@ -279,6 +300,14 @@ fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Worker> {
     })
 }
 
+/// Sets up this thread's HTTP connections with their two tasks, which live as long as the thread.
+fn start_http(worker: &Rc<Worker>, request_timeout: Duration) -> Rc<HttpConnections> {
+    let (connections, closing) = HttpConnections::new(Rc::clone(worker), request_timeout);
+    tokio::task::spawn_local(closing.run());
+    tokio::task::spawn_local(sweep_http(Rc::clone(&connections)));
+    connections
+}
+
 fn admin_server(
     node: &Arc<Node>,
     settings: AdminSettings,
@@ -309,6 +338,14 @@ async fn sweep_shard(shard: Rc<Shard>) {
     loop {
         seconds.tick().await;
         shard.sweep();
+    }
+}
+
+async fn sweep_http(connections: Rc<HttpConnections>) {
+    let mut seconds = interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        connections.sweep();
     }
 }
 

@@ -105,6 +105,8 @@ pub(crate) enum Scenario {
     Storms,
     /// Channels of one socket beside a large one under full load
     Fairness,
+    /// Clients that mean harm, and what others notice
+    Hostile,
     /// 2 KB of JSON, compressed and not
     Compression,
     /// Subscribes and unsubscribes public channels beside members whose webhooks must arrive
@@ -113,7 +115,7 @@ pub(crate) enum Scenario {
     ManyApps,
     /// Fan-out, per-user events, presence coming and going and client events together
     Mixed,
-    /// All of the above but smoke; of mixed, one minute
+    /// All of the above but smoke and hostile; of mixed, one minute
     All,
     /// Latency at rising rates and memory at rising numbers of sockets, for the plots
     Curves,

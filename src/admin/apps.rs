@@ -13,7 +13,7 @@ use super::{AdminError, LIMIT, LIMIT_MAX, json, read};
 use crate::{
     api,
     app::App,
-    engine::{Cached, Wanted},
+    engine::{Cached, Occupied, Wanted},
     hub::Search,
     node::Node,
     presence::Member,
@@ -47,8 +47,11 @@ pub(super) async fn channels(
     query: web::Query<ListQuery>,
 ) -> Result<HttpResponse, AdminError> {
     let app = find(&node, &id)?;
-    let mut channels = node.occupied(&app.id, &query.prefix).await?;
-    channels.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let sorted = |mut channels: Vec<Occupied>| {
+        channels.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        channels
+    };
+    let channels = node.list_occupied(&app.id, &query.prefix, sorted).await?;
     let limit = query.limit.unwrap_or(LIMIT).min(LIMIT_MAX);
     let rows = channels.iter().take(limit).map(|channel| {
         let kind = ChannelKind::of(&channel.name);

@@ -250,7 +250,7 @@ fn incidents(exposition: &mut Exposition, node: &Node) {
     };
     exposition.counter(
         "disconnections_total",
-        "Clients that have gone, by close code; none: without one.",
+        "Clients that have gone, by the server's close code; client: closed by the client, none: without a close.",
         rows("code", &incidents.disconnections),
     );
     exposition.counter(
@@ -265,7 +265,7 @@ fn incidents(exposition: &mut Exposition, node: &Node) {
     );
     exposition.counter(
         "rate_limit_triggered_total",
-        "API requests and client events beyond a rate.",
+        "API requests and client events beyond a rate, and clients that began to be read more slowly.",
         rows("limiter_type", &incidents.rate_limited),
     );
     exposition.counter(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, http::StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -13,7 +13,7 @@ use super::{
     reply,
 };
 use crate::{
-    engine::Wanted,
+    engine::{Occupied, Wanted},
     protocol::{ChannelKind, ChannelName},
 };
 
@@ -33,18 +33,21 @@ pub(super) async fn list(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
     if wanted.user_count && !ChannelKind::of(&prefix).is_presence() {
         return Err(ApiError::UserCountUnfiltered);
     }
-    let occupied = call.node.occupied(&call.app.id, &prefix).await?;
-    let channels = occupied.into_iter().map(|channel| {
-        let attributes = Attributes {
-            user_count: wanted.user_count.then_some(channel.users),
-            subscription_count: wanted.subscription_count.then_some(channel.subscriptions),
-            cache: None,
-        };
-        (channel.name, attributes)
-    });
-    Ok(reply::json(&Listing {
-        channels: channels.collect(),
-    }))
+    let list = move |occupied: Vec<Occupied>| {
+        let channels = occupied.into_iter().map(|channel| {
+            let attributes = Attributes {
+                user_count: wanted.user_count.then_some(channel.users),
+                subscription_count: wanted.subscription_count.then_some(channel.subscriptions),
+                cache: None,
+            };
+            (channel.name, attributes)
+        });
+        reply::json_text(&Listing {
+            channels: channels.collect(),
+        })
+    };
+    let listing = call.node.list_occupied(&call.app.id, &prefix, list).await?;
+    Ok(reply::builder(StatusCode::OK).body(listing))
 }
 
 /// `GET channels/{channel}`: one, whether occupied or not.

@@ -4,17 +4,17 @@ use std::{fmt, str::Utf8Error};
 
 use actix_web::{
     HttpResponse, ResponseError,
-    error::PayloadError,
     http::{
         StatusCode,
         header::{ALLOW, RETRY_AFTER},
     },
 };
-use tracing::{debug, error};
+use tracing::error;
 
 use super::{reply, route::Methods};
 use crate::{
     engine::Unavailable,
+    http_body::BodyError,
     node::{Overloaded, TooFast},
     protocol::{InvalidChannelName, message::json_string},
 };
@@ -38,10 +38,8 @@ pub(super) enum ApiError {
     TooManyParameters(usize),
     /// The value of this parameter is not UTF-8 once decoded.
     ParameterNotUtf8(&'static str),
-    /// More body than the server takes. `Content-Length` says how much; a body in chunks doesn't.
-    BodyTooLarge { declared: Option<usize>, max: usize },
-    /// The body broke off, or its encoding is wrong.
-    BodyUnreadable(PayloadError),
+    /// The body was not read.
+    Body(BodyError),
     /// The body is not UTF-8.
     BodyNotUtf8(Utf8Error),
     /// The body is not JSON, or not what the endpoint takes.
@@ -70,6 +68,8 @@ pub(super) enum ApiError {
     TooFast(TooFast),
     /// The cluster's state is out of reach.
     Unavailable,
+    /// The address of the client sends too many requests without a valid key or signature.
+    TooManyRefused,
     /// The server was put together wrongly.
     Misconfigured,
 }
@@ -136,6 +136,12 @@ impl From<Unauthorized> for ApiError {
     }
 }
 
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}
+
 impl From<EventError> for ApiError {
     fn from(error: EventError) -> Self {
         Self::Event(error)
@@ -160,6 +166,16 @@ impl From<Unavailable> for ApiError {
     }
 }
 
+impl ApiError {
+    /// Whether the request shows neither a valid key nor a valid signature.
+    pub(super) fn is_a_strangers(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchPath | Self::NoSuchApp | Self::Unauthorized(_)
+        )
+    }
+}
+
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
@@ -167,14 +183,19 @@ impl ResponseError for ApiError {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::AppDisabled => StatusCode::FORBIDDEN,
-            Self::BodyTooLarge { .. }
+            Self::Body(BodyError::TooLarge { .. })
             | Self::Event(EventError::DataTooLarge { .. })
             | Self::InBatch {
                 error: EventError::DataTooLarge { .. },
                 ..
             } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooFast(TooFast::Later { .. }) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Overloaded | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooFast(TooFast::Later { .. }) | Self::TooManyRefused => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Body(BodyError::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+            Self::Overloaded | Self::Unavailable | Self::Body(BodyError::NoRoom(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -183,12 +204,7 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let (status, message) = (self.status_code(), self.to_string());
         if matches!(self, Self::Misconfigured) {
-            error!(message, "an API request failed");
-        } else {
-            debug!(
-                status = status.as_u16(),
-                message, "an API request was refused"
-            );
+            error!(error = message, "an API request failed");
         }
         let mut response = reply::builder(status);
         match self {
@@ -197,9 +213,10 @@ impl ResponseError for ApiError {
                 let seconds = retry_after.as_millis().div_ceil(1000).max(1);
                 response.insert_header((RETRY_AFTER, seconds.to_string()))
             }
-            Self::Overloaded | Self::Unavailable => response.insert_header((RETRY_AFTER, "1")),
-            // The rest of the body is still under way, and nobody will read it.
-            Self::BodyTooLarge { .. } => response.force_close(),
+            Self::Overloaded
+            | Self::Unavailable
+            | Self::TooManyRefused
+            | Self::Body(BodyError::NoRoom(_)) => response.insert_header((RETRY_AFTER, "1")),
             _ => &mut response,
         };
         let code = status.as_u16();
@@ -223,13 +240,10 @@ impl fmt::Display for ApiError {
                 write!(f, "the query has more than {max} parameters, the most that are allowed")
             }
             Self::ParameterNotUtf8(name) => write!(f, "the parameter {name} is not UTF-8"),
-            Self::BodyTooLarge { declared: Some(size), max } => {
-                write!(f, "the body has {size} bytes, at most {max} are allowed")
-            }
-            Self::BodyTooLarge { declared: None, max } => {
-                write!(f, "the body has more than {max} bytes, the most that are allowed")
-            }
-            Self::BodyUnreadable(error) => write!(f, "the body could not be read: {error}"),
+            Self::Body(error) => error.fmt(f),
+            Self::TooManyRefused => f.write_str(
+                "too many requests without a valid key or signature come from this address; try again in a second",
+            ),
             Self::BodyNotUtf8(error) => write!(f, "the body is not UTF-8: {error}"),
             Self::Json(error) if error.is_data() => error.fmt(f),
             Self::Json(error) => write!(f, "the body is not JSON: {error}"),

@@ -1,12 +1,11 @@
 //! The HTTP API: signed requests in, publishes and queries to the [`Node`], JSON out.
 //!
 //! Owns the wire form of requests and replies, and which status a mistake gets. Knows nothing of sockets: it hands checked
-//! values to the node and has its answer at once; only the arrival of a body is waited for.
+//! values to the node and has its answer at once; only the arrival of a body is waited for, and only if path, key and time are right.
 //!
 //! Routes are matched by hand (`route`): paths must be seen as they stand on the request line, because that is what was signed.
 
 mod attributes;
-mod body;
 mod channels;
 mod creator;
 mod data;
@@ -46,9 +45,11 @@ use self::{
     signed::{Clock, SignedRequest},
 };
 use crate::{
+    address::Place,
     app::App,
     config::Config,
     feed::Line,
+    http_body::{Body, BodyLimits},
     hub::AppChannels,
     node::{Node, Phase},
     protocol::path,
@@ -57,8 +58,8 @@ use crate::{
 /// What the API must know of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct ApiSettings {
-    /// Bytes of a request body.
-    pub max_request_bytes: usize,
+    /// What a request body may be.
+    pub body: BodyLimits,
     /// How far `auth_timestamp` may be from this server's clock, in seconds.
     pub timestamp_tolerance_s: u64,
 }
@@ -68,8 +69,19 @@ impl ApiSettings {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         Self {
-            max_request_bytes: config.server.max_request_bytes.get(),
+            body: BodyLimits {
+                max_bytes: config.server.max_request_bytes.get(),
+                timeout: config.server.request_timeout_s.get(),
+            },
             timestamp_tolerance_s: config.api.timestamp_tolerance_s.get() as u64,
+        }
+    }
+
+    /// What a request's time is held against.
+    fn clock(&self) -> Clock {
+        Clock {
+            now_s: unix_now(),
+            tolerance_s: self.timestamp_tolerance_s,
         }
     }
 }
@@ -78,9 +90,10 @@ impl ApiSettings {
 ///
 /// Needs `web::Data<Node>` and `web::Data<ApiSettings>` among the app's data.
 pub async fn answer(request: &HttpRequest, body: Payload, prefix: &str) -> HttpResponse {
-    let id = RequestId::of(request);
-    let reply = attempt(request, body, prefix, &id).await;
+    let (id, mut body) = (RequestId::of(request), Body::from(body));
+    let reply = attempt(request, &mut body, prefix, &id).await;
     let mut response = reply.unwrap_or_else(|error| {
+        let error = within_budget(request, error);
         report(request, prefix, &id, &error);
         error.error_response()
     });
@@ -89,7 +102,21 @@ pub async fn answer(request: &HttpRequest, body: Payload, prefix: &str) -> HttpR
     response
         .headers_mut()
         .insert(request_id::HEADER, id.into_header());
-    response
+    body.settle(response)
+}
+
+/// Counts a stranger's request against the budget of its place.
+fn within_budget(request: &HttpRequest, error: ApiError) -> ApiError {
+    match data::<Node>(request) {
+        Ok(node) if error.is_a_strangers() && !node.gate.take_stranger(place_of(node, request)) => {
+            ApiError::TooManyRefused
+        }
+        _ => error,
+    }
+}
+
+fn place_of(node: &Node, request: &HttpRequest) -> Option<Place> {
+    node.gate.place_of(request.peer_addr()?, request.headers())
 }
 
 /// Counts a refused request, and shows it to whoever watches.
@@ -100,30 +127,39 @@ fn report(request: &HttpRequest, prefix: &str, id: &RequestId, error: &ApiError)
     let trouble = match error {
         ApiError::Unauthorized(_) => {
             node.incidents.auth_failures.increment("api");
-            Some("invalid signature of an API request")
+            Some("invalid signature")
         }
         ApiError::TooFast(_) => {
             node.incidents.rate_limited.increment("api");
             Some("an app exceeds its rate limit")
         }
-        ApiError::NoSuchApp => Some("an API request names no app of this server"),
-        ApiError::NoSuchPath => Some("a request has an unknown path"),
+        ApiError::TooManyRefused => {
+            node.incidents.rate_limited.increment("strangers");
+            Some("too many requests of one address without a valid key or signature")
+        }
+        ApiError::NoSuchApp => Some("unknown app"),
+        ApiError::NoSuchPath => Some("unknown path"),
         _ => None,
     };
-    let path = path::shown(request.path());
-    if let Some(trouble) = trouble
-        && let Some(suppressed) = node.storms.tell(trouble, Instant::now())
-    {
-        let request_id = id.as_str();
-        info!(request_id, %path, suppressed, "{trouble}: {error}");
-    }
-    if !node.feed.is_watched() {
-        return;
-    }
+    let (request_id, path) = (id.as_str(), &*path::shown(request.path()));
     let message = match error {
         ApiError::NoSuchPath => format!("{error}: {path}"),
         _ => error.to_string(),
     };
+    let (status, error) = (error.status_code().as_u16(), message.as_str());
+    let suppressed = trouble.and_then(|trouble| node.storms.tell(trouble, Instant::now()));
+    match suppressed {
+        Some(suppressed) => {
+            info!(
+                request_id,
+                path, status, trouble, error, suppressed, "an API request was refused"
+            );
+        }
+        None => debug!(
+            request_id,
+            path, status, error, "an API request was refused"
+        ),
+    }
     node.feed.emit(|| Line::Error {
         app: match Target::find(request.path(), prefix) {
             Some(Target::App {
@@ -133,8 +169,8 @@ fn report(request: &HttpRequest, prefix: &str, id: &RequestId, error: &ApiError)
             _ => None,
         },
         socket_id: None,
-        code: Some(error.status_code().as_u16()),
-        message: &message,
+        code: Some(status),
+        message: error,
     });
 }
 
@@ -151,61 +187,50 @@ struct Call<'a> {
 
 async fn attempt(
     request: &HttpRequest,
-    body: Payload,
+    body: &mut Body,
     prefix: &str,
     request_id: &RequestId,
 ) -> Result<HttpResponse, ApiError> {
     let settings = data::<ApiSettings>(request)?;
-    // Before any refusal, so that the connection is left where the next request begins.
-    let body = body::read(request, body, settings.max_request_bytes).await?;
-    let target = Target::find(request.path(), prefix).ok_or(ApiError::NoSuchPath)?;
-    let methods = target.methods();
-    if request.method() == Method::OPTIONS {
-        return Ok(reply::options(methods));
-    }
-    if !methods.contains(request.method()) {
-        return Err(ApiError::MethodNotAllowed(methods));
-    }
     let node = data::<Node>(request)?;
-    let (path, app, endpoint) = match target {
-        Target::App {
-            path,
-            app,
-            endpoint,
-        } => (path, app, endpoint),
-        Target::Up => return Ok(reply::up()),
-        Target::Ready => return Ok(reply::ready(node.phase() == Phase::Running)),
+    let reply = match Head::find(request, prefix, node) {
+        Ok(Routed::ToApp(head)) => match head.signed.check(&head.app, settings.clock()) {
+            Ok((parameters, secret)) => {
+                let held = || node.gate.take_body(place_of(node, request));
+                let body = body.read(request.headers(), settings.body, held).await?;
+                let parameters = head.signed.verify(parameters, &body, secret, prefix)?;
+                return answer_app(node, &head, &parameters, &body, request_id).await;
+            }
+            Err(error) => Err(error),
+        },
+        Ok(Routed::Answered(response)) => Ok(response),
+        Err(error) => Err(error),
     };
-    let app = match app {
-        AppName::Id(id) => node.apps.by_id(&decoded(id)?).ok_or(ApiError::NoSuchApp)?,
-        AppName::Key => app_by_key(node, request.query_string())?,
-    };
-    let method = request.method().as_str();
-    let signed = SignedRequest {
-        method,
-        path,
-        query: request.query_string(),
-        body: &body,
-    };
-    let clock = Clock {
-        now_s: unix_now(),
-        tolerance_s: settings.timestamp_tolerance_s,
-    };
-    let parameters = signed.verify(&app, prefix, clock)?;
-    if !app.enabled {
+    body.discard().await;
+    reply
+}
+
+/// Answers a request that the app has signed.
+async fn answer_app(
+    node: &Node,
+    head: &Head<'_>,
+    parameters: &Parameters<'_>,
+    body: &[u8],
+    request_id: &RequestId,
+) -> Result<HttpResponse, ApiError> {
+    if !head.app.enabled {
         return Err(ApiError::AppDisabled);
     }
-    let channels = node.hub.app(&app.id);
     let call = Call {
         node,
-        app: &app,
-        channels,
+        app: &head.app,
+        channels: node.hub.app(&head.app.id),
         request_id,
-        parameters: &parameters,
-        body: &body,
+        parameters,
+        body,
         now: Instant::now(),
     };
-    let reply = serve(&call, endpoint).await;
+    let reply = serve(&call, head.endpoint).await;
     count(&call, &reply);
     reply
 }
@@ -219,6 +244,60 @@ fn app_by_key(node: &Node, query: &str) -> Result<Arc<App>, ApiError> {
     let app = std::str::from_utf8(key).ok();
     let app = app.and_then(|key| node.apps.by_key(key));
     app.ok_or_else(|| Unauthorized::Key.into())
+}
+
+/// What the head of a request says.
+enum Routed<'a> {
+    /// It needs no body.
+    Answered(HttpResponse),
+    ToApp(Head<'a>),
+}
+
+/// A request to an app, before its body is read.
+struct Head<'a> {
+    app: Arc<App>,
+    endpoint: Endpoint<'a>,
+    signed: SignedRequest<'a>,
+}
+
+impl<'a> Head<'a> {
+    /// Finds the app and the endpoint.
+    fn find(request: &'a HttpRequest, prefix: &str, node: &Node) -> Result<Routed<'a>, ApiError> {
+        let target = Target::find(request.path(), prefix).ok_or(ApiError::NoSuchPath)?;
+        let methods = target.methods();
+        if request.method() == Method::OPTIONS {
+            return Ok(Routed::Answered(reply::options(methods)));
+        }
+        if !methods.contains(request.method()) {
+            return Err(ApiError::MethodNotAllowed(methods));
+        }
+        let (path, app, endpoint) = match target {
+            Target::App {
+                path,
+                app,
+                endpoint,
+            } => (path, app, endpoint),
+            Target::Up => return Ok(Routed::Answered(reply::up())),
+            Target::Ready => {
+                let is_ready = node.phase() == Phase::Running;
+                return Ok(Routed::Answered(reply::ready(is_ready)));
+            }
+        };
+        let app = match app {
+            AppName::Id(id) => node.apps.by_id(&decoded(id)?).ok_or(ApiError::NoSuchApp)?,
+            AppName::Key => app_by_key(node, request.query_string())?,
+        };
+        let signed = SignedRequest {
+            method: request.method().as_str(),
+            path,
+            query: request.query_string(),
+        };
+        Ok(Routed::ToApp(Self {
+            app,
+            endpoint,
+            signed,
+        }))
+    }
 }
 
 fn count(call: &Call<'_>, reply: &Result<HttpResponse, ApiError>) {

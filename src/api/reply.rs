@@ -37,8 +37,12 @@ pub(super) fn ready(is_ready: bool) -> HttpResponse {
 
 /// 200 with this JSON.
 pub(super) fn json(value: &impl Serialize) -> HttpResponse {
-    let json = serde_json::to_vec(value).expect("replies have string keys and finite numbers");
-    builder(StatusCode::OK).body(json)
+    builder(StatusCode::OK).body(json_text(value))
+}
+
+/// The text of a reply.
+pub(super) fn json_text(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("replies have string keys and finite numbers")
 }
 
 /// 204 that says what may be asked.

@@ -38,8 +38,6 @@ pub(super) struct SignedRequest<'a> {
     pub(super) path: &'a str,
     /// As on the request line.
     pub(super) query: &'a str,
-    /// Byte for byte.
-    pub(super) body: &'a [u8],
 }
 
 /// The time, and how exactly a request must know it.
@@ -52,16 +50,27 @@ pub(super) struct Clock {
 }
 
 impl<'a> SignedRequest<'a> {
-    /// Checks that the app signed the request, and gives its parameters as they were signed.
-    pub(super) fn verify(
+    /// Checks what says who signed the request and when, before its body is read. Gives its parameters as they stand, and the secret that
+    /// it must be signed with.
+    pub(super) fn check<'s>(
         &self,
-        app: &App,
-        prefix: &str,
+        app: &'s App,
         clock: Clock,
-    ) -> Result<Parameters<'a>, ApiError> {
+    ) -> Result<(Parameters<'a>, &'s Secret), ApiError> {
         let parameters = Parameters::parse(self.query, Plus::Literal)?;
         let secret = check_elements(&parameters, app, clock)?;
-        check_body(&parameters, self.body)?;
+        Ok((parameters, secret))
+    }
+
+    /// Checks that the request with this body was signed with the secret, and gives its parameters as they were signed.
+    pub(super) fn verify(
+        &self,
+        parameters: Parameters<'a>,
+        body: &[u8],
+        secret: &Secret,
+        prefix: &str,
+    ) -> Result<Parameters<'a>, ApiError> {
+        check_body(&parameters, body)?;
         let signature = parameters
             .bytes(SIGNATURE)
             .ok_or(Unauthorized::Missing(SIGNATURE))?;

@@ -2,7 +2,7 @@
 
 mod refusals;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     App as WebApp,
@@ -15,9 +15,11 @@ use md5::{Digest, Md5};
 
 use super::{ApiSettings, answer, unix_now};
 use crate::{
+    address::{Gate, Proxies},
     app::{App, AppRegistry, Limits, Secret, WebhookTargets},
     engine::LocalEngine,
     feed::Feed,
+    http_body::BodyLimits,
     hub::{Capacity, Hub},
     node::{self, Node, Phase},
     protocol::signature,
@@ -70,6 +72,7 @@ fn node() -> Arc<Node> {
         webhooks,
         Feed::default(),
         Capacity::default(),
+        Gate::new(Proxies::default(), None, usize::MAX),
     ))
 }
 
@@ -78,7 +81,10 @@ async fn send(node: &Arc<Node>, method: &str, target: &str, body: &[u8]) -> Answ
     let app = WebApp::new()
         .app_data(web::Data::from(Arc::clone(node)))
         .app_data(web::Data::new(ApiSettings {
-            max_request_bytes: 500,
+            body: BodyLimits {
+                max_bytes: 500,
+                timeout: Duration::from_secs(5),
+            },
             timestamp_tolerance_s: 600,
         }))
         .default_service(web::to(|request, body| async move {

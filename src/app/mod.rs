@@ -49,6 +49,8 @@ settings! {
         enabled: bool = true,
         /// Whether clients may send `client-…` events to each other.
         client_events: bool = false,
+        /// `false`: clients can't use the HTTP fallbacks of pusher-js (404), only WebSockets.
+        fallbacks: bool = true,
         /// `true`: unencrypted connections are closed with 4000.
         tls_only: bool = false,
         /// Which web pages may connect ([below](#allowed-origins)): hosts (`"example.com"`, `"*.example.com"`, `"localhost:3000"`) or
@@ -114,14 +116,18 @@ settings! {
         max_presence_user_id_length: Count = 128,
         /// Bytes of a presence `user_info` as JSON.
         max_presence_user_info_bytes: Count = 1024,
-        /// Client events per second and connection.
+        /// Messages and control frames per second and connection, not counting client events within their own limit. Faster clients are
+        /// read more slowly ([below](#how-fast-a-client-may-send)).
+        max_messages_per_second: Count = 100,
+        /// Client events per second and connection; further events are refused.
         max_client_events_per_second: Count = 10,
         /// Events published over HTTP per second, on each node; more get 429, and a batch that is larger than this gets 400.
         max_backend_events_per_second: Option<Count> => "1000",
         /// Other API requests per second, on each node; more get 429.
         max_read_requests_per_second: Option<Count> => "100",
-        /// Channels that one connection may subscribe to; further subscriptions are refused.
-        max_channels_per_connection: Option<Count> => "100",
+        /// Channels that one connection may subscribe to; further subscriptions are refused. Too few for a client that watches everything,
+        /// such as a wallboard or a bridge to another system.
+        max_channels_per_connection: Count = 1000,
         /// Seconds within which a connection must sign in or enter a private or presence channel; otherwise it is closed with 4009.
         authorization_timeout_s: Option<Seconds<1, { u32::MAX }>> => "30",
         /// Seconds that a cache channel keeps its last event.

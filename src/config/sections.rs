@@ -28,12 +28,20 @@ settings! {
         /// Of those, clients with one address or, with IPv6, one /64 network; further clients are closed with 4100, after which pusher-js
         /// tries again a second later.
         max_connections_per_ip: Option<Count> => "200",
-        /// Addresses and networks (`"10.0.0.0/8"`) of proxies whose `X-Forwarded-For` or `Forwarded` names the client
-        /// ([below](#behind-proxies)).
+        /// Clients that are expected behind one address or, with IPv6, one /64 network ([below](#what-one-address-may-use)). It bounds the
+        /// HTTP connections of an address, its sessions of the HTTP fallbacks and the connects that come at once. Without it, 2048, and
+        /// only for addresses that are a client's for sure: public ones, and those that a trusted proxy has told.
+        max_clients_per_ip: Option<Count> => "2048",
+        /// HTTP connections at a time, besides WebSockets; further ones get 503. Too few for a node with more than some 4,000 clients on
+        /// the HTTP fallbacks, which have two connections each.
+        max_http_connections: Count = 8192,
+        /// Addresses and networks (`"10.0.0.0/8"`) of proxies whose headers say who the client is (`X-Forwarded-For` or `Forwarded`) and
+        /// whether it uses TLS (`X-Forwarded-Proto`) ([below](#behind-proxies)).
         trusted_proxies: Vec<Network>,
         /// Bytes of an HTTP request body; larger requests get 413.
         max_request_bytes: Count = 1_048_576,
-        /// Seconds to receive a request head, the upgrade included.
+        /// Seconds to receive a request head, the upgrade included, or the next part of a body. A whole body has the same time, and one
+        /// second more for each 16 KiB; slower requests get 408.
         request_timeout_s: Seconds<1, SECONDS_MAX> = 10,
         /// Seconds that an idle HTTP connection stays open.
         keep_alive_s: Seconds<1, SECONDS_MAX> = 75,

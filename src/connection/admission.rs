@@ -4,8 +4,9 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::Worker;
 use crate::{
+    address::{ClientAddress, Place},
     app::{App, Moment},
-    hub::{AppChannels, ClientAddress, CloseNotice, ConnectionSlot, NoSlot, Profile, Transport},
+    hub::{AppChannels, CloseNotice, ConnectionSlot, NoSlot, Profile, Transport},
     protocol::{CloseCode, path},
 };
 
@@ -41,6 +42,8 @@ pub struct Opening<'a> {
     pub version: Option<&'a str>,
     /// Where the client comes from, likewise.
     pub address: Option<ClientAddress>,
+    /// The place that its handshakes are counted in; `None` for one that is not counted.
+    pub place: Option<Place>,
     /// How it comes.
     pub transport: Transport,
 }
@@ -76,7 +79,8 @@ impl Opening<'_> {
     }
 
     /// How the client learns why it is closed, also one that is refused for its protocol.
-    pub(super) fn close_notice(&self) -> CloseNotice {
+    #[must_use]
+    pub fn close_notice(&self) -> CloseNotice {
         let protocol = self.protocol.and_then(|text| text.parse::<u8>().ok());
         match protocol {
             Some(..6) => CloseNotice::MessageAndFrame,
@@ -171,6 +175,12 @@ impl Admission {
             return Err(refuse(
                 CloseCode::Unauthorized,
                 "This origin is not allowed.",
+            ));
+        }
+        if !worker.node.gate.take_handshake(opening.place) {
+            return Err(refuse(
+                CloseCode::OverCapacity,
+                "Too many handshakes from this address.",
             ));
         }
         let channels = worker.node.hub.app(&app.id);

@@ -2,6 +2,8 @@
 
 mod admission;
 mod client_event;
+mod departure;
+mod entrances;
 mod session;
 mod signin;
 mod subscribe;
@@ -9,20 +11,24 @@ mod subscribe;
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
 
 use self::{
+    entrances::Entrances,
     session::Sessions,
     signin::{FirstLook, SigningIn, User},
 };
 use admission::Admission;
 pub use admission::{Destination, Opening, PROTOCOLS, Refusal};
+pub use departure::Departure;
+use departure::LEFT_AT_ONCE;
 use governor::DefaultDirectRateLimiter;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 use crate::{
-    app::{App, Moment, Secret},
+    address::ClientAddress,
+    app::{App, Limits, Moment, Secret},
     feed::Line,
-    hub::{AppChannels, ClientAddress, ConnectionSlot, End, Shard, Subscriber},
-    node::{Client, Entrance, Node},
+    hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber},
+    node::{Client, Node},
     protocol::{
         ChannelKind, CloseCode, ErrorCode, Frame,
         message::{self, ClientMessage},
@@ -55,8 +61,8 @@ pub struct Connection {
     subscriber: Rc<Subscriber>,
     user: Option<Box<User>>,
     client_events: Option<Box<DefaultDirectRateLimiter>>,
-    /// Subscriptions that wait for the engine. Empty, and without memory, on a single node.
-    entrances: Vec<Entrance>,
+    /// Subscriptions that wait for the engine; none on a single node.
+    entrances: Entrances,
     /// On channels that only one session may listen to; most clients have none.
     sessions: Option<Box<Sessions>>,
     first_look: Option<Box<FirstLook>>,
@@ -114,7 +120,7 @@ impl Connection {
             subscriber: Rc::clone(subscriber),
             user: None,
             client_events: None,
-            entrances: Vec::new(),
+            entrances: Entrances::default(),
             sessions: None,
             first_look: None,
             signing_in: None,
@@ -186,13 +192,37 @@ impl Connection {
         }
     }
 
-    /// Undoes everything when the client has gone.
-    pub fn close(&mut self, end: End, now: Instant) {
+    /// What the client's app allows now.
+    #[must_use]
+    pub fn limits(&mut self) -> &Limits {
+        self.look_up_app();
+        &self.app.limits
+    }
+
+    /// Tells the operator that the client sends faster than its app allows, and is read more slowly for it.
+    pub fn slowed(&self, now: Instant) {
+        let node = &self.worker.node;
+        node.incidents.rate_limited.increment("messages");
+        let (app, socket_id) = (&*self.app.id, self.subscriber.id);
+        if let Some(suppressed) = node.storms.tell("messages too fast", now) {
+            info!(app, %socket_id, suppressed, "a client sends too fast; it is read more slowly");
+        }
+        node.feed.emit(|| Line::Error {
+            app: Some(app),
+            socket_id: Some(socket_id.to_string()),
+            code: None,
+            message: "The client sends faster than its app allows; it is read more slowly.",
+        });
+    }
+
+    /// Undoes everything when the client has gone. Of very many subscriptions some are left for later turns.
+    #[must_use]
+    pub fn close(&mut self, end: End, now: Instant) -> Option<Departure> {
         let Worker { node, shard, .. } = &*self.worker;
-        for entrance in std::mem::take(&mut self.entrances) {
+        for entrance in self.entrances.take_all() {
             node.give_up(self.client(), &entrance, now);
         }
-        node.unsubscribe_all(self.client(), now);
+        let has_more = node.unsubscribe_some(self.client(), LEFT_AT_ONCE, now);
         if let Some(user) = self.user.take() {
             shard.sign_out(self.channels.app_id(), &user.id, &self.subscriber);
             if let Some(online) = &user.online {
@@ -201,12 +231,16 @@ impl Connection {
         }
         self.channels.traffic().disconnections.increment();
         let incidents = &node.incidents;
-        if end.code == Some(CloseCode::OverCapacity) {
+        if end.code == Some(CloseCode::TooSlow) {
             incidents.slow_consumers.increment();
         }
         let code = end.code.map(|code| code.number());
-        let label = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
-        incidents.disconnections.increment(&label);
+        incidents.disconnections.increment(&match end.code {
+            None => "none".into(),
+            // Clients choose their codes, and there are more of them than labels.
+            Some(CloseCode::Peer(_)) => "client".into(),
+            Some(code) => Cow::from(code.number().to_string()),
+        });
         debug!(app = &*self.app.id, socket_id = %self.subscriber.id, code, reason = end.reason, "disconnected");
         node.feed.emit(|| Line::Disconnected {
             app: &self.app.id,
@@ -214,6 +248,12 @@ impl Connection {
             code,
             reason: end.reason,
         });
+        has_more.then(|| Departure {
+            worker: Rc::clone(&self.worker),
+            app: Arc::clone(&self.app),
+            channels: Arc::clone(&self.channels),
+            subscriber: Rc::clone(&self.subscriber),
+        })
     }
 
     fn unsubscribe(&mut self, channel: &str, now: Instant) {
@@ -248,13 +288,11 @@ impl Connection {
 
     /// Stops waiting for an answer about the channel; `false` when none was awaited.
     fn give_up(&mut self, channel: &str, now: Instant) -> bool {
-        let waiting = |entrance: &Entrance| entrance.channel() == channel;
-        let Some(at) = self.entrances.iter().position(waiting) else {
-            return false;
-        };
-        let entrance = self.entrances.swap_remove(at);
-        self.worker.node.give_up(self.client(), &entrance, now);
-        true
+        let entrance = self.entrances.remove(channel);
+        if let Some(entrance) = &entrance {
+            self.worker.node.give_up(self.client(), entrance, now);
+        }
+        entrance.is_some()
     }
 
     fn client(&self) -> Client<'_> {
@@ -273,7 +311,7 @@ impl Connection {
 
     /// Shows a client's mistake to whoever watches.
     fn report(&self, code: Option<u16>, text: &str) {
-        debug!(app = &*self.app.id, socket_id = %self.subscriber.id, code, "refused: {text}");
+        debug!(app = &*self.app.id, socket_id = %self.subscriber.id, code, error = text, "refused");
         self.worker.node.feed.emit(|| Line::Error {
             app: Some(&self.app.id),
             socket_id: Some(self.subscriber.id.to_string()),
@@ -306,10 +344,10 @@ fn report_refusal(node: &Node, socket_id: &str, opening: &Opening<'_>, refusal: 
         Some(suppressed) => {
             info!(
                 code,
-                app, origin, path, suppressed, "connection refused: {reason}"
+                app, origin, path, reason, suppressed, "connection refused"
             );
         }
-        None => debug!(code, app, origin, path, "connection refused: {reason}"),
+        None => debug!(code, app, origin, path, reason, "connection refused"),
     }
     node.incidents.refusals.increment(&code.to_string());
     let message = match path {

@@ -1,6 +1,6 @@
 //! Channels that only one session at a time may listen to: a session takes its place before it subscribes.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use serde_json::Value;
 
@@ -11,31 +11,37 @@ use crate::{
     hub::Farewell,
     node::{Entrance, Subscribing},
     presence::Member,
-    protocol::{ChannelName, channel::channel_session_name, message},
+    protocol::{
+        ChannelName,
+        channel::{SessionsOf, channel_session_name, sessions_of},
+        message,
+    },
 };
 
-/// A client's sessions on channels that have only one.
+/// A client's sessions on channels that have only one, by the channel that it wants to listen to.
 #[derive(Default)]
 pub(super) struct Sessions {
     /// Subscriptions whose session has yet to take its place.
-    joining: Vec<Joining>,
-    /// Channel and session where it has.
-    held: Vec<(Box<str>, Arc<str>)>,
+    joining: HashMap<Box<str>, Joining, ahash::RandomState>,
+    /// Sessions that have theirs.
+    held: HashMap<Box<str>, Arc<str>, ahash::RandomState>,
 }
 
 /// A subscription that waits for its session's place.
 struct Joining {
-    /// The channel of the sessions.
-    sessions: String,
     session: Arc<str>,
-    channel: String,
     member: Option<Member>,
 }
 
 impl Sessions {
-    /// Channels that wait for their session's place.
-    pub(super) fn joining(&self) -> impl Iterator<Item = &str> {
-        self.joining.iter().map(|joining| &*joining.channel)
+    /// How many subscriptions wait for their session's place.
+    pub(super) fn joining(&self) -> usize {
+        self.joining.len()
+    }
+
+    /// Whether the subscription to this channel waits for its session's place.
+    pub(super) fn joins(&self, channel: &str) -> bool {
+        self.joining.contains_key(channel)
     }
 }
 
@@ -59,22 +65,19 @@ impl Connection {
         newest: Newest,
         now: Instant,
     ) -> Result<(), SubscribeError> {
-        let joining = Joining {
-            sessions: channel_session_name(name.as_str()),
-            session: self.session_on_channel(channel_data),
-            channel: name.as_str().to_owned(),
-            member,
-        };
+        let sessions = channel_session_name(name.as_str());
+        let session = self.session_on_channel(channel_data);
         let (node, client) = (&self.worker.node, self.client());
-        match node.join_session(client, &joining.sessions, &joining.session, newest, now) {
+        match node.join_session(client, &sessions, &session, newest, now) {
             Ok(Subscribing::Seated(_)) => {
                 let held = &mut self.sessions.get_or_insert_default().held;
-                held.push((name.as_str().into(), joining.session));
-                self.enter(name, joining.member, now)
+                held.insert(name.as_str().into(), session);
+                self.enter(name, member, now)
             }
             Ok(Subscribing::Waiting(entrance)) => {
                 self.entrances.push(entrance);
-                self.sessions.get_or_insert_default().joining.push(joining);
+                let joining = &mut self.sessions.get_or_insert_default().joining;
+                joining.insert(name.as_str().into(), Joining { session, member });
                 Ok(())
             }
             Err(EnterError::Full) => Err(SubscribeError::OtherSession),
@@ -101,20 +104,20 @@ impl Connection {
         answer: Result<(), EnterError>,
         now: Instant,
     ) {
-        let of = |joining: &mut Joining| joining.sessions == entrance.channel();
-        let joining = self
-            .sessions
-            .as_mut()
-            .and_then(|sessions| sessions.joining.extract_if(.., of).next());
-        let Some(joining) = joining else {
+        let of = match sessions_of(entrance.channel()) {
+            Some(SessionsOf::Channel(channel)) => channel,
+            _ => return self.worker.node.give_up(self.client(), &entrance, now),
+        };
+        let waiting = self.sessions.as_mut();
+        let found = waiting.and_then(|sessions| sessions.joining.remove_entry(&*of));
+        let Some((channel, joining)) = found else {
             return self.worker.node.give_up(self.client(), &entrance, now);
         };
-        let channel = joining.channel;
         let entered = match answer {
             Ok(()) => {
                 drop(self.worker.node.seat(self.client(), entrance, now));
                 let held = &mut self.sessions.get_or_insert_default().held;
-                held.push((channel.as_str().into(), joining.session));
+                held.insert(channel.clone(), joining.session);
                 self.enter(ChannelName::of_checked(&channel), joining.member, now)
             }
             Err(error) => {
@@ -132,12 +135,8 @@ impl Connection {
 
     /// The session's client listens now: from here on it can be told to go, and is if that was decided on its way.
     pub(super) fn hold_session(&self, channel: &str) {
-        let mine = |(name, _): &&(Box<str>, Arc<str>)| **name == *channel;
-        let held = self
-            .sessions
-            .as_ref()
-            .and_then(|sessions| sessions.held.iter().find(mine));
-        let Some((_, session)) = held else {
+        let sessions = self.sessions.as_ref();
+        let Some(session) = sessions.and_then(|sessions| sessions.held.get(channel)) else {
             return;
         };
         let sessions = channel_session_name(channel);
@@ -155,12 +154,10 @@ impl Connection {
         let Some(sessions) = &mut self.sessions else {
             return false;
         };
-        let waits = |joining: &mut Joining| joining.channel == channel;
-        let is_held = |(name, _): &mut (Box<str>, Arc<str>)| **name == *channel;
-        let joining = sessions.joining.extract_if(.., waits).next();
-        let held = sessions.held.extract_if(.., is_held).next();
-        if let Some(joining) = joining {
-            return self.give_up(&joining.sessions, now);
+        let joining = sessions.joining.remove(channel);
+        let held = sessions.held.remove(channel);
+        if joining.is_some() {
+            return self.give_up(&channel_session_name(channel), now);
         }
         if held.is_some() {
             let sessions = channel_session_name(channel);

@@ -1,9 +1,6 @@
 //! `pusher:subscribe`: may this client listen, and as whom.
 
-use std::{
-    task::{Context, Poll},
-    time::Instant,
-};
+use std::{task::Context, time::Instant};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -23,7 +20,6 @@ use crate::{
         message::{self, Subscribe, Text},
         signature,
     },
-    settings::Count,
 };
 
 /// Why a subscription is refused.
@@ -121,13 +117,7 @@ impl Connection {
 
     /// Seats or refuses those whose answer has come.
     pub fn poll_entrances(&mut self, cx: &mut Context<'_>) {
-        let mut at = 0;
-        while let Some(entrance) = self.entrances.get_mut(at) {
-            let Poll::Ready(answer) = entrance.poll_answer(cx) else {
-                at += 1;
-                continue;
-            };
-            let entrance = self.entrances.swap_remove(at);
+        while let Some((entrance, answer)) = self.entrances.poll_answered(cx) {
             if entrance.kind().is_internal() {
                 self.on_internal_answer(entrance, answer, Instant::now());
                 continue;
@@ -243,13 +233,10 @@ impl Connection {
 
     /// Whether the client is subscribed to the channel or will be when an answer comes.
     fn has_or_awaits(&self, name: ChannelName<'_>) -> bool {
-        if self.subscriber.subscription(name.as_str()).is_some() {
-            return true;
-        }
-        let mut waiting = self.entrances.iter().map(Entrance::channel);
-        let mut joining = self.sessions.iter().flat_map(|sessions| sessions.joining());
-        waiting.any(|channel| channel == name.as_str())
-            || joining.any(|channel| channel == name.as_str())
+        let sessions = self.sessions.as_ref();
+        self.subscriber.subscription(name.as_str()).is_some()
+            || self.entrances.contains(name.as_str())
+            || sessions.is_some_and(|sessions| sessions.joins(name.as_str()))
     }
 
     /// Goes into a channel that the client may listen to.
@@ -278,12 +265,12 @@ impl Connection {
     }
 
     fn check_room(&self) -> Result<(), SubscribeError> {
-        let Some(max) = self.app.limits.max_channels_per_connection.map(Count::get) else {
-            return Ok(());
-        };
-        let asked = |entrance: &&Entrance| !entrance.kind().is_internal();
-        let joining = self.sessions.iter().flat_map(|sessions| sessions.joining());
-        let waiting = self.entrances.iter().filter(asked).count() + joining.count();
+        let max = self.app.limits.max_channels_per_connection.get();
+        let joining = self
+            .sessions
+            .as_ref()
+            .map_or(0, |sessions| sessions.joining());
+        let waiting = self.entrances.asked_for() + joining;
         let count = self.subscriber.subscription_count() + waiting;
         if count < max {
             return Ok(());

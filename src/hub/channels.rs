@@ -210,6 +210,12 @@ impl AppChannels {
             .map_or(0, |entry| entry.subscriptions())
     }
 
+    /// How many channels have subscribers on this node.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
     /// The occupied channels whose names begin so, with their subscription counts.
     #[must_use]
     pub fn occupied(&self, prefix: &str) -> Vec<(Arc<str>, usize)> {

@@ -379,12 +379,12 @@ impl<'a> Group<'a> {
             return true;
         }
         let subscriptions = seat.subscriber.subscriptions.borrow();
-        let mut theirs = subscriptions.iter();
+        let theirs = subscriptions.get(&self.local.channel.name);
         theirs
-            .find(|subscription| subscription.local.channel.id == self.local.channel.id)
-            .is_some_and(|subscription| {
-                let seats = subscription.local.seats.borrow();
-                seats[subscription.seat].members_since == seat.members_since
+            .filter(|theirs| theirs.local.channel.id == self.local.channel.id)
+            .is_some_and(|theirs| {
+                let seats = theirs.local.seats.borrow();
+                seats[theirs.seat.get()].members_since == seat.members_since
             })
     }
 

@@ -2,7 +2,6 @@
 //!
 //! The [`Hub`] is shared by all threads; a [`Shard`] belongs to one. No guard of a map leaves this module.
 
-mod address;
 mod backlog;
 mod channels;
 mod closing;
@@ -14,6 +13,7 @@ mod profile;
 mod shard;
 mod slots;
 mod subscriber;
+mod subscriptions;
 mod view;
 
 use std::{
@@ -25,11 +25,9 @@ use std::{
     time::Duration,
 };
 
-use address::Places;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 
-pub use address::ClientAddress;
 use backlog::Room;
 pub use backlog::Ticket;
 pub use channels::{AppChannels, Channel, ChannelSettings, Route};
@@ -40,10 +38,11 @@ pub use outbox::{CloseNotice, End, Outbox};
 pub use profile::{Profile, Transport};
 pub use shard::{Shard, ShardSettings};
 pub use slots::{Capacity, ConnectionSlot, NoSlot};
-pub use subscriber::{Farewell, Subscriber, Subscription};
+pub use subscriber::{Farewell, Subscriber};
+pub use subscriptions::Subscription;
 pub use view::{ConnectionView, Search};
 
-use crate::metrics::Latency;
+use crate::{address::Places, metrics::Latency};
 
 /// One worker's place among the shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

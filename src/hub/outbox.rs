@@ -16,6 +16,8 @@ use crate::protocol::{CloseCode, Frame, message};
 
 /// Slices given to one `writev`; the kernel's own limit is 1024.
 const SLICES_MAX: usize = 64;
+/// Bytes that are held back for one write ([`Outbox::hold`]).
+const HELD_BYTES_MAX: usize = 64 << 10;
 
 /// Why a connection ended, for the log and the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,15 @@ pub struct Outbox {
     max_bytes: usize,
     phase: Cell<Phase>,
     close_notice: Cell<CloseNotice>,
+    pass: Cell<Pass>,
     reads_compressed: bool,
+}
+
+/// Whether frames go to the kernel one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    Straight,
+    Held,
 }
 
 #[derive(Default)]
@@ -86,6 +96,7 @@ impl Outbox {
             max_bytes,
             phase: Cell::new(Phase::Open),
             close_notice: Cell::new(CloseNotice::Frame),
+            pass: Cell::new(Pass::Straight),
             reads_compressed: false,
         }
     }
@@ -121,7 +132,7 @@ impl Outbox {
         if self.phase.get() != Phase::Open {
             return false;
         }
-        if self.pending.borrow().is_some() {
+        if self.is_waiting() || self.pass.get() == Pass::Held {
             return self.queue(bytes);
         }
         let Some(stream) = &self.stream else {
@@ -152,6 +163,11 @@ impl Outbox {
         if self.phase.get() != Phase::Open {
             return false;
         }
+        if self.pass.get() == Pass::Held
+            && self.waiting_bytes() + bytes.len() > HELD_BYTES_MAX.min(self.max_bytes)
+        {
+            self.write_waiting();
+        }
         let mut pending = self.pending.borrow_mut();
         let pending = pending.get_or_insert_default();
         if pending.bytes + bytes.len() > self.max_bytes && !pending.queue.is_empty() {
@@ -161,6 +177,18 @@ impl Outbox {
         pending.bytes += bytes.len();
         pending.queue.push_back(bytes.clone());
         true
+    }
+
+    /// Holds frames back from now on, until [`Outbox::release`], so that the answers to several messages leave in one write.
+    pub fn hold(&self) {
+        self.pass.set(Pass::Held);
+    }
+
+    /// Writes what was held back; straight through from now on.
+    pub fn release(&self) {
+        if self.pass.replace(Pass::Straight) == Pass::Held {
+            self.flush();
+        }
     }
 
     /// Whether something waits.
@@ -304,11 +332,11 @@ impl Outbox {
     fn overflow(&self, pending: &mut Pending) {
         pending.queue.truncate(1);
         let reason = "too slow: the outbox is full";
-        let goodbye = self.goodbye(CloseCode::OverCapacity, reason);
+        let goodbye = self.goodbye(CloseCode::TooSlow, reason);
         pending.queue.push_back(goodbye);
         pending.bytes = pending.queue.iter().map(Bytes::len).sum();
         self.end.set(Some(End {
-            code: Some(CloseCode::OverCapacity),
+            code: Some(CloseCode::TooSlow),
             reason,
         }));
         self.phase.set(Phase::Closing);

@@ -122,7 +122,7 @@ impl Shard {
             .set(Some(self.tick().saturating_add(ticks)));
     }
 
-    /// Lets a client go. Its subscriptions must have ended.
+    /// Lets a client go. Its subscriptions have ended, or are about to.
     pub fn dismiss(&self, subscriber: &Subscriber) {
         self.subscribers
             .borrow_mut()
@@ -153,54 +153,39 @@ impl Shard {
             members_since: since,
             cache_since: since,
         });
-        let mut subscriptions = subscriber.subscriptions.borrow_mut();
-        if subscriptions.is_empty() {
-            // Most clients listen to one channel or two.
-            subscriptions.reserve_exact(1);
-        }
-        subscriptions.push(Subscription {
+        subscriber.subscriptions.borrow_mut().insert(Subscription {
             local: Rc::clone(&local),
-            seat,
+            seat: Cell::new(seat),
             member,
         });
     }
 
     /// Takes the client out of the channel. The caller tells the hub and the engine.
     pub fn unsubscribe(&self, subscriber: &Subscriber, channel: &str) -> Option<Subscription> {
-        let mut subscriptions = subscriber.subscriptions.borrow_mut();
-        let at = subscriptions
-            .iter()
-            .position(|s| &*s.local.channel.name == channel)?;
-        let subscription = subscriptions.swap_remove(at);
-        drop(subscriptions);
+        let subscription = subscriber.subscriptions.borrow_mut().remove(channel)?;
         self.vacate(&subscription);
         Some(subscription)
     }
 
-    /// Takes the client out of all its channels.
-    pub fn unsubscribe_all(&self, subscriber: &Subscriber) -> Vec<Subscription> {
-        let mut left = Vec::new();
-        // One at a time: removing a seat may move another seat of this very client's channels.
-        while let Some(subscription) = { subscriber.subscriptions.borrow_mut().pop() } {
-            self.vacate(&subscription);
-            left.push(subscription);
-        }
-        left
+    /// Takes the client out of any one of its channels.
+    pub fn unsubscribe_one(&self, subscriber: &Subscriber) -> Option<Subscription> {
+        let subscription = subscriber.subscriptions.borrow_mut().pop()?;
+        self.vacate(&subscription);
+        Some(subscription)
     }
 
     fn vacate(&self, subscription: &Subscription) {
-        let local = &subscription.local;
+        let (local, seat) = (&subscription.local, subscription.seat.get());
         let mut shared = local.seats.borrow_mut();
         let seats = Rc::make_mut(&mut shared);
-        seats.swap_remove(subscription.seat);
-        if let Some(moved) = seats.get(subscription.seat) {
-            let mut theirs = moved.subscriber.subscriptions.borrow_mut();
-            let same = |s: &&mut Subscription| Rc::ptr_eq(&s.local, local);
+        seats.swap_remove(seat);
+        if let Some(moved) = seats.get(seat) {
+            let theirs = moved.subscriber.subscriptions.borrow();
             theirs
-                .iter_mut()
-                .find(same)
+                .get(&local.channel.name)
                 .expect("every seat belongs to a subscription")
-                .seat = subscription.seat;
+                .seat
+                .set(seat);
         }
         if seats.is_empty() {
             self.channels.borrow_mut().remove(&local.channel.id);
@@ -231,12 +216,6 @@ impl Shard {
         }
     }
 
-    fn seats(&self, channel: ChannelId) -> Option<Rc<Vec<Seat>>> {
-        let channels = self.channels.borrow();
-        let local = channels.get(&channel)?;
-        Some(Rc::clone(&local.seats.borrow()))
-    }
-
     pub(super) fn terminate(&self, app_id: Arc<str>, user_id: Arc<str>) {
         let theirs = self
             .users
@@ -251,23 +230,19 @@ impl Shard {
         }
     }
 
-    /// Tells those of other sessions that their place is taken, and closes them after their grace.
+    /// Tells the clients of other sessions that a newer one took their place, and closes them after their grace.
     pub(super) fn replace(&self, channel: ChannelId, session: &str, number: u64) {
-        let Some(seats) = self.seats(channel) else {
+        let Some(local) = self.channels.borrow().get(&channel).map(Rc::clone) else {
             return;
         };
+        let sessions = &local.channel.name;
+        let seats = Rc::clone(&local.seats.borrow());
         for seat in seats.iter().filter(|seat| seat.members_since < number) {
             let subscriber = &seat.subscriber;
-            let theirs = subscriber.subscriptions.borrow();
-            let other = theirs.iter().find(|subscription| {
-                let member = subscription.member.as_ref();
-                subscription.local.channel.id == channel
-                    && member.is_some_and(|member| *member.user_id != *session)
-            });
-            let sessions = other.map(|other| Arc::clone(&other.local.channel.name));
-            drop(theirs);
-            if let Some(sessions) = sessions {
-                self.let_go(subscriber, &sessions);
+            let theirs = subscriber.subscription(sessions);
+            let member = theirs.and_then(|theirs| theirs.member);
+            if member.is_some_and(|member| *member.user_id != *session) {
+                self.let_go(subscriber, sessions);
             }
         }
     }

@@ -8,7 +8,8 @@ use std::{
     },
 };
 
-use super::{AppChannels, Hub, address::Place};
+use super::{AppChannels, Hub};
+use crate::address::Place;
 
 /// One of an app's and of the node's connections; given back when dropped.
 pub struct ConnectionSlot {
@@ -22,7 +23,7 @@ impl Drop for ConnectionSlot {
         self.app.connections.fetch_sub(1, Ordering::Relaxed);
         self.hub.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(place) = self.place {
-            self.hub.places.give_back(place);
+            self.hub.places.give_back(place, 1);
         }
     }
 }
@@ -77,7 +78,7 @@ impl Hub {
         };
         if let (Some(max), Some(ip)) = (capacity.per_address, ip) {
             let place = Place::of(ip);
-            if !self.places.take(place, max) {
+            if !self.places.take(place, 1, max) {
                 return Err(NoSlot::Address);
             }
             slot.place = Some(place);

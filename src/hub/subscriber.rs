@@ -2,14 +2,18 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    rc::Rc,
+    collections::HashMap,
     sync::Arc,
     time::Duration,
 };
 
-use super::{Channel, ClientAddress, Outbox, profile::Profile, shard::LocalChannel};
+use super::{
+    Outbox,
+    profile::Profile,
+    subscriptions::{Subscription, Subscriptions},
+};
 use crate::{
-    presence::Member,
+    address::ClientAddress,
     protocol::{Frame, SocketId},
 };
 
@@ -19,7 +23,7 @@ pub struct Subscriber {
     pub id: SocketId,
     /// Its socket's writing side.
     pub outbox: Outbox,
-    pub(super) subscriptions: RefCell<Vec<Subscription>>,
+    pub(super) subscriptions: RefCell<Subscriptions>,
     /// Place in the shard's slab.
     pub(super) place: Cell<usize>,
     /// Its last visit in the fan-out that is being put together, counted from 1.
@@ -42,9 +46,8 @@ pub struct Subscriber {
     pub(super) answers_pings: Cell<bool>,
 }
 
-/// One for each place that another session may take.
-#[derive(Default)]
-struct Farewells(Vec<Farewell>);
+/// One for each place that another session may take, by the channel of the sessions.
+type Farewells = HashMap<Arc<str>, Farewell, ahash::RandomState>;
 
 /// How a client is let go whose place another session takes.
 #[derive(Clone, Debug)]
@@ -55,24 +58,6 @@ pub struct Farewell {
     pub frame: Frame,
     /// From the event to the close.
     pub grace: Duration,
-}
-
-/// One client's membership of one channel.
-#[derive(Clone)]
-pub struct Subscription {
-    pub(super) local: Rc<LocalChannel>,
-    /// Index among the channel's seats; kept true by the shard.
-    pub(super) seat: usize,
-    /// Who the client is on a presence channel.
-    pub member: Option<Arc<Member>>,
-}
-
-impl Subscription {
-    /// The channel.
-    #[must_use]
-    pub fn channel(&self) -> &Arc<Channel> {
-        &self.local.channel
-    }
 }
 
 impl Subscriber {
@@ -99,11 +84,7 @@ impl Subscriber {
     /// The subscription to the channel of this name.
     #[must_use]
     pub fn subscription(&self, channel: &str) -> Option<Subscription> {
-        let subscriptions = self.subscriptions.borrow();
-        subscriptions
-            .iter()
-            .find(|s| &*s.local.channel.name == channel)
-            .cloned()
+        self.subscriptions.borrow().get(channel).cloned()
     }
 
     /// Notes that something was received at this tick of the shard's clock.
@@ -122,15 +103,14 @@ impl Subscriber {
     /// How many channels the client asked to listen to.
     #[must_use]
     pub fn subscription_count(&self) -> usize {
-        let subscriptions = self.subscriptions.borrow();
-        let asked = |s: &&Subscription| !s.channel().kind.is_internal();
-        subscriptions.iter().filter(asked).count()
+        self.subscriptions.borrow().asked_for()
     }
 
     /// Notes how the client is to be let go when another session takes its place.
     pub fn prepare_farewell(&self, farewell: Farewell) {
         let mut farewells = self.farewells.borrow_mut();
-        farewells.get_or_insert_default().0.push(farewell);
+        let farewells = farewells.get_or_insert_default();
+        farewells.insert(Arc::clone(&farewell.sessions), farewell);
     }
 
     /// Notes that the client has left the place by itself.
@@ -140,8 +120,7 @@ impl Subscriber {
 
     pub(super) fn take_farewell(&self, sessions: &str) -> Option<Farewell> {
         let mut farewells = self.farewells.borrow_mut();
-        let of = |farewell: &mut Farewell| *farewell.sessions == *sessions;
-        farewells.as_mut()?.0.extract_if(.., of).next()
+        farewells.as_mut()?.remove(sessions)
     }
 
     /// Notes a control pong.

@@ -2,8 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{ClientAddress, Profile, Shard, Subscriber, Subscription};
-use crate::protocol::{CloseCode, SocketId};
+use super::{
+    Profile, Shard, Subscriber,
+    subscriptions::{Subscription, Subscriptions},
+};
+use crate::{
+    address::ClientAddress,
+    protocol::{CloseCode, SocketId},
+};
 
 /// One client as an operator sees it.
 #[derive(Clone, Debug)]
@@ -45,7 +51,7 @@ pub struct Search {
 struct Candidate<'a> {
     subscriber: &'a Subscriber,
     profile: &'a Arc<Profile>,
-    subscriptions: &'a [Subscription],
+    subscriptions: &'a Subscriptions,
     signed_in: Option<&'a Arc<str>>,
 }
 
@@ -67,7 +73,7 @@ impl Search {
 impl<'a> Candidate<'a> {
     fn asked(&self) -> impl Iterator<Item = &'a Subscription> {
         let subscriptions = self.subscriptions.iter();
-        subscriptions.filter(|subscription| !subscription.channel().kind.is_internal())
+        subscriptions.filter(|subscription| subscription.is_asked_for())
     }
 
     fn channels(&self) -> impl Iterator<Item = &'a Arc<str>> {

@@ -22,10 +22,12 @@ pub use publish::{ClientPublication, Overloaded, Publication, Reached};
 pub use rates::{Rates, TooFast};
 pub use storm::Storms;
 pub use subscribe::{Client, Entrance, Subscribing, Welcome};
+use tokio::sync::Semaphore;
 pub use users::Online;
 pub use webhooks::edges;
 
 use crate::{
+    address::Gate,
     app::{App, AppRegistry},
     engine::{Engine, Unavailable},
     feed::Feed,
@@ -58,9 +60,13 @@ pub struct Node {
     pub storms: Storms,
     /// How fast the apps' backends may ask.
     pub rates: Rates,
+    /// Where clients come from, and what each place may use.
+    pub gate: Gate,
     /// What happens, for the apps' backends.
     pub webhooks: Arc<Webhooks>,
     engine: Arc<dyn Engine>,
+    /// Taken by the long listing that is under way.
+    listings: Semaphore,
     capacity: Capacity,
     phase: CurrentPhase,
     latency: RecentLatency,
@@ -77,6 +83,7 @@ impl Node {
         webhooks: Arc<Webhooks>,
         feed: Feed,
         capacity: Capacity,
+        gate: Gate,
     ) -> Self {
         Self {
             apps,
@@ -85,8 +92,10 @@ impl Node {
             incidents: Incidents::default(),
             storms: Storms::default(),
             rates: Rates::default(),
+            gate,
             webhooks,
             engine,
+            listings: Semaphore::new(1),
             capacity,
             phase: CurrentPhase::default(),
             latency: RecentLatency::default(),
@@ -158,6 +167,7 @@ impl Node {
     /// Does what is due; called once a second.
     pub fn tick(&self, now: Instant) {
         self.engine.tick(now);
+        self.gate.tick();
         self.latency.note(now, self.hub.latency.counts());
     }
 }

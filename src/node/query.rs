@@ -1,6 +1,8 @@
 //! What the HTTP API asks about channels, and what it has done to users.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
+
+use tokio::task::spawn_blocking;
 
 use super::Node;
 use crate::{
@@ -8,6 +10,9 @@ use crate::{
     presence::Member,
     protocol::ChannelName,
 };
+
+/// Channels that are listed where the request came in: some 0.2 ms.
+const LISTED_HERE_MAX: usize = 500;
 
 impl Node {
     /// The state of one channel.
@@ -25,15 +30,50 @@ impl Node {
         self.answer(app_id, answer).await
     }
 
-    /// The occupied channels whose names begin so, users' own channels left out.
+    /// What `list` makes of the occupied channels whose names begin so, users' own channels left out. If they are many, it is made on
+    /// a thread of its own, one listing after the other: this one has other clients.
     ///
     /// # Errors
     /// As [`Node::channel`].
-    pub async fn occupied(&self, app_id: &str, prefix: &str) -> Result<Vec<Occupied>, Unavailable> {
+    pub async fn list_occupied<T: Send + 'static>(
+        &self,
+        app_id: &str,
+        prefix: &str,
+        list: impl FnOnce(Vec<Occupied>) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let list = move |mut channels: Vec<Occupied>| {
+            channels.retain(|channel| !channel.name.starts_with('#'));
+            list(channels)
+        };
+        if self.hub.app(app_id).channels() > LISTED_HERE_MAX && !self.engine.spans_nodes() {
+            let (engine, app, prefix) = (
+                Arc::clone(&self.engine),
+                app_id.to_owned(),
+                prefix.to_owned(),
+            );
+            let answer = self.aside(move || match engine.occupied(&app, &prefix) {
+                Answer::Now(channels) => channels.map(list),
+                // A node alone knows its channels.
+                Answer::Later(_) => Err(Unavailable),
+            });
+            return answer.await?;
+        }
         let answer = self.engine.occupied(app_id, prefix);
-        let mut channels = self.answer(app_id, answer).await?;
-        channels.retain(|channel| !channel.name.starts_with('#'));
-        Ok(channels)
+        let channels = self.answer(app_id, answer).await?;
+        if channels.len() <= LISTED_HERE_MAX {
+            return Ok(list(channels));
+        }
+        self.aside(move || list(channels)).await
+    }
+
+    /// Has long work done on another thread, when it is its turn.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let _turn = self.listings.acquire().await.map_err(|_| Unavailable)?;
+        // It fails only when the runtime ends.
+        spawn_blocking(work).await.map_err(|_| Unavailable)
     }
 
     /// The members of a presence channel.

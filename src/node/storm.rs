@@ -9,7 +9,7 @@ use std::{
 /// Between two lines about the same trouble.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Which troubles were told lately. Their names are the server's own, so there are few.
+/// Troubles that were logged lately. Their names are the server's own, so there are few.
 #[derive(Default)]
 pub struct Storms(Mutex<BTreeMap<&'static str, Told>>);
 
@@ -19,7 +19,7 @@ struct Told {
 }
 
 impl Storms {
-    /// Whether a trouble is to be told now: then how many like it were not, since the last time.
+    /// Whether to log a trouble now: then how many like it were suppressed since the last time.
     pub fn tell(&self, trouble: &'static str, now: Instant) -> Option<u64> {
         let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(told) = troubles.get_mut(trouble) else {

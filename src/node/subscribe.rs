@@ -200,11 +200,15 @@ impl Node {
         subscription.is_some()
     }
 
-    /// Ends all of a client's subscriptions.
-    pub fn unsubscribe_all(&self, client: Client<'_>, now: Instant) {
-        for subscription in client.shard.unsubscribe_all(client.subscriber) {
-            self.leave(client, &subscription, now);
-        }
+    /// Ends so many of a client's subscriptions. Says whether there may be more.
+    pub fn unsubscribe_some(&self, client: Client<'_>, max: usize, now: Instant) -> bool {
+        (0..max).all(|_| {
+            let subscription = client.shard.unsubscribe_one(client.subscriber);
+            if let Some(subscription) = &subscription {
+                self.leave(client, subscription, now);
+            }
+            subscription.is_some()
+        })
     }
 
     /// Counts one more subscription of the client's thread.

@@ -31,8 +31,12 @@ pub enum CloseCode {
     NoProtocol,
     /// 4009: not allowed: origin refused, or ended by the app.
     Unauthorized,
-    /// 4100: the node is full, or the client reads too slowly.
+    /// 4100: the node is full.
     OverCapacity,
+    /// 4100: the client reads too slowly.
+    TooSlow,
+    /// 4100: the client sends too fast.
+    TooFast,
     /// 4200: the server is going away; come back at once.
     Reconnect,
     /// 4201: no answer to a ping.
@@ -59,7 +63,7 @@ impl CloseCode {
             Self::UnsupportedProtocol => 4007,
             Self::NoProtocol => 4008,
             Self::Unauthorized => 4009,
-            Self::OverCapacity => 4100,
+            Self::OverCapacity | Self::TooSlow | Self::TooFast => 4100,
             Self::Reconnect => 4200,
             Self::PongNotReceived => 4201,
             Self::Peer(code) => code,

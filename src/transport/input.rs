@@ -26,6 +26,19 @@ pub(super) enum Received {
     Pong,
     /// A close frame with its code, if it had one.
     Close(Option<u16>),
+    /// A part of a message, of so many bytes.
+    Fragment(usize),
+}
+
+impl Received {
+    /// Bytes that it took work to read.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Fragment(bytes) => *bytes,
+            Self::Ping(_) | Self::Pong | Self::Close(_) => 0,
+        }
+    }
 }
 
 /// A broken rule: how to close.
@@ -66,48 +79,45 @@ impl Input {
         }
     }
 
-    /// The next message or control frame in `buffer`; `None` when it needs more bytes.
+    /// What the next frame in `buffer` brings; `None` when it needs more bytes.
     pub(super) fn next(
         &mut self,
         buffer: &mut BytesMut,
         max_message_bytes: usize,
     ) -> Result<Option<Received>, Violation> {
-        loop {
-            let is_compressed = self.reads_compressed && begins_compressed(buffer);
-            let sofar = self.fragments.as_ref();
-            let max = if is_compressed || sofar.is_some_and(|message| message.is_compressed) {
-                deflated_max(max_message_bytes)
-            } else {
-                max_message_bytes
-            };
-            let room = max - sofar.map_or(0, |message| message.payload.len());
-            if is_compressed {
-                // To the parser every reserved bit is a mistake.
-                buffer[0] &= !COMPRESSED;
-            }
-            let (finished, opcode, payload) = match Parser::parse(buffer, true, max) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => {
-                    check_declared_length(buffer, room)?;
-                    if is_compressed {
-                        buffer[0] |= COMPRESSED;
-                    }
-                    return Ok(None);
-                }
-                Err(error) => return violation_of(&error),
-            };
-            let frame = Message {
-                payload: payload.unwrap_or_default(),
-                is_compressed,
-            };
-            let is_part_of_text = matches!(opcode, OpCode::Text | OpCode::Continue);
-            if is_part_of_text && frame.payload.len() > room {
-                return too_big();
-            }
-            if let Some(received) = self.frame(finished, opcode, frame, max_message_bytes)? {
-                return Ok(Some(received));
-            }
+        let is_compressed = self.reads_compressed && begins_compressed(buffer);
+        let sofar = self.fragments.as_ref();
+        let max = if is_compressed || sofar.is_some_and(|message| message.is_compressed) {
+            deflated_max(max_message_bytes)
+        } else {
+            max_message_bytes
+        };
+        let room = max - sofar.map_or(0, |message| message.payload.len());
+        if is_compressed {
+            // To the parser every reserved bit is a mistake.
+            buffer[0] &= !COMPRESSED;
         }
+        let (finished, opcode, payload) = match Parser::parse(buffer, true, max) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => {
+                check_declared_length(buffer, room)?;
+                if is_compressed {
+                    buffer[0] |= COMPRESSED;
+                }
+                return Ok(None);
+            }
+            Err(error) => return violation_of(&error),
+        };
+        let frame = Message {
+            payload: payload.unwrap_or_default(),
+            is_compressed,
+        };
+        let is_part_of_text = matches!(opcode, OpCode::Text | OpCode::Continue);
+        if is_part_of_text && frame.payload.len() > room {
+            return too_big();
+        }
+        self.frame(finished, opcode, frame, max_message_bytes)
+            .map(Some)
     }
 
     fn frame(
@@ -116,18 +126,16 @@ impl Input {
         opcode: OpCode,
         frame: Message,
         max_message_bytes: usize,
-    ) -> Result<Option<Received>, Violation> {
+    ) -> Result<Received, Violation> {
         let broken = |reason| violation(CloseCode::ProtocolError, reason);
         match opcode {
             OpCode::Ping | OpCode::Pong | OpCode::Close if !finished => {
                 broken("A control frame must not be fragmented.")
             }
-            OpCode::Ping => Ok(Some(Received::Ping(frame.payload.freeze()))),
-            OpCode::Pong => Ok(Some(Received::Pong)),
+            OpCode::Ping => Ok(Received::Ping(frame.payload.freeze())),
+            OpCode::Pong => Ok(Received::Pong),
             OpCode::Close => match Parser::try_parse_close_payload(&frame.payload) {
-                Ok(reason) => Ok(Some(Received::Close(
-                    reason.map(|reason| reason.code.into()),
-                ))),
+                Ok(reason) => Ok(Received::Close(reason.map(|reason| reason.code.into()))),
                 Err(_) => broken("The close frame is malformed."),
             },
             OpCode::Binary => violation(
@@ -137,20 +145,21 @@ impl Input {
             OpCode::Text if self.fragments.is_some() => {
                 broken("A new message began within a fragmented one.")
             }
-            OpCode::Text if finished => frame.text(max_message_bytes).map(Some),
+            OpCode::Text if finished => frame.text(max_message_bytes),
             OpCode::Text => {
-                self.fragments = Some(Box::new(frame));
-                Ok(None)
+                let bytes = frame.payload.len();
+                self.fragments = Some(Box::new(frame.in_own_memory()));
+                Ok(Received::Fragment(bytes))
             }
             OpCode::Continue => match self.fragments.take() {
                 None => broken("A continuation without a beginning."),
                 Some(mut sofar) => {
                     sofar.payload.extend_from_slice(&frame.payload);
                     if finished {
-                        return sofar.text(max_message_bytes).map(Some);
+                        return sofar.text(max_message_bytes);
                     }
                     self.fragments = Some(sofar);
-                    Ok(None)
+                    Ok(Received::Fragment(frame.payload.len()))
                 }
             },
             OpCode::Bad => broken("Reserved opcode."),
@@ -159,6 +168,14 @@ impl Input {
 }
 
 impl Message {
+    /// The same, without a part in the buffer that all of the worker's clients are read into.
+    fn in_own_memory(self) -> Self {
+        Self {
+            payload: BytesMut::from(&self.payload[..]),
+            ..self
+        }
+    }
+
     /// The whole message, inflated if it is compressed.
     fn text(self, max_bytes: usize) -> Result<Received, Violation> {
         if !self.is_compressed {
@@ -265,11 +282,19 @@ mod tests {
         let bytes = [masked(0x01, b"ab"), masked(0x89, b"p"), masked(0x80, b"cd")].concat();
         let mut buffer = BytesMut::from(&bytes[..]);
         let mut input = Input::default();
+        assert!(matches!(
+            input.next(&mut buffer, 4),
+            Ok(Some(Received::Fragment(2)))
+        ));
         assert!(matches!(input.next(&mut buffer, 4), Ok(Some(Received::Ping(p))) if p == "p"));
         assert!(
             matches!(input.next(&mut buffer, 4), Ok(Some(Received::Text(t))) if &t[..] == b"abcd")
         );
         let mut buffer = BytesMut::from(&bytes[..]);
+        assert!(matches!(
+            input.next(&mut buffer, 3),
+            Ok(Some(Received::Fragment(2)))
+        ));
         assert!(matches!(
             input.next(&mut buffer, 3),
             Ok(Some(Received::Ping(_)))

@@ -4,47 +4,45 @@
 
 use std::{
     cell::RefCell,
-    io, iter,
+    io, iter, mem,
     net::Shutdown,
     pin::Pin,
     rc::Rc,
     str,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
 use actix_http::{
     HttpMessage, Request, Response, StatusCode, Version,
     body::{BodySize, BoxBody},
-    h1,
-    header::{self, HeaderMap},
-    ws,
+    h1, header, ws,
 };
-use actix_web::web;
 use bytes::{Bytes, BytesMut};
-use serde::Deserialize;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::AsyncWriteExt;
 use tokio_util::codec::Encoder;
 
 use super::{
+    depart,
+    http::HttpStream,
     input::{Input, Received, Violation},
-    proxies::Proxies,
+    opening::{FirstRequest, Parameters},
+    pace::{Allowance, Pace, TooFast, Turn, units, yield_turn},
     subprotocol,
 };
 use crate::{
-    connection::{Connection, Destination, Opening, Refusal, Worker},
+    connection::{Connection, Destination, Refusal, Worker},
     hub::{End, Outbox, Subscriber, Transport},
     protocol::{CloseCode, Frame, SocketId, deflate, path},
 };
 
 /// Bytes taken from a socket at once.
-const READ_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 16 << 10;
 
 /// What the WebSocket side of one worker needs.
 pub struct Listener {
     worker: Rc<Worker>,
     path_prefix: String,
-    proxies: Proxies,
     max_message_bytes: usize,
     max_outbox_bytes: usize,
     /// Shared by all of the worker's clients: each uses it within one turn.
@@ -58,36 +56,18 @@ struct Head {
     is_compressed: bool,
 }
 
-#[derive(Default, Deserialize)]
-struct Parameters {
-    protocol: Option<String>,
-    client: Option<String>,
-    version: Option<String>,
-}
-
-impl Parameters {
-    fn of(request: &Request) -> Self {
-        let query = request.uri().query().unwrap_or_default();
-        web::Query::from_query(query)
-            .map(web::Query::into_inner)
-            .unwrap_or_default()
-    }
-}
-
 impl Listener {
     /// The WebSocket side of a worker.
     #[must_use]
     pub fn new(
         worker: Rc<Worker>,
         path_prefix: String,
-        proxies: Proxies,
         max_message_bytes: usize,
         max_outbox_bytes: usize,
     ) -> Self {
         Self {
             worker,
             path_prefix,
-            proxies,
             max_message_bytes,
             max_outbox_bytes,
             buffer: RefCell::default(),
@@ -98,16 +78,16 @@ impl Listener {
     pub fn accept(
         self: &Rc<Self>,
         request: &Request,
-        stream: TcpStream,
+        stream: HttpStream,
         mut codec: h1::Codec,
         received: BytesMut,
     ) {
-        if let Err(status) = verify_handshake(request) {
-            tokio::task::spawn_local(refuse_upgrade(stream, status));
+        if let Err(refusal) = self.check(request) {
+            tokio::task::spawn_local(refuse_upgrade(stream, refusal));
             return;
         }
         let mut head = BytesMut::new();
-        let mut parameters = Parameters::of(request);
+        let mut parameters = Parameters::of(request.uri().query().unwrap_or_default());
         let asked = parameters.protocol.as_deref();
         let version = subprotocol::select(request.headers(), asked);
         let compression = self.compression(request);
@@ -135,6 +115,33 @@ impl Listener {
         tokio::task::spawn_local(session);
     }
 
+    /// Whether the request deserves a WebSocket, in which a client without a right hears why it has none.
+    fn check(&self, request: &Request) -> Result<(), UpgradeRefusal> {
+        let verified = ws::verify_handshake(request.head());
+        verified.map_err(|error| match Response::<BoxBody>::from(error).status() {
+            StatusCode::UPGRADE_REQUIRED => UpgradeRefusal::Version,
+            _ => UpgradeRefusal::Handshake,
+        })?;
+        // RFC 6455 sections 4.2.1 and 11.3.1.
+        let keys = request.headers().get_all(header::SEC_WEBSOCKET_KEY);
+        if request.version() < Version::HTTP_11 || keys.count() != 1 {
+            return Err(UpgradeRefusal::Handshake);
+        }
+        let node = &self.worker.node;
+        if let Destination::App(key) = self.destination(request.path())
+            && node.apps.by_key(key).is_some()
+        {
+            return Ok(());
+        }
+        let peer = request.peer_addr();
+        let place = peer.and_then(|peer| node.gate.place_of(peer, request.headers()));
+        if node.gate.take_stranger(place) {
+            return Ok(());
+        }
+        node.incidents.rate_limited.increment("strangers");
+        Err(UpgradeRefusal::TooMany)
+    }
+
     /// The answer to a client that offers compression to an app that has it.
     fn compression(&self, request: &Request) -> Option<&'static str> {
         let mut offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
@@ -152,31 +159,22 @@ impl Listener {
     fn session(
         self: &Rc<Self>,
         request: &Request,
-        stream: TcpStream,
+        stream: HttpStream,
         head: &Head,
         received: BytesMut,
         parameters: &Parameters,
     ) -> Session {
-        let peer = stream.peer_addr().ok();
-        let address = peer.map(|peer| self.proxies.client_of(peer, request.headers()));
-        let outbox = Outbox::bounded(stream, self.max_outbox_bytes).compressed(head.is_compressed);
+        let outbox = Outbox::bounded(stream.into_socket(), self.max_outbox_bytes)
+            .compressed(head.is_compressed);
         let subscriber = Rc::new(Subscriber::new(SocketId::random(), outbox));
         self.worker.shard.admit(&subscriber);
-        let headers = request.headers();
-        let opening = Opening {
+        let first = FirstRequest {
             destination: self.destination(request.path()),
-            protocol: parameters.protocol.as_deref(),
-            origin: text(headers, &header::ORIGIN),
-            secure: text(headers, &header::X_FORWARDED_PROTO)
-                .and_then(|schemes| schemes.split(',').next())
-                .is_some_and(|scheme| {
-                    ["https", "wss"].contains(&&*scheme.trim().to_ascii_lowercase())
-                }),
-            client: parameters.client.as_deref(),
-            version: parameters.version.as_deref(),
-            address,
-            transport: Transport::WebSocket,
+            parameters,
+            headers: request.headers(),
+            peer: request.peer_addr(),
         };
+        let opening = first.opening(&self.worker.node.gate, Transport::WebSocket);
         let connection = match Connection::open(&self.worker, &subscriber, &opening) {
             Ok(connection) => {
                 let first = [&head.bytes[..], connection.greeting().bytes()].concat();
@@ -191,16 +189,20 @@ impl Listener {
                 None
             }
         };
+        let unread = if received.is_empty() {
+            Unread::Nothing
+        } else {
+            Unread::Bytes
+        };
         let input = Input::beginning_with(received, head.is_compressed);
         Session {
             listener: Rc::clone(self),
             subscriber,
             connection,
             input,
-            has_unread: true,
-            deaf: false,
-            shut: false,
-            client_closed: false,
+            unread,
+            stage: Stage::Open,
+            pace: Pace::new(Instant::now()),
         }
     }
 
@@ -221,32 +223,31 @@ fn refuse(subscriber: &Subscriber, head: &Bytes, refusal: &Refusal) {
     subscriber.outbox.close(refusal.code, refusal.reason);
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
+/// Why a request gets no WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UpgradeRefusal {
+    Handshake,
+    Version,
+    TooMany,
 }
 
-/// Whether the request is a handshake; the status that refuses it otherwise.
-fn verify_handshake(request: &Request) -> Result<(), StatusCode> {
-    ws::verify_handshake(request.head())
-        .map_err(|error| Response::<BoxBody>::from(error).status())?;
-    // RFC 6455 sections 4.2.1 and 11.3.1.
-    let keys = request.headers().get_all(header::SEC_WEBSOCKET_KEY);
-    if request.version() < Version::HTTP_11 || keys.count() != 1 {
-        return Err(StatusCode::BAD_REQUEST);
-    }
-    Ok(())
-}
-
-/// Says by HTTP why the handshake failed, and hangs up.
-async fn refuse_upgrade(mut stream: TcpStream, status: StatusCode) {
-    let (reason, extra) = match status {
-        StatusCode::UPGRADE_REQUIRED => (
+/// Says by HTTP why there is no WebSocket, and hangs up.
+async fn refuse_upgrade(mut stream: HttpStream, refusal: UpgradeRefusal) {
+    let (status, reason, extra) = match refusal {
+        UpgradeRefusal::Handshake => (
+            StatusCode::BAD_REQUEST,
+            "this is no valid WebSocket handshake (RFC 6455 section 4.2.1)",
+            "",
+        ),
+        UpgradeRefusal::Version => (
+            StatusCode::UPGRADE_REQUIRED,
             "only WebSocket version 13 is supported",
             "Sec-WebSocket-Version: 13\r\n",
         ),
-        _ => (
-            "this is no valid WebSocket handshake (RFC 6455 section 4.2.1)",
-            "",
+        UpgradeRefusal::TooMany => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests without a valid key come from this address; try again in a second",
+            "Retry-After: 1\r\n",
         ),
     };
     let body = format!(r#"{{"error":"{reason}","code":{}}}"#, status.as_u16());
@@ -266,14 +267,28 @@ struct Session {
     /// `None` for a client that was refused and only has to hear why.
     connection: Option<Connection>,
     input: Input,
-    /// Whether bytes that came with the handshake wait in `input`.
-    has_unread: bool,
-    /// After a violation the rest of the input means nothing; it is read away until the client has closed.
-    deaf: bool,
-    /// Whether the writing half was shut, so that a client that broke the rules sees the end.
-    shut: bool,
-    /// Whether the client's close frame came.
-    client_closed: bool,
+    unread: Unread,
+    stage: Stage,
+    pace: Pace,
+}
+
+/// Whether `input` has bytes that were not looked at: they came with the handshake, or the turn before was over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    Nothing,
+    Bytes,
+}
+
+/// How far the end of the connection has come. Beyond the first stage input means nothing; it is read away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// The client broke a rule.
+    Violated,
+    /// The same, and the writing half was shut, so that the client sees the end.
+    Shut,
+    /// The client's close frame came.
+    Closed,
 }
 
 impl Future for Session {
@@ -283,29 +298,32 @@ impl Future for Session {
         let subscriber = Rc::clone(&self.subscriber);
         let outbox = &subscriber.outbox;
         let stream = outbox.stream().expect("a WebSocket client has a socket");
+        let mut turn = None;
         loop {
-            if self.has_unread {
-                self.has_unread = false;
-                let mut early = std::mem::take(&mut self.input.partial);
-                self.take(&mut early);
-                self.keep(&early);
-            }
             if let Some(connection) = &mut self.connection {
                 connection.poll_entrances(cx);
             }
             outbox.poll_flush(cx);
-            if outbox.is_broken() || (self.client_closed && !outbox.is_waiting()) {
+            if outbox.is_broken() || (self.stage == Stage::Closed && !outbox.is_waiting()) {
                 return Poll::Ready(());
             }
-            if self.deaf && !self.shut && !outbox.is_waiting() {
-                self.shut = true;
+            if self.stage == Stage::Violated && !outbox.is_waiting() {
+                self.stage = Stage::Shut;
                 // Fails only when the peer has gone, which the read below notices.
                 let _ = socket2::SockRef::from(stream).shutdown(Shutdown::Write);
             }
-            match stream.poll_read_ready(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => self.receive(),
-                Poll::Ready(Err(_)) => outbox.break_off("the socket could not be read"),
+            ready!(self.pace.poll_pause(cx));
+            if self.unread == Unread::Nothing
+                && let Err(_gone) = ready!(stream.poll_read_ready(cx))
+            {
+                outbox.break_off("the socket could not be read");
+                continue;
+            }
+            let turn = turn.get_or_insert_with(Turn::begin);
+            self.receive(turn);
+            if turn.is_over() {
+                yield_turn(cx);
+                return Poll::Pending;
             }
         }
     }
@@ -319,15 +337,20 @@ impl Drop for Session {
                 code: None,
                 reason: "the client went away",
             });
-            connection.close(end, Instant::now());
+            depart(connection.close(end, Instant::now()));
         }
         self.listener.worker.shard.dismiss(&self.subscriber);
     }
 }
 
 impl Session {
-    /// One read from the socket into the worker's buffer, and all frames in it.
-    fn receive(&mut self) {
+    /// Takes what was left unread, or else what one read brings.
+    fn receive(&mut self, turn: &mut Turn) {
+        let mut partial = mem::take(&mut self.input.partial);
+        if self.unread == Unread::Bytes {
+            self.take(&mut partial, turn);
+            return self.keep(partial);
+        }
         let listener = Rc::clone(&self.listener);
         let mut buffer = listener.buffer.take();
         buffer.clear();
@@ -336,46 +359,95 @@ impl Session {
         let stream = outbox.stream().expect("a WebSocket client has a socket");
         match stream.try_read_buf(&mut buffer) {
             Ok(0) => outbox.break_off("the client went away"),
-            Ok(_) if self.deaf => {}
             Ok(_) => {
                 self.subscriber.heard(listener.worker.shard.tick());
-                if self.input.partial.is_empty() {
-                    self.take(&mut buffer);
-                    self.keep(&buffer);
-                } else {
-                    let mut partial = std::mem::take(&mut self.input.partial);
+                if partial.is_empty() {
+                    self.take(&mut buffer, turn);
                     partial.extend_from_slice(&buffer);
-                    self.take(&mut partial);
-                    if !partial.is_empty() {
-                        self.input.partial = partial;
-                    }
+                } else {
+                    partial.extend_from_slice(&buffer);
+                    self.take(&mut partial, turn);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => outbox.break_off("the client went away"),
         }
+        self.keep(partial);
         listener.buffer.replace(buffer);
     }
 
-    /// Keeps the beginning of a frame, in memory of its own size.
-    fn keep(&mut self, rest: &[u8]) {
-        if !rest.is_empty() {
-            self.input.partial = BytesMut::from(rest);
+    /// Keeps what was left. An idle client keeps no memory for it.
+    fn keep(&mut self, partial: BytesMut) {
+        if !partial.is_empty() {
+            self.input.partial = partial;
         }
     }
 
-    fn take(&mut self, buffer: &mut BytesMut) {
-        while !self.deaf {
-            match self.input.next(buffer, self.listener.max_message_bytes) {
-                Ok(Some(received)) => self.on_received(received),
-                Ok(None) => return,
+    /// Takes the messages in `buffer` until it has no whole one, or it is others' turn. The answers leave in one write.
+    fn take(&mut self, buffer: &mut BytesMut, turn: &mut Turn) {
+        let allowance = self.allowance();
+        let max_message_bytes = self.listener.max_message_bytes;
+        // What completes no frame counts, too.
+        let mut counted = units(0);
+        self.unread = Unread::Nothing;
+        while self.stage == Stage::Open {
+            match self.input.next(buffer, max_message_bytes) {
+                Ok(Some(received)) => {
+                    counted = units(received.bytes());
+                    if !buffer.is_empty() {
+                        self.subscriber.outbox.hold();
+                    }
+                    self.on_received(received, turn.now());
+                }
+                Ok(None) => break,
                 Err(violation) => self.violated(&violation),
             }
+            let may_go_on = self.pace.take(counted, allowance, turn.now());
+            counted = 0;
+            turn.step();
+            if (turn.is_over() || !may_go_on) && !buffer.is_empty() {
+                self.unread = Unread::Bytes;
+                break;
+            }
         }
-        buffer.clear();
+        if self.stage != Stage::Open {
+            counted += units(buffer.len());
+            buffer.clear();
+            self.unread = Unread::Nothing;
+        }
+        if counted > 0 {
+            turn.step();
+            self.pace.take(counted, allowance, turn.now());
+        }
+        self.subscriber.outbox.release();
+        self.slow_down(allowance, turn.now());
     }
 
-    fn on_received(&mut self, received: Received) {
+    /// A client that was refused may send as little as its close frame needs.
+    fn allowance(&mut self) -> Allowance {
+        let connection = self.connection.as_mut();
+        let limits = connection.map(Connection::limits);
+        limits.map_or(Allowance::REFUSED, Allowance::of)
+    }
+
+    /// Pauses reading, if the client sends faster than its app allows.
+    fn slow_down(&mut self, allowance: Allowance, now: Instant) {
+        let (Some(too_fast), Some(connection)) =
+            (self.pace.pause(allowance, now), &self.connection)
+        else {
+            return;
+        };
+        match too_fast {
+            TooFast::Slowed => connection.slowed(now),
+            TooFast::StillSlowed => {}
+            TooFast::ForTooLong => {
+                let outbox = &self.subscriber.outbox;
+                outbox.close(CloseCode::TooFast, TooFast::FAREWELL);
+            }
+        }
+    }
+
+    fn on_received(&mut self, received: Received, now: Instant) {
         let outbox = &self.subscriber.outbox;
         match received {
             Received::Close(code) => self.on_close(code),
@@ -384,8 +456,9 @@ impl Session {
                 outbox.send(&Frame::pong(&payload));
             }
             Received::Pong => self.subscriber.answered_ping(),
+            Received::Fragment(_) => {}
             Received::Text(payload) => match (str::from_utf8(&payload), &mut self.connection) {
-                (Ok(text), Some(connection)) => connection.on_message(text, Instant::now()),
+                (Ok(text), Some(connection)) => connection.on_message(text, now),
                 (Ok(_), None) => {}
                 (Err(_), _) => self.violated(&Violation {
                     code: CloseCode::InvalidPayload,
@@ -406,14 +479,13 @@ impl Session {
                 reason: "closed by the client",
             },
         );
-        self.client_closed = true;
-        self.deaf = true;
+        self.stage = Stage::Closed;
     }
 
     fn violated(&mut self, violation: &Violation) {
         self.subscriber
             .outbox
             .close(violation.code, violation.reason);
-        self.deaf = true;
+        self.stage = Stage::Violated;
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{eventually, server::TestServer, setup::Setup, websocket::Upgrade};
+use crate::support::{app::App, eventually, server::TestServer, setup::Setup, websocket::Upgrade};
 
 fn lines(server: &TestServer) -> Vec<Value> {
     let log = server.process.stderr();
@@ -67,7 +67,7 @@ fn of_a_storm_of_refusals_the_log_tells_once() {
     let refused = saying(&server, "connection refused");
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert_eq!(refused[0]["fields"]["code"], json!(4001));
-    let unsigned = saying(&server, "invalid signature of an API request");
+    let unsigned = saying(&server, "an API request was refused");
     assert_eq!(unsigned.len(), 1, "{unsigned:?}");
 }
 
@@ -100,4 +100,83 @@ fn at_debug_a_connection_and_a_request_are_followed_by_their_ids() {
         .map(|line| &line["fields"]["message"])
         .collect();
     assert_eq!(said, ["published", "answered"]);
+}
+
+/// What only a client could have written, at the beginning of a line or anywhere else.
+const FORGED: &str = "\n2026-01-01T00:00:00.000000Z ERROR loudhailer: forged\u{1b}[31m";
+
+/// Has clients and backends say it everywhere, and gives the log once all of that is in it.
+fn log_of_forgeries(format: &str) -> String {
+    let setup = Setup::new()
+        .set("log.format", format)
+        .set("log.level", "trace");
+    let app = App::usual().set("client_events", true);
+    let server = TestServer::start(setup.app(app));
+    let mut client = server.client();
+    client.subscribe("private-room");
+    for message in [
+        json!({"event": "pusher:subscribe", "data": {"channel": FORGED}}),
+        json!({"event": "pusher:subscribe", "data": {"channel": "private-x", "auth": FORGED}}),
+        json!({"event": "pusher:unsubscribe", "data": {"channel": FORGED}}),
+        json!({"event": "pusher:signin", "data": {"auth": FORGED, "user_data": FORGED}}),
+        json!({"event": FORGED, "data": FORGED}),
+        json!({"event": format!("client-{FORGED}"), "channel": "private-room", "data": FORGED}),
+        json!({"event": "client-x", "channel": FORGED}),
+    ] {
+        client.send(&message);
+    }
+    client.expect_answered();
+    client.ask_sign_in(&json!({"id": FORGED}).to_string());
+    client.ask_with(
+        "presence-x",
+        &json!({"user_id": FORGED, "user_info": FORGED}).to_string(),
+    );
+    client.expect_answered();
+    let escaped = "%0A2026-01-01T00:00:00.000000Z%20ERROR%20loudhailer:%20forged";
+    for target in [
+        format!("/apps/{escaped}/channels"),
+        format!("/apps/1001/channels?auth_key={escaped}"),
+        format!("/{escaped}"),
+        format!("/app/{escaped}?protocol={escaped}&client={escaped}&version={escaped}"),
+    ] {
+        server.get(&target);
+        let upgrade = Upgrade::new(&target).header("Origin", "null\tERROR forged");
+        let _ = upgrade.refusal(server.public);
+    }
+    let api = server.api();
+    let event = json!({"name": FORGED, "channel": "news", "data": FORGED, "info": FORGED});
+    api.call("POST", "/events").body(event.to_string()).send();
+    api.events(&json!({"name": FORGED, "channel": "news", "data": FORGED}));
+    let call = api
+        .call("GET", "/channels")
+        .header("X-Request-Id", "last-request");
+    call.send();
+    eventually("the last request is in the log", || {
+        let log = server.process.stderr();
+        let answered = |line: &str| line.contains("last-request") && line.contains("answered");
+        log.lines().any(answered).then_some(log)
+    })
+}
+
+#[test]
+fn what_clients_say_forges_no_line_of_a_log_in_text() {
+    let log = log_of_forgeries("text");
+    assert!(log.contains("forged"), "something of it is logged");
+    for line in log.lines() {
+        assert!(!line.starts_with("2026-01-01"), "{line}");
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+        let has_time = line.as_bytes().get(4) == Some(&b'-') && line.contains("Z ");
+        assert!(has_time, "a line begins with its time: {line}");
+    }
+}
+
+#[test]
+fn what_clients_say_forges_no_line_of_a_log_in_json() {
+    let log = log_of_forgeries("json");
+    for line in log.lines() {
+        let line: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let message = line["fields"]["message"].as_str().unwrap_or_default();
+        assert!(!message.contains("forged"), "{line}");
+    }
 }

@@ -21,6 +21,7 @@ mod config;
 mod connection;
 mod delivery;
 mod fallback;
+mod hostile;
 mod logs;
 mod native_clients;
 mod paths;

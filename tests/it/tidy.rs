@@ -1,4 +1,4 @@
-//! The shape of the source: layers (design.md §4), module docs, and one place for Pusher's numbers.
+//! The shape of the source: layers (design.md §4), module docs, and one place for Pusher's numbers; the tests that documents name.
 
 use std::{
     collections::BTreeSet,
@@ -9,11 +9,13 @@ use std::{
 /// Each module's layer; a module imports only from layers with a smaller number, and from itself.
 const LAYERS: &[(&str, u8)] = &[
     ("protocol", 0),
+    ("address", 1),
     ("feed", 1),
     ("metrics", 1),
     ("settings", 1),
     ("app", 2),
     ("config", 2),
+    ("http_body", 2),
     ("engine", 3),
     ("hub", 3),
     ("presence", 3),
@@ -285,6 +287,50 @@ fn only_one_file_knows_pushers_numbers() {
     );
 }
 
+/// Log lines whose message holds a variable that no client can choose.
+const OWN_WORDS: &[&str] = &["this node takes a new name: {reason}"];
+
+#[test]
+fn no_log_message_holds_what_somebody_else_said() {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        for message in log_messages(&source.text) {
+            if message.contains('{') && !OWN_WORDS.contains(&message) {
+                found.push(format!("{}: {message}", source.path));
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "what clients say belongs into fields, which are escaped:\n{}",
+        found.join("\n")
+    );
+}
+
+/// The last string of each call of a log macro.
+fn log_messages(text: &str) -> Vec<&str> {
+    let mut messages = Vec::new();
+    for name in ["trace!(", "debug!(", "info!(", "warn!(", "error!("] {
+        for (at, _) in text.match_indices(name) {
+            let (mut rest, mut depth, mut last) = (&text[at + name.len()..], 1, None);
+            while depth > 0 && !rest.is_empty() {
+                let length = literal_length(rest);
+                if length > 0 {
+                    last = Some(&rest[..length])
+                        .filter(|literal| literal.starts_with('"'))
+                        .or(last);
+                    rest = &rest[length..];
+                    continue;
+                }
+                depth += i32::from(rest.starts_with('(')) - i32::from(rest.starts_with(')'));
+                rest = &rest[rest.chars().next().map_or(0, char::len_utf8)..];
+            }
+            messages.extend(last.map(|literal| literal.trim_matches('"')));
+        }
+    }
+    messages
+}
+
 /// The integer literals of a line.
 fn numbers(line: &str) -> impl Iterator<Item = u32> {
     let words = line.split(|character: char| !character.is_alphanumeric() && character != '_');
@@ -296,6 +342,30 @@ fn numbers(line: &str) -> impl Iterator<Item = u32> {
             .unwrap_or(&digits);
         digits.parse().ok()
     })
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let model = fs::read_to_string(root.join("docs/security.md")).expect("the threat model");
+    let mut files = Vec::new();
+    for folder in ["src", "tests/it"] {
+        collect(&root.join(folder), &mut files);
+    }
+    let texts = files.iter().map(fs::read_to_string);
+    let code = texts.collect::<Result<String, _>>().expect("text");
+    let mut named = 0;
+    for row in model.lines().filter(|line| line.starts_with("| ")) {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next();
+        for name in last.unwrap_or_default().split('`').skip(1).step_by(2) {
+            let module = root.join("tests/it").join(name.replace("::", "/"));
+            let is_module = module.is_dir() || module.with_extension("rs").is_file();
+            let is_test = code.contains(&format!("fn {name}("));
+            assert!(is_module || is_test, "{name}, in: {row}");
+            named += 1;
+        }
+    }
+    assert!(named > 50, "only {named} tests were found");
 }
 
 #[test]

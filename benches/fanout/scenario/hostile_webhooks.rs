@@ -129,7 +129,7 @@ fn second_app(arguments: &Arguments) -> App {
 fn config(slow: &Endpoint, quick: &Endpoint, arguments: &Arguments) -> String {
     let endpoint = |endpoint: &Endpoint| {
         format!(
-            "max_presence_members = 1000\n[[apps.webhooks]]\nurl = \"http://{}/\"\n",
+            "max_presence_members = 1000\nmax_messages_per_second = 100000000\n[[apps.webhooks]]\nurl = \"http://{}/\"\n",
             endpoint.address
         )
     };

@@ -4,6 +4,7 @@ mod cluster;
 mod compression;
 mod curves;
 mod fairness;
+mod hostile;
 mod hostile_webhooks;
 mod idle;
 mod ingest;
@@ -41,6 +42,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::HostileWebhooks => sections.push(hostile_webhooks::run(arguments)?),
         Scenario::ManyApps => sections.push(many_apps::run(arguments)?),
         Scenario::Compression => sections.push(compression::run(arguments)?),
+        Scenario::Hostile => sections.push(hostile::run(arguments)?),
         Scenario::Mixed => sections.push(mixed::run(arguments)?),
         Scenario::Curves => curves::run(arguments, sections)?,
         Scenario::Load => sections.push(load::run(arguments)?),

@@ -19,9 +19,11 @@ fn verify(method: &str, path: &str, query: &str, body: &str) -> Result<(), ApiEr
         method,
         path,
         query,
-        body: body.as_bytes(),
     };
-    request.verify(&app(), "/ws", CLOCK).map(|_| ())
+    let app = app();
+    let (parameters, secret) = request.check(&app, CLOCK)?;
+    let verified = request.verify(parameters, body.as_bytes(), secret, "/ws");
+    verified.map(|_| ())
 }
 
 fn refusal(method: &str, path: &str, query: &str, body: &str) -> Option<Unauthorized> {
@@ -107,14 +109,15 @@ fn the_example_of_pushers_documentation() {
         query: "body_md5=ec365a775a4cd0599faeb73354201b6f&auth_version=1.0&auth_key=278d425bdf160c739803\
                 &auth_timestamp=1353088179\
                 &auth_signature=da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c",
-        body: br#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#,
     };
+    let body = br#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
     let then = Clock {
         now_s: 1_353_088_179,
         tolerance_s: 600,
     };
-    assert!(request.verify(&app, "", then).is_ok());
-    assert!(request.verify(&app, "", CLOCK).is_err());
+    let (parameters, secret) = request.check(&app, then).expect("the time is right");
+    assert!(request.verify(parameters, body, secret, "").is_ok());
+    assert!(request.check(&app, CLOCK).is_err());
 }
 
 #[test]

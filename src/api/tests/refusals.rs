@@ -83,7 +83,7 @@ async fn a_bad_body_is_refused_with_what_is_wrong() {
     }
     let batch = call(&node, "POST", "/apps/1/batch_events", "", "{}").await;
     batch.is_error(400, "missing field `batch` at line 1 column 2");
-    let long = send(&node, "POST", "/apps/1/events", &[b'x'; 501]).await;
+    let long = publish(&node, &"x".repeat(501)).await;
     long.is_error(413, "the body has 501 bytes, at most 500 are allowed");
 }
 

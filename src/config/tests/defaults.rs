@@ -115,6 +115,8 @@ fn every_key_of_the_file_is_taken() {
         workers = 3
         max_connections = 5000
         max_connections_per_ip = 9
+        max_clients_per_ip = 19
+        max_http_connections = 20
         trusted_proxies = ["10.0.0.0/8", "::1"]
         max_request_bytes = 1000
         request_timeout_s = 11
@@ -147,6 +149,7 @@ fn every_key_of_the_file_is_taken() {
         name = "Shop"
         enabled = false
         client_events = true
+        fallbacks = false
         tls_only = true
         allowed_origins = ["https://example.com", "*.example.org"]
         require_origin = false
@@ -159,6 +162,7 @@ fn every_key_of_the_file_is_taken() {
         max_presence_members = 7
         max_presence_user_id_length = 8
         max_presence_user_info_bytes = 9
+        max_messages_per_second = 18
         max_client_events_per_second = 10
         max_backend_events_per_second = 12
         max_read_requests_per_second = 13
@@ -200,7 +204,7 @@ fn every_key_of_the_file_is_taken() {
     let shown = format!("{config:?}");
     for part in [
         "host: Host(::1), port: 7001, path_prefix: PathPrefix(\"/ws\"), workers: 3, max_connections: Some(5000)",
-        "max_connections_per_ip: Some(9), trusted_proxies: [Network(10.0.0.0/8), Network(::1/128)]",
+        "max_connections_per_ip: Some(9), max_clients_per_ip: Some(19), max_http_connections: 20, trusted_proxies: [Network(10.0.0.0/8), Network(::1/128)]",
         "max_request_bytes: 1000, request_timeout_s: 11s",
         "webhook_allowed_addresses: WebhookTargets([Loopback])",
         "Admin { host: Host(127.0.0.1), port: 0, token: Some(Secret(…)) }",
@@ -214,12 +218,12 @@ fn every_key_of_the_file_is_taken() {
     }
     let app = &config.apps[0];
     let expected: settings::Json = serde_json::from_str(r#"{
-        "id": "a", "key": "b", "name": "Shop", "enabled": false, "client_events": true, "tls_only": true,
+        "id": "a", "key": "b", "name": "Shop", "enabled": false, "client_events": true, "fallbacks": false, "tls_only": true,
         "allowed_origins": ["https://example.com", "*.example.org"], "require_origin": false, "max_connections": 1,
         "max_channel_name_length": 2, "max_event_name_length": 3, "max_event_data_bytes": 4,
         "max_event_channels": 5, "max_batch_events": 6, "max_presence_members": 7,
         "max_presence_user_id_length": 8, "max_presence_user_info_bytes": 9,
-        "max_client_events_per_second": 10, "max_backend_events_per_second": 12,
+        "max_messages_per_second": 18, "max_client_events_per_second": 10, "max_backend_events_per_second": 12,
         "max_read_requests_per_second": 13, "max_channels_per_connection": 14, "authorization_timeout_s": 15,
         "subscription_counts": true, "compression": true, "compression_min_bytes": 16, "watchlists": true,
         "single_session": "refuse", "session_key": "sid", "session_event": "gone", "session_grace_s": 0,

@@ -137,6 +137,10 @@ impl ChannelStates {
                     self.tell(&key.0, &key.1, edge);
                 }
             }
+            // A replaced session is still here until its grace is over. A new connection of it makes it the newest again.
+            Ok(_) if is_session && state.newest.as_deref() != Some(user_id) => {
+                self.announce_arrival(key, &mut state, member);
+            }
             Ok(_) => {}
             Err(full) => {
                 if is_session {

@@ -13,7 +13,12 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{RESPONSE_BACKLOG, Sessions, lines::Lines, session::ToSession};
+use super::{
+    RESPONSE_BACKLOG, Sessions,
+    lines::Lines,
+    max_body_bytes,
+    session::{Messages, ToSession, Way},
+};
 use crate::{
     engine::{NodeId, Post, Unavailable},
     protocol::{CloseCode, Frame},
@@ -87,6 +92,8 @@ pub(super) enum Carried {
 pub struct Carrier {
     post: Post,
     sessions: Sessions,
+    /// Bytes of messages that one request may bring.
+    max_body_bytes: usize,
     /// Where letters about a request are read.
     desks: DashMap<u64, mpsc::Sender<Word>, ahash::RandomState>,
     stopping: watch::Sender<bool>,
@@ -95,10 +102,11 @@ pub struct Carrier {
 impl Carrier {
     /// Carries for these sessions.
     #[must_use]
-    pub fn new(post: Post, sessions: Sessions) -> Arc<Self> {
+    pub fn new(post: Post, sessions: Sessions, max_message_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             post,
             sessions,
+            max_body_bytes: max_body_bytes(max_message_bytes),
             desks: DashMap::default(),
             stopping: watch::Sender::new(false),
         })
@@ -146,14 +154,9 @@ impl Carrier {
                 messages,
             }) => {
                 if let Some(session) = self.sessions.find(&session) {
-                    let carried = true;
-                    let messages = ToSession::Messages {
-                        number,
-                        messages,
-                        carried,
-                    };
+                    let messages = Messages::new(number, messages, Way::Carried);
                     // Too many wait, or it has just ended: then they are lost, as a client's requests may be.
-                    let _ = session.try_send(messages);
+                    let _ = session.send(messages, self.max_body_bytes);
                 }
             }
             Ok(Letter::Receive {
@@ -172,7 +175,13 @@ impl Carrier {
                     let _ = desk.try_send(word);
                 }
             }
-            Err(error) => debug!(%error, "a letter that this version does not know was ignored"),
+            Err(error) => {
+                let error = error.to_string();
+                debug!(
+                    error,
+                    "a peer request that this version does not know was ignored"
+                );
+            }
         }
     }
 
@@ -198,6 +207,7 @@ impl Carrier {
             response,
             streaming,
         };
+        let session = session.requests;
         if session.send(attach).await.is_err() {
             self.say(from, request, Word::Unknown).await;
         } else if self.say(from, request, Word::Accepted).await

@@ -22,6 +22,14 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// The first line of a session.
+    pub(super) fn beginning() -> Self {
+        Self {
+            text: OPEN.to_owned(),
+            closes: false,
+        }
+    }
+
     /// Adds whole frames. Messages that follow each other share a line.
     pub(super) fn add(&mut self, mut frames: Bytes) {
         while let Some((opcode, payload)) = next_frame(&mut frames) {

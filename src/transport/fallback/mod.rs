@@ -9,31 +9,46 @@ mod lines;
 mod route;
 mod session;
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    future::ready,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{
         Method, StatusCode,
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
             ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
-            CONTENT_TYPE, ORIGIN,
+            CONTENT_TYPE, HeaderValue,
         },
     },
-    web::{self, Bytes, Payload},
+    web::{Bytes, Payload},
 };
 use dashmap::DashMap;
 use futures_util::stream;
-use serde::Deserialize;
 use tokio::sync::mpsc;
 
 pub use self::{carrier::Carrier, route::Target};
 use self::{
+    lines::Lines,
     route::Kind,
-    session::{Opened, Session, ToSession},
+    session::{Messages, Session, ToSession, Waiting, Way},
 };
-use crate::{connection::Worker, hub::Transport, transport::proxies::Proxies};
+use super::opening::{FirstRequest, Parameters};
+use crate::{
+    address::Place,
+    connection::{Destination, Worker},
+    http_body::{Body, BodyError, BodyLimits},
+    hub::Transport,
+    protocol::message::json_string,
+};
 
 /// The body of a sending request may be so many times as long as one message: escaped quotes are two bytes.
 const BODY_FACTOR: usize = 4;
@@ -44,11 +59,46 @@ const RESPONSE_BACKLOG: usize = 4;
 
 /// All sessions of this node by app key and name.
 #[derive(Clone, Default)]
-pub struct Sessions(Arc<DashMap<String, mpsc::Sender<ToSession>, ahash::RandomState>>);
+pub struct Sessions(Arc<DashMap<String, SessionInbox, ahash::RandomState>>);
 
 impl Sessions {
-    fn find(&self, name: &str) -> Option<mpsc::Sender<ToSession>> {
+    fn find(&self, name: &str) -> Option<SessionInbox> {
         self.0.get(name).map(|session| session.clone())
+    }
+}
+
+/// The way into a session.
+#[derive(Clone)]
+struct SessionInbox {
+    requests: mpsc::Sender<ToSession>,
+    /// Bytes of messages that it has not taken yet.
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// Why a session does not take messages.
+enum NotTaken {
+    Full,
+    Gone,
+}
+
+impl SessionInbox {
+    /// Hands messages over, unless as much waits as one request may bring.
+    fn send(&self, messages: Messages, max_bytes: usize) -> Result<(), NotTaken> {
+        let bytes = messages.bytes;
+        let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let result = if before > 0 && before + bytes > max_bytes {
+            Err(NotTaken::Full)
+        } else {
+            let sent = self.requests.try_send(ToSession::Messages(messages));
+            sent.map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => NotTaken::Full,
+                mpsc::error::TrySendError::Closed(_) => NotTaken::Gone,
+            })
+        };
+        if result.is_err() {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        result
     }
 }
 
@@ -58,18 +108,9 @@ pub struct Fallback {
     sessions: Sessions,
     /// In a cluster.
     carrier: Option<Arc<Carrier>>,
-    proxies: Proxies,
+    body: BodyLimits,
     max_message_bytes: usize,
     max_outbox_bytes: usize,
-}
-
-#[derive(Default, Deserialize)]
-struct Parameters {
-    protocol: Option<String>,
-    client: Option<String>,
-    version: Option<String>,
-    /// Counts the page's requests; gives the order of sends.
-    n: Option<u64>,
 }
 
 impl Fallback {
@@ -79,15 +120,19 @@ impl Fallback {
         worker: Rc<Worker>,
         sessions: Sessions,
         carrier: Option<Arc<Carrier>>,
-        proxies: Proxies,
+        request_timeout: Duration,
         max_message_bytes: usize,
         max_outbox_bytes: usize,
     ) -> Self {
+        let body = BodyLimits {
+            max_bytes: max_body_bytes(max_message_bytes),
+            timeout: request_timeout,
+        };
         Self {
             worker,
             sessions,
             carrier,
-            proxies,
+            body,
             max_message_bytes,
             max_outbox_bytes,
         }
@@ -100,17 +145,49 @@ impl Fallback {
         target: &Target<'_>,
         body: Payload,
     ) -> HttpResponse {
-        match *request.method() {
-            Method::OPTIONS => preflight(),
-            Method::POST if target.kind == Kind::Send => match self.read(body).await {
-                Ok(body) => self.send(request, target, &body).await,
-                Err(refusal) => refusal,
-            },
-            Method::POST => self.receive(request, target).await,
-            _ => reply(StatusCode::METHOD_NOT_ALLOWED)
-                .insert_header((ALLOW, "POST, OPTIONS"))
-                .body("use POST"),
+        let mut body = Body::from(body);
+        let response = if request.method() == Method::OPTIONS {
+            preflight()
+        } else if let Some(refusal) = self.refusal(request, target) {
+            refusal
+        } else if target.kind == Kind::Send {
+            self.send(request, target, &mut body).await
+        } else {
+            self.receive(request, target).await
+        };
+        body.discard().await;
+        body.settle(response)
+    }
+
+    /// The answer to a request that is refused, whatever its body.
+    fn refusal(&self, request: &HttpRequest, target: &Target<'_>) -> Option<HttpResponse> {
+        if request.method() != Method::POST {
+            let mut refusal = error(StatusCode::METHOD_NOT_ALLOWED, "use POST");
+            let allowed = HeaderValue::from_static("POST, OPTIONS");
+            refusal.headers_mut().insert(ALLOW, allowed);
+            return Some(refusal);
         }
+        let node = &self.worker.node;
+        match node.apps.by_key(target.key) {
+            Some(app) if !app.fallbacks => Some(error(
+                StatusCode::NOT_FOUND,
+                "the HTTP fallbacks are switched off for this app",
+            )),
+            Some(_) => None,
+            None if node.gate.take_stranger(self.place_of(request)) => None,
+            None => {
+                node.incidents.rate_limited.increment("strangers");
+                Some(error(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too many requests without a valid key come from this address",
+                ))
+            }
+        }
+    }
+
+    fn place_of(&self, request: &HttpRequest) -> Option<Place> {
+        let gate = &self.worker.node.gate;
+        gate.place_of(request.peer_addr()?, request.headers())
     }
 
     fn name(target: &Target<'_>) -> String {
@@ -127,7 +204,7 @@ impl Fallback {
             streaming,
         };
         if let Some(session) = self.sessions.find(&name) {
-            attach = match session.send(attach).await {
+            attach = match session.requests.send(attach).await {
                 Ok(()) => return response_of(body),
                 Err(mpsc::error::SendError(attach)) => attach,
             };
@@ -137,99 +214,99 @@ impl Fallback {
         {
             return response_of(body);
         }
-        self.open(request, target, name, attach);
-        response_of(body)
+        match self.open(request, target, name.clone(), attach) {
+            Ok(()) => response_of(body),
+            Err(goodbye) => {
+                if let Some(carrier) = &self.carrier {
+                    carrier.release(&name).await;
+                }
+                let piece = Ok::<_, actix_web::Error>(Bytes::from(goodbye.text));
+                lines_reply().streaming(stream::once(ready(piece)))
+            }
+        }
     }
 
     /// Begins a session with its first request.
-    fn open(&self, request: &HttpRequest, target: &Target<'_>, name: String, attach: ToSession) {
-        let streaming = target.kind == Kind::Streaming;
-        let parameters = parameters(request);
-        let header = |name| {
-            request
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
+    fn open(
+        &self,
+        request: &HttpRequest,
+        target: &Target<'_>,
+        name: String,
+        attach: ToSession,
+    ) -> Result<(), Lines> {
+        let parameters = Parameters::of(request.query_string());
+        let first = FirstRequest {
+            destination: Destination::App(target.key),
+            parameters: &parameters,
+            headers: request.headers(),
+            peer: request.peer_addr(),
         };
-        let forwarded = header(actix_web::http::header::X_FORWARDED_PROTO);
-        let opened = Opened {
-            key: target.key.to_owned(),
-            protocol: parameters.protocol,
-            client: parameters.client,
-            version: parameters.version,
-            origin: header(ORIGIN).map(str::to_owned),
-            address: request
-                .peer_addr()
-                .map(|peer| self.proxies.client_of(peer, request.headers())),
-            transport: if streaming {
-                Transport::XhrStreaming
-            } else {
-                Transport::XhrPolling
-            },
-            secure: forwarded.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")),
+        let transport = match target.kind {
+            Kind::Streaming => Transport::XhrStreaming,
+            Kind::Polling | Kind::Send => Transport::XhrPolling,
         };
-        let (sender, inbox) = mpsc::channel(SESSION_BACKLOG);
+        let opening = first.opening(&self.worker.node.gate, transport);
+        let (requests, waiting) = mpsc::channel(SESSION_BACKLOG);
         // The channel is empty: there is room.
-        let _ = sender.try_send(attach);
-        self.sessions.0.insert(name.clone(), sender.clone());
-        let session = Session::open(
-            Rc::clone(&self.worker),
-            opened,
-            inbox,
-            self.max_outbox_bytes,
-        );
+        let _ = requests.try_send(attach);
+        let inbox = SessionInbox {
+            requests,
+            waiting_bytes: Arc::default(),
+        };
+        let waiting = Waiting {
+            requests: waiting,
+            bytes: Arc::clone(&inbox.waiting_bytes),
+        };
+        let worker = Rc::clone(&self.worker);
+        let session = Session::open(worker, &opening, waiting, self.max_outbox_bytes)?;
+        self.sessions.0.insert(name.clone(), inbox.clone());
         let (sessions, carrier) = (self.sessions.clone(), self.carrier.clone());
         tokio::task::spawn_local(async move {
             session.run().await;
-            let is_ours = |_: &String, current: &mpsc::Sender<_>| current.same_channel(&sender);
+            let is_ours =
+                |_: &String, current: &SessionInbox| current.requests.same_channel(&inbox.requests);
             let was_last = sessions.0.remove_if(&name, is_ours).is_some();
             if let Some(carrier) = carrier.filter(|_| was_last) {
                 carrier.release(&name).await;
             }
         });
-    }
-
-    /// Reads the body of a sending request, or says why not.
-    async fn read(&self, body: Payload) -> Result<Bytes, HttpResponse> {
-        let max = self.max_message_bytes.saturating_mul(BODY_FACTOR);
-        match body.to_bytes_limited(max).await {
-            Ok(Ok(body)) => Ok(body),
-            Ok(Err(_)) => Err(reply(StatusCode::BAD_REQUEST).body("the body could not be read")),
-            // The rest of the body is still under way, and nobody will read it.
-            Err(_) => Err(reply(StatusCode::PAYLOAD_TOO_LARGE)
-                .force_close()
-                .body(format!(
-                    "the body has more than {max} bytes, the most that are allowed"
-                ))),
-        }
+        Ok(())
     }
 
     /// A sending request: messages of the client, or none as a sign of life.
-    async fn send(&self, request: &HttpRequest, target: &Target<'_>, body: &[u8]) -> HttpResponse {
+    async fn send(
+        &self,
+        request: &HttpRequest,
+        target: &Target<'_>,
+        body: &mut Body,
+    ) -> HttpResponse {
         let name = Self::name(target);
         let session = self.sessions.find(&name);
         if session.is_none() && self.carrier.is_none() {
             return no_such_session();
         }
-        let messages = match self.messages(body) {
-            Ok(messages) => messages,
-            Err((status, error)) => return reply(status).body(error),
+        let held = || self.worker.node.gate.take_body(self.place_of(request));
+        let body = match body.read(request.headers(), self.body, held).await {
+            Ok(body) => body,
+            Err(error) => return unread(&error),
         };
-        let number = parameters(request).n.unwrap_or_default();
+        let messages = match self.messages(&body) {
+            Ok(messages) => messages,
+            Err((status, text)) => return error(status, &text),
+        };
+        let parameters = Parameters::of(request.query_string());
+        let number = parameters.n.unwrap_or_default();
         let Some(session) = session else {
             return self.send_on(&name, number, messages).await;
         };
-        let carried = false;
-        match session.try_send(ToSession::Messages {
-            number,
-            messages,
-            carried,
-        }) {
+        let messages = Messages::new(number, messages, Way::Direct);
+        match session.send(messages, self.body.max_bytes) {
             Ok(()) => reply(StatusCode::NO_CONTENT).finish(),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                reply(StatusCode::SERVICE_UNAVAILABLE).body("too many messages are waiting")
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => no_such_session(),
+            Err(NotTaken::Full) => error(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many messages are waiting",
+            ),
+            Err(NotTaken::Gone) => no_such_session(),
         }
     }
 
@@ -241,7 +318,7 @@ impl Fallback {
         match carrier.send(name, number, messages).await {
             Ok(true) => reply(StatusCode::NO_CONTENT).finish(),
             Ok(false) => no_such_session(),
-            Err(error) => reply(StatusCode::SERVICE_UNAVAILABLE).body(error.to_string()),
+            Err(unavailable) => error(StatusCode::SERVICE_UNAVAILABLE, &unavailable.to_string()),
         }
     }
 
@@ -262,14 +339,24 @@ impl Fallback {
     }
 }
 
-fn no_such_session() -> HttpResponse {
-    reply(StatusCode::NOT_FOUND).body("no such session")
+/// Bytes of a sending request.
+fn max_body_bytes(max_message_bytes: usize) -> usize {
+    max_message_bytes.saturating_mul(BODY_FACTOR)
 }
 
-fn parameters(request: &HttpRequest) -> Parameters {
-    web::Query::from_query(request.query_string())
-        .map(web::Query::into_inner)
-        .unwrap_or_default()
+fn no_such_session() -> HttpResponse {
+    error(StatusCode::NOT_FOUND, "no such session")
+}
+
+/// Says why a body was not read.
+fn unread(why: &BodyError) -> HttpResponse {
+    let status = match why {
+        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Unreadable(_) => StatusCode::BAD_REQUEST,
+        BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        BodyError::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    error(status, &why.to_string())
 }
 
 /// Every URL is new to the browser (`t` and `n` change), so it asks before each request: this must be cheap.
@@ -286,20 +373,30 @@ fn response_of(body: mpsc::Receiver<Bytes>) -> HttpResponse {
         let piece = body.recv().await?;
         Some((Ok::<_, actix_web::Error>(piece), body))
     });
-    reply(StatusCode::OK)
-        .insert_header((CONTENT_TYPE, "application/javascript; charset=UTF-8"))
-        .insert_header((CACHE_CONTROL, "no-store, no-transform"))
-        .insert_header(("X-Accel-Buffering", "no"))
-        .streaming(pieces)
+    lines_reply().streaming(pieces)
 }
 
-fn reply(status: StatusCode) -> actix_web::HttpResponseBuilder {
-    let mut builder = HttpResponse::build(status);
-    builder.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
+fn lines_reply() -> HttpResponseBuilder {
+    let mut builder = reply(StatusCode::OK);
+    builder
+        .insert_header((CONTENT_TYPE, "application/javascript; charset=UTF-8"))
+        .insert_header((CACHE_CONTROL, "no-store, no-transform"))
+        .insert_header(("X-Accel-Buffering", "no"));
     builder
 }
 
-/// How long a session without a receiving request lives on.
-fn patience(streaming: bool) -> Duration {
-    Duration::from_secs(if streaming { 10 } else { 30 })
+fn error(status: StatusCode, text: &str) -> HttpResponse {
+    let code = status.as_u16();
+    reply(status)
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .body(format!(
+            r#"{{"error":{},"code":{code}}}"#,
+            json_string(text)
+        ))
+}
+
+fn reply(status: StatusCode) -> HttpResponseBuilder {
+    let mut builder = HttpResponse::build(status);
+    builder.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
+    builder
 }

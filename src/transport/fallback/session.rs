@@ -1,9 +1,13 @@
 //! One client of the fallback transports: a connection whose frames wait until a request comes to fetch them.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
-    mem,
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,17 +15,20 @@ use std::{
 use actix_web::web::Bytes;
 use tokio::{
     sync::mpsc,
+    task::yield_now,
     time::{Instant, sleep_until},
 };
 
-use super::{
-    lines::{HEARTBEAT, Lines, NOTHING, OPEN},
-    patience,
-};
+use super::lines::{HEARTBEAT, Lines, NOTHING};
 use crate::{
-    connection::{Connection, Destination, Opening, Refusal, Worker},
-    hub::{ClientAddress, End, Outbox, Subscriber, Transport},
-    protocol::SocketId,
+    address::Held,
+    connection::{Connection, Opening, Worker},
+    hub::{End, Outbox, Subscriber},
+    protocol::{CloseCode, SocketId},
+    transport::{
+        depart,
+        pace::{Allowance, Pace, TooFast, Turn, units},
+    },
 };
 
 /// A streaming client that has read this much, in UTF-16 units, drops the response and asks for a new one.
@@ -42,26 +49,45 @@ pub(super) enum ToSession {
         response: mpsc::Sender<Bytes>,
         streaming: bool,
     },
-    /// Take these messages; none is a sign of life. Those that another node carried here took a longer way.
-    Messages {
-        number: u64,
-        messages: Vec<String>,
-        carried: bool,
-    },
+    /// Take these messages; none is a sign of life.
+    Messages(Messages),
     /// Something may not have reached the client.
     Lost,
 }
 
-/// What the first request said.
-pub(super) struct Opened {
-    pub(super) key: String,
-    pub(super) protocol: Option<String>,
-    pub(super) client: Option<String>,
-    pub(super) version: Option<String>,
-    pub(super) origin: Option<String>,
-    pub(super) address: Option<ClientAddress>,
-    pub(super) secure: bool,
-    pub(super) transport: Transport,
+/// What one request sends.
+pub(super) struct Messages {
+    number: u64,
+    texts: VecDeque<String>,
+    way: Way,
+    /// Of all texts.
+    pub(super) bytes: usize,
+}
+
+/// How a request came to the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Direct,
+    /// By way of another node, which takes longer.
+    Carried,
+}
+
+impl Messages {
+    pub(super) fn new(number: u64, texts: Vec<String>, way: Way) -> Self {
+        Self {
+            number,
+            bytes: texts.iter().map(String::len).sum(),
+            texts: texts.into(),
+            way,
+        }
+    }
+}
+
+/// What waits for the session.
+pub(super) struct Waiting {
+    pub(super) requests: mpsc::Receiver<ToSession>,
+    /// Bytes of messages that were not taken yet.
+    pub(super) bytes: Arc<AtomicUsize>,
 }
 
 /// A response that waits for frames.
@@ -74,104 +100,136 @@ struct Receiver {
 pub(super) struct Session {
     worker: Rc<Worker>,
     subscriber: Rc<Subscriber>,
-    connection: Option<Connection>,
-    inbox: mpsc::Receiver<ToSession>,
+    connection: Connection,
+    waiting: Waiting,
     receiver: Option<Receiver>,
     /// Lines that no response has taken yet.
     unsent: Lines,
-    sends: Vec<(u64, Vec<String>)>,
+    /// Sends that may still be overtaken.
+    arriving: Vec<Messages>,
+    /// When they are put in order.
+    ordered_at: Option<Instant>,
     reorder_window: Duration,
-    /// When the sends are taken.
-    sends_due: Option<Instant>,
+    /// Sends in their order, of which not all messages were taken.
+    ordered: VecDeque<Messages>,
+    pace: Pace,
     /// When the receiver gets a heartbeat or, without one, the session ends.
     due: Instant,
-    streaming: bool,
+    patience: Patience,
+    /// It counts among those of its place.
+    _held: Held,
+}
+
+/// How long a session without a receiving request lives on. One request alone is cheap to send, so it does not hold a session for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// Nothing was asked of the session yet.
+    New,
+    /// One receiving request.
+    Once { streaming: bool },
+    /// More than that: there is a client.
+    Client { streaming: bool },
+}
+
+impl Patience {
+    fn time(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::New | Self::Once { .. } => 5,
+            Self::Client { streaming: true } => 10,
+            Self::Client { streaming: false } => 30,
+        })
+    }
+
+    fn on_receive(&mut self, streaming: bool) {
+        *self = match self {
+            Self::New => Self::Once { streaming },
+            Self::Once { .. } | Self::Client { .. } => Self::Client { streaming },
+        };
+    }
+
+    /// Says whether the session may live longer for it.
+    fn on_send(&mut self) -> bool {
+        let Self::Once { streaming } = *self else {
+            return false;
+        };
+        *self = Self::Client { streaming };
+        true
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let end = self.subscriber.outbox.end();
-        if let Some(mut connection) = self.connection.take() {
-            let end = end.unwrap_or(End {
-                code: None,
-                reason: "the client went away",
-            });
-            connection.close(end, std::time::Instant::now());
-        }
+        let end = self.subscriber.outbox.end().unwrap_or(End {
+            code: None,
+            reason: "the client went away",
+        });
+        depart(self.connection.close(end, std::time::Instant::now()));
         self.worker.shard.dismiss(&self.subscriber);
     }
 }
 
 impl Session {
+    /// A session for a client that is let in; the lines for one that is not.
     pub(super) fn open(
         worker: Rc<Worker>,
-        opened: Opened,
-        inbox: mpsc::Receiver<ToSession>,
+        opening: &Opening<'_>,
+        waiting: Waiting,
         max_outbox_bytes: usize,
-    ) -> Self {
+    ) -> Result<Self, Lines> {
         let outbox = Outbox::fetched(max_outbox_bytes);
+        let Ok(held) = worker.node.gate.take_session(opening.place) else {
+            outbox.set_close_notice(opening.close_notice());
+            let reason = "Too many connections from this address.";
+            return Err(goodbye(&outbox, CloseCode::OverCapacity, reason));
+        };
         let subscriber = Rc::new(Subscriber::new(SocketId::random(), outbox));
         worker.shard.admit(&subscriber);
-        let opening = Opening {
-            destination: Destination::App(&opened.key),
-            protocol: opened.protocol.as_deref(),
-            origin: opened.origin.as_deref(),
-            secure: opened.secure,
-            client: opened.client.as_deref(),
-            version: opened.version.as_deref(),
-            address: opened.address,
-            transport: opened.transport,
-        };
-        let connection = match Connection::open(&worker, &subscriber, &opening) {
-            Ok(connection) => {
-                subscriber.outbox.send(&connection.greeting());
-                Some(connection)
-            }
-            Err(Refusal { code, reason, .. }) => {
-                subscriber.outbox.close(code, reason);
-                None
-            }
-        };
-        Self {
+        let connection = Connection::open(&worker, &subscriber, opening).map_err(|refusal| {
+            worker.shard.dismiss(&subscriber);
+            goodbye(&subscriber.outbox, refusal.code, refusal.reason)
+        })?;
+        subscriber.outbox.send(&connection.greeting());
+        Ok(Self {
             worker,
             subscriber,
             connection,
-            inbox,
+            waiting,
             receiver: None,
-            unsent: Lines {
-                text: OPEN.to_owned(),
-                closes: false,
-            },
-            sends: Vec::new(),
+            unsent: Lines::beginning(),
+            arriving: Vec::new(),
+            ordered_at: None,
             reorder_window: REORDER_WINDOW,
-            sends_due: None,
-            due: Instant::now() + patience(true),
-            streaming: true,
-        }
+            ordered: VecDeque::new(),
+            pace: Pace::new(std::time::Instant::now()),
+            due: Instant::now() + Patience::New.time(),
+            patience: Patience::New,
+            _held: held,
+        })
     }
 
     /// Serves the client until it is gone.
     pub(super) async fn run(mut self) {
         while !self.subscriber.outbox.is_broken() {
-            let (sends_due, due) = (self.sends_due, self.due);
+            let (ordered_at, due) = (self.ordered_at, self.due);
             let response = self
                 .receiver
                 .as_ref()
                 .map(|receiver| receiver.response.clone());
             let (fetches, delivers) = (self.fetches(), self.delivers());
             tokio::select! {
-                request = self.inbox.recv() => match request {
+                request = self.waiting.requests.recv() => match request {
                     Some(request) => self.on_request(request),
                     None => return,
                 },
-                () = sleep_until(sends_due.unwrap_or(due)), if sends_due.is_some() => self.take_sends(),
+                () = sleep_until(ordered_at.unwrap_or(due)), if ordered_at.is_some() => self.put_in_order(),
+                () = next_turn(&mut self.pace), if !self.ordered.is_empty() => self.take_messages(),
                 () = sleep_until(due) => self.on_due(),
                 () = gone(response.as_ref()) => self.detach(),
                 () = room(response.as_ref()), if delivers => {}
-                () = poll_fn(|cx| poll_news(&self.subscriber, self.connection.as_mut(), fetches, cx)) => {}
+                () = poll_fn(|cx| poll_news(&self.subscriber, &mut self.connection, fetches, cx)) => {}
             }
             // Whoever asked before an event came gets it, not the response before.
-            while let Ok(request) = self.inbox.try_recv() {
+            while let Ok(request) = self.waiting.requests.try_recv() {
                 self.on_request(request);
             }
             self.fetch();
@@ -186,50 +244,77 @@ impl Session {
                 response,
                 streaming,
             } => {
+                self.patience.on_receive(streaming);
                 // A new request takes over; the old one's end may be noticed late.
                 self.receiver = Some(Receiver {
                     response,
                     streaming,
                     units: 0,
                 });
-                self.streaming = streaming;
                 self.due = Instant::now() + HEARTBEAT_EVERY;
             }
-            ToSession::Messages { messages, .. } if messages.is_empty() => {
+            ToSession::Messages(messages) if messages.texts.is_empty() => {
+                self.on_send();
                 // The answer to a heartbeat, or the client's own: it wants any frame, but none that it answers again.
                 if self.unsent.text.is_empty() {
                     self.unsent.text.push_str(NOTHING);
                 }
             }
-            ToSession::Messages {
-                number,
-                messages,
-                carried,
-            } => {
-                if carried {
+            ToSession::Messages(messages) => {
+                self.on_send();
+                if messages.way == Way::Carried {
                     self.reorder_window = CARRIED_WINDOW;
                 }
-                self.sends.push((number, messages));
+                self.arriving.push(messages);
                 let window = self.reorder_window;
-                self.sends_due
+                self.ordered_at
                     .get_or_insert_with(|| Instant::now() + window);
             }
             ToSession::Lost => self.subscriber.outbox.break_off("the client went away"),
         }
     }
 
-    fn take_sends(&mut self) {
-        self.sends_due = None;
-        let mut sends = mem::take(&mut self.sends);
-        sends.sort_by_key(|(number, _)| *number);
-        let Some(connection) = &mut self.connection else {
-            return;
-        };
-        for message in sends.iter().flat_map(|(_, messages)| messages) {
+    fn on_send(&mut self) {
+        if self.patience.on_send() && self.receiver.is_none() {
+            self.due = Instant::now() + self.patience.time();
+        }
+    }
+
+    fn put_in_order(&mut self) {
+        self.ordered_at = None;
+        self.arriving.sort_by_key(|messages| messages.number);
+        self.ordered.extend(self.arriving.drain(..));
+        self.take_messages();
+    }
+
+    /// Takes messages until there is none, or it is others' turn.
+    fn take_messages(&mut self) {
+        let allowance = Allowance::of(self.connection.limits());
+        let mut turn = Turn::begin();
+        while let Some(messages) = self.ordered.front_mut() {
+            let Some(text) = messages.texts.pop_front() else {
+                let bytes = messages.bytes;
+                self.waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                self.ordered.pop_front();
+                continue;
+            };
             if self.subscriber.outbox.is_closing() {
+                self.ordered.clear();
                 return;
             }
-            connection.on_message(message, std::time::Instant::now());
+            self.connection.on_message(&text, turn.now());
+            turn.step();
+            if !self.pace.take(units(text.len()), allowance, turn.now()) || turn.is_over() {
+                break;
+            }
+        }
+        match self.pace.pause(allowance, turn.now()) {
+            Some(TooFast::Slowed) => self.connection.slowed(turn.now()),
+            Some(TooFast::ForTooLong) => self
+                .subscriber
+                .outbox
+                .close(CloseCode::TooFast, TooFast::FAREWELL),
+            Some(TooFast::StillSlowed) | None => {}
         }
     }
 
@@ -246,7 +331,7 @@ impl Session {
 
     fn detach(&mut self) {
         if self.receiver.take().is_some() {
-            self.due = Instant::now() + patience(self.streaming);
+            self.due = Instant::now() + self.patience.time();
         }
     }
 
@@ -289,7 +374,7 @@ impl Session {
         receiver.units += units;
         if receiver.units > STREAM_UNITS_MAX {
             // Nothing more is written here; the client has this long to ask anew.
-            self.due = Instant::now() + patience(receiver.streaming);
+            self.due = Instant::now() + self.patience.time();
         }
         place.send(text.into());
         if self.unsent.closes && self.unsent.text.is_empty() {
@@ -299,6 +384,20 @@ impl Session {
             self.detach();
         }
     }
+}
+
+/// What a client that is not let in gets instead of a session.
+fn goodbye(outbox: &Outbox, code: CloseCode, reason: &'static str) -> Lines {
+    outbox.close(code, reason);
+    let mut lines = Lines::beginning();
+    outbox.take_waiting().for_each(|frames| lines.add(frames));
+    lines
+}
+
+/// Ends when the session's messages may be taken again.
+async fn next_turn(pace: &mut Pace) {
+    poll_fn(|cx| pace.poll_pause(cx)).await;
+    yield_now().await;
 }
 
 /// Ends when the client has dropped the response.
@@ -320,13 +419,11 @@ async fn room(response: Option<&mpsc::Sender<Bytes>>) {
 /// Ready when something waits to be fetched or the outbox has ended.
 fn poll_news(
     subscriber: &Subscriber,
-    connection: Option<&mut Connection>,
+    connection: &mut Connection,
     fetches: bool,
     cx: &mut Context<'_>,
 ) -> Poll<()> {
-    if let Some(connection) = connection {
-        connection.poll_entrances(cx);
-    }
+    connection.poll_entrances(cx);
     let outbox = &subscriber.outbox;
     outbox.poll_flush(cx);
     if (fetches && outbox.is_waiting()) || outbox.is_broken() {

@@ -10,11 +10,12 @@ use serde_json::json;
 use crate::support::{
     app::App,
     client::TestClient,
+    eventually,
     random::Random,
     server::TestServer,
     setup::Setup,
     stream::PATIENCE,
-    websocket::{Frame, Upgrade},
+    websocket::{Frame, Incoming, Upgrade},
     within,
 };
 
@@ -216,6 +217,35 @@ fn gauges_are_true_after_any_thousand_steps_and_zero_when_all_have_gone() {
         codes.map(|(_, count)| count).sum::<f64>(),
         count("new_connections_total")
     );
+}
+
+#[test]
+fn clients_that_choose_their_close_codes_hide_none_of_the_servers() {
+    let server = TestServer::usual();
+    for code in 3000..3070 {
+        let mut socket = server.socket();
+        socket.send(&Frame::close(code, ""));
+        assert_eq!(socket.next(), Incoming::Close(Some(code), String::new()));
+        socket.expect_end();
+    }
+    let mut client = server.client();
+    client.sign_in("7");
+    let terminate = "/users/7/terminate_connections";
+    server
+        .api()
+        .call("POST", terminate)
+        .send()
+        .is_empty_object();
+    client.expect_closed(4009);
+    let (of_clients, ours) = eventually("all are counted", || {
+        let samples = scrape(&server);
+        let count = |code: &str| {
+            let name = format!(r#"loudhailer_disconnections_total{{code="{code}"}}"#);
+            samples.get(&name).copied()
+        };
+        Some((count("client")?, count("4009")?))
+    });
+    assert_eq!((of_clients, ours), (70.0, 1.0));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A subscription in a cluster waits for Redis. What a client says about the channel meanwhile arrives in the same segment here, so that the
-//! first subscribe is always under way.
+//! A subscription in a cluster waits for Redis. Redis stands still here while a client sends, so that the first subscribe is always
+//! under way.
 
 use serde_json::{Value, json};
 
@@ -53,12 +53,14 @@ fn send_at_once(client: &mut TestClient, messages: &[Value]) {
 /// #13 row 2.
 #[test]
 fn a_second_subscribe_while_the_first_is_under_way_is_an_error() {
-    let (_redis, nodes) = started();
+    let (mut redis, nodes) = started();
     for channel in ["news", ROOM, ALONE, "replayed-news", "cache-news"] {
         let mut client = nodes[0].client();
         let subscribe = subscribe(&client, channel);
+        redis.freeze();
         send_at_once(&mut client, &[subscribe.clone(), subscribe]);
         client.expect_existing(channel);
+        redis.thaw();
         client.expect_on(channel, SUCCEEDED);
         if channel == "cache-news" {
             client.expect("pusher:cache_miss");
@@ -73,14 +75,16 @@ fn a_second_subscribe_while_the_first_is_under_way_is_an_error() {
 /// #13 row 3: Pysher, asyncpusher, Java's and old pusher-js' clients forget the channel as they send this.
 #[test]
 fn an_unsubscribe_while_the_subscribe_is_under_way_leaves_the_client_unsubscribed() {
-    let (_redis, nodes) = started();
+    let (mut redis, nodes) = started();
     let mut watcher = Watcher::join(&nodes[1], ROOM, "watcher");
     for channel in ["news", ROOM, ALONE, "replayed-news", "cache-news"] {
         let mut client = nodes[0].client();
         client.subscribe("private-marker");
         let subscribe = subscribe(&client, channel);
+        redis.freeze();
         send_at_once(&mut client, &[subscribe.clone(), unsubscribe(channel)]);
         client.expect_silence();
+        redis.thaw();
         client.unsubscribe(channel);
         client.expect_no_subscription(channel);
         nodes[0].api().publish(channel, "too late", "");
@@ -95,7 +99,7 @@ fn an_unsubscribe_while_the_subscribe_is_under_way_leaves_the_client_unsubscribe
 
 #[test]
 fn a_sign_in_as_another_user_while_the_first_is_under_way_is_refused() {
-    let redis = RedisServer::start();
+    let mut redis = RedisServer::start();
     let app = usual().set("single_session", "replace");
     let setup = Setup::new().set("redis.url", redis.url()).app(app.clone());
     let nodes = nodes(2, &setup);
@@ -105,8 +109,10 @@ fn a_sign_in_as_another_user_while_the_first_is_under_way_is_refused() {
         json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": user_data}})
     };
     let messages = [r#"{"id":"7"}"#, r#"{"id":"8"}"#].map(signin);
+    redis.freeze();
     send_at_once(&mut client, &messages);
     client.expect_error(None);
+    redis.thaw();
     let success = client.expect("pusher:signin_success");
     assert_eq!(success.decoded(), json!({"user_data": r#"{"id":"7"}"#}));
     client.subscribe("#server-to-user-7");
@@ -114,14 +120,17 @@ fn a_sign_in_as_another_user_while_the_first_is_under_way_is_refused() {
 
 #[test]
 fn a_subscribe_that_follows_a_cancelled_one_succeeds_once() {
-    let (_redis, nodes) = started();
+    let (mut redis, nodes) = started();
     for channel in ["news", ROOM, ALONE, "replayed-news"] {
         let mut client = nodes[0].client();
         let subscribe = subscribe(&client, channel);
+        redis.freeze();
         send_at_once(
             &mut client,
             &[subscribe.clone(), unsubscribe(channel), subscribe],
         );
+        client.expect_silence();
+        redis.thaw();
         client.expect_on(channel, SUCCEEDED);
         client.expect_silence();
         nodes[1].api().publish(channel, "once", "");

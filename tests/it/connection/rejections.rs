@@ -89,9 +89,19 @@ fn a_proxy_may_name_the_websocket_scheme() {
     takes_forwarded(&["wss"]);
 }
 
+#[test]
+fn who_is_no_trusted_proxy_can_t_say_that_it_uses_tls() {
+    let server = TestServer::start(Setup::new().usual_with("tls_only", true));
+    for scheme in ["https", "wss"] {
+        let forwarded = key_of(server.app(), "7").header("X-Forwarded-Proto", scheme);
+        forwarded.connect(server.public).expect_close(4000);
+    }
+}
+
 #[track_caller]
 fn takes_forwarded(schemes: &[&str]) {
-    let server = TestServer::start(Setup::new().usual_with("tls_only", true));
+    let setup = Setup::new().set("server.trusted_proxies", vec!["127.0.0.0/8"]);
+    let server = TestServer::start(setup.usual_with("tls_only", true));
     for scheme in schemes {
         let upgrade = key_of(server.app(), "7").header("X-Forwarded-Proto", scheme);
         accepted(&server, &upgrade).expect_silence();

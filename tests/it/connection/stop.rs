@@ -2,11 +2,14 @@
 
 use std::{
     io::ErrorKind,
+    net::SocketAddr,
+    thread,
     time::{Duration, Instant},
 };
 
 use crate::support::{
     eventually,
+    http::Http,
     server::TestServer,
     setup::Setup,
     stream::{PATIENCE, Stream},
@@ -109,4 +112,37 @@ fn a_second_signal_ends_it_at_once() {
         asked.elapsed()
     );
     drop(sockets);
+}
+
+/// Asks until nobody listens any more; how many requests on connections that were made went without an answer.
+fn ask_until_the_end(address: SocketAddr) -> usize {
+    let mut unanswered = 0;
+    loop {
+        let Ok(stream) = Stream::try_connect(address) else {
+            return unanswered;
+        };
+        let mut http = Http { stream };
+        http.send("GET /up HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        unanswered += usize::from(http.try_response(PATIENCE).is_err());
+    }
+}
+
+#[test]
+fn a_stop_answers_every_connection_that_was_made() {
+    for _ in 0..4 {
+        let mut server = TestServer::usual();
+        let address = server.public;
+        let askers: Vec<_> = (0..8)
+            .map(|_| thread::spawn(move || ask_until_the_end(address)))
+            .collect();
+        let mut socket = server.socket();
+        server.terminate();
+        socket.expect_close(4200);
+        let unanswered: usize = askers
+            .into_iter()
+            .map(|asker| asker.join().expect("it ends"))
+            .sum();
+        assert_eq!(unanswered, 0);
+        server.expect_clean_exit();
+    }
 }

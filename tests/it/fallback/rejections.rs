@@ -42,8 +42,19 @@ fn the_app_must_exist_be_enabled_and_allow_the_connection() {
     ] {
         is_rejected(&|| Session::new(&server, app), code);
     }
-    let secure = || Session::new(&server, &server.apps[2]).header("X-Forwarded-Proto", "https");
-    secure().open(STREAMING);
+}
+
+#[test]
+fn a_trusted_proxy_says_that_a_session_uses_tls_as_it_does_of_a_websocket() {
+    let setup = Setup::new().set("server.trusted_proxies", vec!["127.0.0.0/8"]);
+    let trusting = TestServer::start(setup.usual_with("tls_only", true));
+    for scheme in ["https", "wss", "https,http"] {
+        let session = Session::new(&trusting, trusting.app());
+        session.header("X-Forwarded-Proto", scheme).open(STREAMING);
+    }
+    let other = TestServer::start(Setup::new().usual_with("tls_only", true));
+    let session = || Session::new(&other, other.app()).header("X-Forwarded-Proto", "https");
+    is_rejected(&session, 4000);
 }
 
 #[test]

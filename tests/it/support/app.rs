@@ -42,6 +42,11 @@ impl App {
         Self::new("1001", "key-of-1001")
     }
 
+    /// Lets clients send as fast as they can, for floods whose subject is something else.
+    pub(crate) fn unpaced(self) -> Self {
+        self.set("max_messages_per_second", 1_000_000_000)
+    }
+
     pub(crate) fn set(mut self, option: &str, value: impl Into<Value>) -> Self {
         self.options.insert(option.to_owned(), value.into());
         self

@@ -114,6 +114,11 @@ impl Session {
         self.number.get()
     }
 
+    /// The path of its requests of this kind.
+    pub(crate) fn target(&self, kind: &str) -> String {
+        format!("{}/{kind}", self.path)
+    }
+
     /// The bytes of a request of the number `n`.
     pub(crate) fn request(&self, method: &str, kind: &str, n: u64, body: &[u8]) -> Vec<u8> {
         let Self {

@@ -1,6 +1,9 @@
 //! HTTP/1.1 by hand: requests are bytes, so that a test may send anything; responses are read strictly.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -73,6 +76,13 @@ impl Http {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self {
             stream: Stream::connect(address),
+        }
+    }
+
+    /// Over a connection that stands.
+    pub(crate) fn over(tcp: TcpStream) -> Self {
+        Self {
+            stream: Stream::over(tcp),
         }
     }
 

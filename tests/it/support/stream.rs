@@ -34,13 +34,19 @@ impl Stream {
 
     pub(crate) fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
         let tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
-        tcp.set_nodelay(true)?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self {
+        Ok(Self::over(tcp))
+    }
+
+    /// Over a connection that stands.
+    pub(crate) fn over(tcp: TcpStream) -> Self {
+        tcp.set_nodelay(true).expect("an option is set");
+        tcp.set_write_timeout(Some(PATIENCE))
+            .expect("a timeout is set");
+        Self {
             tcp,
             ahead: Vec::new(),
             taken: 0,
-        })
+        }
     }
 
     /// Sends everything. A peer that closed meanwhile is not this call's business: the next read tells.
@@ -62,6 +68,11 @@ impl Stream {
             .set_write_timeout(Some(PATIENCE))
             .expect("a timeout is set");
         sent
+    }
+
+    /// The same socket once more, for another thread.
+    pub(crate) fn duplicate(&self) -> TcpStream {
+        self.tcp.try_clone().expect("the socket is cloned")
     }
 
     /// Segments with data that came so far. What the peer wrote in one go comes in one, up to the 64 KB of the loopback.

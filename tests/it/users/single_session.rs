@@ -81,6 +81,31 @@ fn tabs_of_one_session_live_together_and_go_together() {
 }
 
 #[test]
+fn a_replaced_session_that_comes_back_within_its_grace_is_the_newest() {
+    let server = TestServer::start(Setup::new().app(app("replace").set("session_grace_s", 2)));
+    let mut replaced = server.client();
+    listens(&mut replaced, CHANNEL, &session("a"));
+    let mut other = server.client();
+    listens(&mut other, CHANNEL, &session("b"));
+    replaced.expect_on(CHANNEL, "session.replaced");
+    other.close();
+    let mut back = server.client();
+    listens(&mut back, CHANNEL, &session("a"));
+    // The old connection goes when its grace is over, and the new one stays.
+    replaced.expect_closed(4009);
+    back.expect_nothing_before_marker(&server.api(), CHANNEL);
+    // While the other session is there, it is the one to go.
+    let mut other = server.client();
+    listens(&mut other, CHANNEL, &session("b"));
+    back.expect_on(CHANNEL, "session.replaced");
+    let mut third = server.client();
+    listens(&mut third, CHANNEL, &session("a"));
+    other.expect_on(CHANNEL, "session.replaced");
+    other.expect_closed(4009);
+    third.expect_nothing_before_marker(&server.api(), CHANNEL);
+}
+
+#[test]
 fn a_newer_session_is_refused_until_the_place_is_free() {
     let server = server("refuse");
     let mut first = server.client();

@@ -34,7 +34,10 @@ fn meet(reply: Reply) -> Value {
         Receiver::start(),
     );
     let app = |id: &str, receiver: &Receiver| {
-        App::new(id, &format!("key-{id}")).set("webhooks", json!([{"url": receiver.url("/")}]))
+        App::new(id, &format!("key-{id}"))
+            .set("webhooks", json!([{"url": receiver.url("/")}]))
+            // As many as there is time for.
+            .set("max_channels_per_connection", 100_000)
     };
     let setup = Setup::new().set("server.webhook_grace_s", 0);
     let mut server = TestServer::start(setup.app(app("1", &strange)).app(app("2", &other)));

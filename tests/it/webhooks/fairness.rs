@@ -66,7 +66,9 @@ fn sample(server: &TestServer, name: &str) -> f64 {
 fn a_member_is_announced_soon_beside_a_flood_of_public_channels() {
     for batching in [false, true] {
         let receiver = slow(Duration::from_secs(2));
-        let app = app_with(&json!([{"url": receiver.url("/")}])).set("webhook_batching", batching);
+        let app = app_with(&json!([{"url": receiver.url("/")}]))
+            .set("webhook_batching", batching)
+            .unpaced();
         let setup = Setup::new().set("server.webhook_grace_s", 0).app(app);
         let server = TestServer::start(setup);
         let mut attacker = server.client();
@@ -85,7 +87,9 @@ fn a_member_is_announced_soon_beside_a_flood_of_public_channels() {
 fn another_app_gets_its_webhooks_at_once_beside_a_flood() {
     let (busy, idle) = (slow(Duration::from_secs(2)), Receiver::start());
     let app = |id: &str, receiver: &Receiver| {
-        App::new(id, &format!("key-{id}")).set("webhooks", json!([{"url": receiver.url("/")}]))
+        let endpoints = json!([{"url": receiver.url("/")}]);
+        let app = App::new(id, &format!("key-{id}"));
+        app.set("webhooks", endpoints).unpaced()
     };
     let setup = Setup::new().set("server.webhook_grace_s", 0);
     let server = TestServer::start(setup.app(app("1", &busy)).app(app("2", &idle)));
@@ -179,7 +183,8 @@ fn what_a_flood_costs_is_counted_by_kind_and_logged_once() {
     let (receiver, _gate) = Receiver::gated();
     // Without channel_vacated, of which each cancels a channel_occupied that waits.
     let kinds = ["channel_occupied", "member_added"];
-    let app = app_with(&json!([{"url": receiver.url("/"), "event_types": kinds}]));
+    let endpoints = json!([{"url": receiver.url("/"), "event_types": kinds}]);
+    let app = app_with(&endpoints).unpaced();
     let setup = Setup::new().set("server.webhook_grace_s", 0).app(app);
     let mut server = TestServer::start(setup);
     let mut feed = Feed::connect(&server);

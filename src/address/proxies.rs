@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use actix_http::header::{self, HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use crate::hub::ClientAddress;
+use super::ClientAddress;
 
 /// The proxies that are believed when they say for whom they speak.
 #[derive(Clone, Debug, Default)]
@@ -18,13 +18,13 @@ impl Proxies {
         Self(trusted)
     }
 
-    fn are_trusted_at(&self, ip: IpAddr) -> bool {
+    /// Whether this address is one of theirs.
+    pub(super) fn are_trusted_at(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&ip))
     }
 
-    /// The last address on the way from the client that no trusted proxy has. What stands before it in a header, anybody may have
-    /// written. A client can send the header that its proxy does not write, too: where both are there and disagree, neither
-    /// is believed.
+    /// The last address on the way from the client that no trusted proxy has. Entries to its left are client-controlled. A client
+    /// can send the header that its proxy does not write, too: where both are there and disagree, neither is believed.
     pub(super) fn client_of(&self, peer: SocketAddr, headers: &HeaderMap) -> ClientAddress {
         let peer = ClientAddress::from(peer);
         if !self.are_trusted_at(peer.ip) {
@@ -38,6 +38,19 @@ impl Proxies {
             [Some(first), Some(second)] if first.ip != second.ip => peer,
             [first, second] => first.or(second).unwrap_or(peer),
         }
+    }
+
+    /// Whether the client's side of the connection is encrypted, which only a trusted proxy can know: it says so in the first entry of
+    /// `X-Forwarded-Proto`.
+    pub(super) fn is_secure(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
+        let told = headers.get(&header::X_FORWARDED_PROTO);
+        let told = told.and_then(|schemes| schemes.to_str().ok());
+        let scheme = told.and_then(|schemes| schemes.split(',').next());
+        let is_secure = |scheme: &str| {
+            let scheme = scheme.trim();
+            scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss")
+        };
+        self.are_trusted_at(peer.ip().to_canonical()) && scheme.is_some_and(is_secure)
     }
 
     /// `None` without a hop that says an address.
@@ -163,6 +176,23 @@ mod tests {
             ("forwarded", "for=\"192.0.2.1:5\""),
         ];
         assert_eq!(client("10.0.0.1", &agreeing), "192.0.2.1");
+    }
+
+    #[test]
+    fn a_trusted_proxy_says_what_the_client_speaks() {
+        let trusted = Proxies::new(vec!["10.0.0.0/8".parse().expect("a network")]);
+        let is_secure = |peer: &str, schemes: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::X_FORWARDED_PROTO, schemes.parse().expect(schemes));
+            trusted.is_secure(peer.parse().expect(peer), &headers)
+        };
+        for schemes in ["https", "HTTPS", " wss", "https,http", "wss , ws"] {
+            assert!(is_secure("10.0.0.1:80", schemes), "{schemes}");
+            assert!(!is_secure("192.0.2.1:80", schemes), "{schemes}");
+        }
+        for schemes in ["", "http", "http,https", "ws", "httpsx"] {
+            assert!(!is_secure("10.0.0.1:80", schemes), "{schemes}");
+        }
     }
 
     #[test]

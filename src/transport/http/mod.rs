@@ -1,0 +1,254 @@
+//! The connections of one worker that speak HTTP, from the accept to the upgrade or the end.
+//!
+//! actix-http parses requests and writes answers. What it leaves open is bounded here: how many connections there are, how long a
+//! request may take to arrive, how much of it is read in one turn. It also makes an object of JSON of the answers that actix-http
+//! itself leaves empty, and closes a connection so that the client can read the last answer.
+
+mod answer;
+mod closing;
+mod stream;
+
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use slab::Slab;
+use socket2::SockRef;
+use tokio::{net::TcpStream, sync::mpsc};
+use tracing::info;
+
+use closing::Closing;
+pub use stream::HttpStream;
+
+use crate::{
+    address::{Held, NoRoom},
+    connection::Worker,
+    http_body::request_time,
+};
+
+/// Seconds that a request may take beyond its time, in which whoever waits for its body can still answer.
+const GRACE_TICKS: u32 = 2;
+/// Seconds in which a client that gets an answer has to read some of it.
+const WRITE_TICKS: u32 = 30;
+
+/// All of them.
+pub struct HttpConnections {
+    worker: Rc<Worker>,
+    request_timeout: Duration,
+    states: RefCell<Slab<Rc<State>>>,
+    tick: Cell<u32>,
+    closing: mpsc::Sender<Closing>,
+}
+
+/// One of them, as it is seen from outside its task.
+struct State {
+    connections: Rc<HttpConnections>,
+    /// Its place among the others.
+    at: usize,
+    task: RefCell<Option<Waker>>,
+    request: Cell<Request>,
+    answer: Cell<Answer>,
+    stage: Cell<Stage>,
+    /// Bytes that were read in this turn.
+    turn_bytes: Cell<usize>,
+    /// What is written instead of an answer that had no body.
+    unsent: RefCell<Bytes>,
+    /// It counts among all, and among those of its place.
+    held: RefCell<Option<Held>>,
+}
+
+/// What the client may be waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It was not answered yet.
+    New,
+    /// It was.
+    Answered,
+    /// It has ended its side, or is gone.
+    Ended,
+}
+
+/// How far the request has come that is not answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Request {
+    /// There is none.
+    #[default]
+    None,
+    /// It has begun to arrive.
+    Arriving {
+        since: u32,
+        bytes: usize,
+        /// When the last of it came.
+        last: u32,
+    },
+    /// It took too long. The connection is treated as if the client had ended it.
+    TooSlow,
+}
+
+/// How far the answer has gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Answer {
+    /// The kernel takes it, or there is none.
+    #[default]
+    Flowing,
+    /// The client does not read.
+    Stalled { since: u32 },
+    /// For too long. The connection is given up.
+    TooSlow,
+}
+
+impl HttpConnections {
+    /// None yet. The second part has to run beside it.
+    #[must_use]
+    pub fn new(worker: Rc<Worker>, request_timeout: Duration) -> (Rc<Self>, ClosingConnections) {
+        let (closing, waiting) = mpsc::channel(closing::WAITING_MAX);
+        let connections = Rc::new(Self {
+            worker,
+            request_timeout,
+            states: RefCell::default(),
+            tick: Cell::new(0),
+            closing,
+        });
+        (connections, ClosingConnections(waiting))
+    }
+
+    /// Takes a new connection; `None` when there are too many, which it is told.
+    #[must_use]
+    pub fn admit(
+        self: &Rc<Self>,
+        stream: TcpStream,
+        peer: Option<SocketAddr>,
+    ) -> Option<HttpStream> {
+        let gate = &self.worker.node.gate;
+        let place = peer.and_then(|peer| gate.place_of_peer(peer));
+        match gate.take_http(place) {
+            Ok(held) => Some(HttpStream::new(stream, self.state(held))),
+            Err(no_room) => {
+                self.refuse(&stream, peer, no_room);
+                None
+            }
+        }
+    }
+
+    fn state(self: &Rc<Self>, held: Held) -> Rc<State> {
+        let mut states = self.states.borrow_mut();
+        let place = states.vacant_entry();
+        let state = Rc::new(State {
+            connections: Rc::clone(self),
+            at: place.key(),
+            task: RefCell::default(),
+            request: Cell::default(),
+            answer: Cell::default(),
+            stage: Cell::new(Stage::New),
+            turn_bytes: Cell::new(0),
+            unsent: RefCell::default(),
+            held: RefCell::new(Some(held)),
+        });
+        place.insert(Rc::clone(&state));
+        state
+    }
+
+    /// Answers before anything was read. It is not waited until the client has read that: there are too many already.
+    fn refuse(&self, stream: &TcpStream, peer: Option<SocketAddr>, no_room: NoRoom) {
+        let node = &self.worker.node;
+        node.incidents.rate_limited.increment("http_connections");
+        let (trouble, text) = match no_room {
+            NoRoom::Node => (
+                "over server.max_http_connections",
+                "the server has as many connections as it takes",
+            ),
+            NoRoom::Place => (
+                "over server.max_clients_per_ip",
+                "this address has as many connections as one may have",
+            ),
+        };
+        if let Some(suppressed) = node.storms.tell(trouble, Instant::now()) {
+            let peer = peer.map(tracing::field::display);
+            info!(peer, trouble, suppressed, "HTTP connections are refused");
+        }
+        // It fits into the empty buffer of a new socket, or the client has gone. The runtime does not know yet that the socket is writable.
+        let _ = SockRef::from(stream).send(&answer::whole(503, text));
+    }
+
+    /// Once a second: ends those whose request takes too long to arrive.
+    pub fn sweep(&self) {
+        let tick = self.tick.get().wrapping_add(1);
+        self.tick.set(tick);
+        for (_, state) in self.states.borrow().iter() {
+            state.check(tick, self.request_timeout);
+        }
+    }
+}
+
+impl State {
+    fn tick(&self) -> u32 {
+        self.connections.tick.get()
+    }
+
+    /// The connection is none of them any more.
+    fn leave(&self) {
+        self.connections.states.borrow_mut().try_remove(self.at);
+    }
+
+    /// Closes the socket so that the client can read what it was answered.
+    fn close(&self, stream: TcpStream) {
+        let Some(held) = self.held.take() else {
+            return;
+        };
+        let unsent = self.unsent.take();
+        // When too many close at a time, this one is closed at once.
+        let _ = self.connections.closing.try_send(Closing {
+            stream,
+            unsent,
+            held,
+        });
+    }
+
+    fn check(&self, tick: u32, timeout: Duration) {
+        if let Request::Arriving { since, bytes, last } = self.request.get() {
+            let is_over = |since: u32, time: Duration| {
+                let ticks = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+                tick.wrapping_sub(since) > ticks.saturating_add(GRACE_TICKS)
+            };
+            if is_over(last, timeout) || is_over(since, request_time(timeout, bytes)) {
+                self.request.set(Request::TooSlow);
+                self.wake();
+            }
+        }
+        if let Answer::Stalled { since } = self.answer.get()
+            && tick.wrapping_sub(since) > WRITE_TICKS
+        {
+            self.answer.set(Answer::TooSlow);
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Notes whom to wake.
+    fn wait(&self, cx: &Context<'_>) {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
+    }
+}
+
+/// Connections that were answered for the last time, and whose clients may still send.
+pub struct ClosingConnections(mpsc::Receiver<Closing>);
+
+impl ClosingConnections {
+    /// Closes them one beside the other, for as long as the worker lives.
+    pub async fn run(self) {
+        closing::run(self.0).await;
+    }
+}

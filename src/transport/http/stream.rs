@@ -1,0 +1,180 @@
+//! One of the connections, as actix-http reads and writes it.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Buf;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::{Answer, Request, Stage, State, answer};
+use crate::transport::pace::yield_turn;
+
+/// Bytes that are read before others get the thread: some 100 of the smallest requests.
+const TURN_BYTES: usize = 8 << 10;
+
+/// A connection that speaks HTTP. Small, because it is moved often until it is served.
+pub struct HttpStream {
+    /// Absent once it is handed over.
+    socket: Option<TcpStream>,
+    state: Rc<State>,
+}
+
+impl HttpStream {
+    pub(super) fn new(socket: TcpStream, state: Rc<State>) -> Self {
+        Self {
+            socket: Some(socket),
+            state,
+        }
+    }
+
+    /// The bare socket, which is no HTTP connection from now on.
+    #[must_use]
+    pub fn into_socket(mut self) -> TcpStream {
+        let socket = self.socket.take();
+        socket.expect("it is handed over once, here")
+    }
+
+    fn socket(&mut self) -> Pin<&mut TcpStream> {
+        let socket = self.socket.as_mut();
+        Pin::new(socket.expect("it is there until it is handed over"))
+    }
+
+    /// Notes what has come of a request.
+    fn received(&self, bytes: usize) {
+        let State {
+            request,
+            turn_bytes,
+            ..
+        } = &*self.state;
+        turn_bytes.set(turn_bytes.get() + bytes);
+        let last = self.state.tick();
+        let (since, before) = match request.get() {
+            Request::None => (last, 0),
+            Request::Arriving { since, bytes, .. } => (since, bytes),
+            Request::TooSlow => return,
+        };
+        request.set(Request::Arriving {
+            since,
+            bytes: before + bytes,
+            last,
+        });
+    }
+
+    fn write_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut unsent = self.state.unsent.take();
+        while !unsent.is_empty() {
+            match self.write(cx, &unsent) {
+                Poll::Ready(Ok(written)) => unsent.advance(written),
+                other => {
+                    self.state.unsent.replace(unsent);
+                    return other.map_ok(|_| ());
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.state.answer.get() == Answer::TooSlow {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let written = self.socket().poll_write(cx, bytes);
+        let answer = &self.state.answer;
+        if written.is_ready() {
+            answer.set(Answer::Flowing);
+        } else {
+            self.state.wait(cx);
+            if answer.get() == Answer::Flowing {
+                let since = self.state.tick();
+                answer.set(Answer::Stalled { since });
+            }
+        }
+        written
+    }
+}
+
+impl Drop for HttpStream {
+    fn drop(&mut self) {
+        self.state.leave();
+        match self.socket.take() {
+            Some(socket) if self.state.stage.get() == Stage::Answered => self.state.close(socket),
+            _ => {}
+        }
+    }
+}
+
+impl AsyncRead for HttpStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.state.request.get() == Request::TooSlow {
+            // As if the client had ended its side.
+            return Poll::Ready(Ok(()));
+        }
+        if self.state.turn_bytes.get() >= TURN_BYTES {
+            self.state.turn_bytes.set(0);
+            yield_turn(cx);
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        match self.socket().poll_read(cx, buffer) {
+            Poll::Pending => {
+                self.state.turn_bytes.set(0);
+                self.state.wait(cx);
+                Poll::Pending
+            }
+            Poll::Ready(read) => {
+                match buffer.filled().len() - before {
+                    0 => self.state.stage.set(Stage::Ended),
+                    bytes => self.received(bytes),
+                }
+                Poll::Ready(read)
+            }
+        }
+    }
+}
+
+impl AsyncWrite for HttpStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.write_unsent(cx))?;
+        let State { request, stage, .. } = &*self.state;
+        if stage.get() == Stage::New {
+            stage.set(Stage::Answered);
+        }
+        if request.get() != Request::TooSlow {
+            request.set(Request::None);
+        }
+        let Some(other) = answer::instead_of(bytes) else {
+            return self.write(cx, bytes);
+        };
+        self.state.unsent.replace(other.into());
+        // What does not fit now is flushed later.
+        if let Poll::Ready(Err(error)) = self.write_unsent(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.write_unsent(cx))?;
+        self.socket().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.write_unsent(cx))?;
+        self.socket().poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,67 @@
+//! What a client says of itself when it comes, whatever the transport: the parameters and headers of its first request, and its address.
+
+use std::net::SocketAddr;
+
+use actix_http::header::{self, HeaderMap};
+use actix_web::web;
+use serde::Deserialize;
+
+use crate::{
+    address::Gate,
+    connection::{Destination, Opening},
+    hub::Transport,
+};
+
+/// The parameters that clients send, read from the query.
+#[derive(Default, Deserialize)]
+pub(super) struct Parameters {
+    pub(super) protocol: Option<String>,
+    client: Option<String>,
+    version: Option<String>,
+    /// Counts the requests of a fallback session, and gives the order of sends.
+    pub(super) n: Option<u64>,
+}
+
+impl Parameters {
+    /// A query that can't be read says nothing.
+    pub(super) fn of(query: &str) -> Self {
+        web::Query::from_query(query)
+            .map(web::Query::into_inner)
+            .unwrap_or_default()
+    }
+}
+
+/// A client's first request.
+#[derive(Clone, Copy)]
+pub(super) struct FirstRequest<'a> {
+    /// What its path asks for.
+    pub(super) destination: Destination<'a>,
+    pub(super) parameters: &'a Parameters,
+    pub(super) headers: &'a HeaderMap,
+    /// Who sent it: the client, or a proxy.
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl<'a> FirstRequest<'a> {
+    pub(super) fn opening(self, gate: &Gate, transport: Transport) -> Opening<'a> {
+        let Self {
+            destination,
+            parameters,
+            headers,
+            peer,
+        } = self;
+        let origin = headers.get(header::ORIGIN);
+        let client = peer.map(|peer| (peer, gate.client_of(peer, headers)));
+        Opening {
+            destination,
+            protocol: parameters.protocol.as_deref(),
+            origin: origin.and_then(|origin| origin.to_str().ok()),
+            secure: peer.is_some_and(|peer| gate.is_secure(peer, headers)),
+            client: parameters.client.as_deref(),
+            version: parameters.version.as_deref(),
+            address: client.map(|(_, address)| address),
+            place: client.and_then(|(peer, address)| gate.counted_place(peer, address)),
+            transport,
+        }
+    }
+}
