@@ -8,7 +8,15 @@ use super::{
     connects, goes_on, other,
     store::{StoreKind, Stored, on_every_store},
 };
-use crate::support::app::App;
+use crate::{
+    hostile::slow_app,
+    support::{
+        app::App,
+        eventually,
+        fallback::{POLLING, SEND, STREAMING, Session},
+        websocket::{Frame, PING},
+    },
+};
 
 on_every_store! {
     a_disabled_app_is_closed_with_4003_and_a_removed_one_with_4001
@@ -17,6 +25,8 @@ on_every_store! {
     a_lowered_connection_limit_closes_nobody
     a_removed_origin_and_a_revoked_key_close_nobody
     quota_counters_survive_a_change_of_something_else
+    bounds_of_messages_and_channels_count_for_open_connections
+    fallbacks_are_switched_off_and_on_while_the_server_runs
 }
 
 fn a_disabled_app_is_closed_with_4003_and_a_removed_one_with_4001(kind: StoreKind) {
@@ -123,4 +133,42 @@ fn quota_counters_survive_a_change_of_something_else(kind: StoreKind) {
         .set("max_read_requests_per_second", 9);
     stored.put(slice::from_ref(&named));
     assert_eq!(batch(3), 429, "the budget was spent before the change");
+}
+
+fn bounds_of_messages_and_channels_count_for_open_connections(kind: StoreKind) {
+    let usual = App::usual();
+    let stored = Stored::start(kind, slice::from_ref(&usual));
+    let server = &stored.server;
+    let mut client = server.client();
+    client.subscribe("news");
+    let mut pinging = server.socket();
+    stored.put(&[slow_app()]);
+    client.ask("more");
+    client.expect_refusal("more");
+    for _ in 0..260 {
+        pinging.send(&Frame::new(PING, ""));
+    }
+    eventually("control frames alone are too fast for the new rate", || {
+        let metrics = server.admin_get("/metrics").body;
+        metrics.contains(r#"limiter_type="messages""#).then_some(())
+    });
+    stored.put(slice::from_ref(&usual));
+    client.subscribe("more");
+}
+
+fn fallbacks_are_switched_off_and_on_while_the_server_runs(kind: StoreKind) {
+    let usual = App::usual();
+    let stored = Stored::start(kind, slice::from_ref(&usual));
+    let server = &stored.server;
+    let mut client = server.client();
+    client.subscribe("news");
+    let session = Session::new(server, &usual).open(POLLING).session;
+    let without = usual.clone().set("fallbacks", false);
+    stored.put(slice::from_ref(&without));
+    for kind in [POLLING, STREAMING, SEND] {
+        session.ask("POST", kind, b"[]").is_error(404);
+    }
+    goes_on(server, &mut client);
+    stored.put(slice::from_ref(&usual));
+    drop(Session::new(server, &usual).open(POLLING));
 }

@@ -44,7 +44,7 @@ fn unpaced() -> App {
 }
 
 /// An app whose connections may send 11 messages a second: 221 at once, one of them for the only channel that they may have.
-fn slow_app() -> App {
+pub(crate) fn slow_app() -> App {
     App::usual()
         .set("max_messages_per_second", 10)
         .set("max_client_events_per_second", 1)
