@@ -14,4 +14,6 @@ if (!existsSync(`${here}node_modules/ws`)) {
 }
 
 const { main } = await import("./kit/main.mjs");
-process.exit(await main(process.argv.slice(2)));
+const status = await main(process.argv.slice(2));
+// Clients may hold connections open; what was printed must be out before they are cut.
+process.stdout.write("", () => process.exit(status));

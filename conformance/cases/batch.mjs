@@ -57,15 +57,15 @@ area.case("excludes", "each event of a batch leaves out the connection it names"
 area.case("info", "info is answered at the index of its event", INDEX, async (t) => {
   const [room, news] = [t.name("presence-batch"), t.name("batch")];
   await t.join(room, "ann");
-  const answer = succeeded(await send(t, [item(room, { info: "user_count" }), item(news)]));
-  assert.deepEqual(answer, { batch: [{ user_count: 1 }, {}] });
+  const { batch } = succeeded(await send(t, [item(room, { info: "user_count" }), item(news)]));
+  assert.deepEqual([batch?.length, batch?.[0].user_count, batch?.[1].user_count], [2, 1, undefined]);
 });
 
 area.case("info-subscriptions", "info=subscription_count is answered for an event of a batch", INDEX, async (t) => {
   const channel = t.name("counted");
   await t.subscriber(channel);
-  const answer = succeeded(await send(t, [item(t.name("other")), item(channel, { info: "subscription_count" })]));
-  assert.deepEqual(answer, { batch: [{}, { subscription_count: 1 }] });
+  const { batch } = succeeded(await send(t, [item(t.name("other")), item(channel, { info: "subscription_count" })]));
+  assert.deepEqual([batch?.length, batch?.[1].subscription_count], [2, 1]);
 }, { needs: ["subscription counts"] });
 
 area.case("last-cached", "the last event of a batch is the one a cache channel remembers", CACHE("A cache channel remembers the last triggered event"), async (t) => {

@@ -70,7 +70,8 @@ area.case("user-count", "info=user_count counts the users of presence channels",
   const stem = t.name("presence-many");
   for (const user of ["ann", "ann", "bob"]) await t.join(`${stem}-one`, user);
   await t.join(`${stem}-two`, "ann");
-  assert.deepEqual(await list(t, stem, { info: "user_count" }), { [`${stem}-one`]: { user_count: 2 }, [`${stem}-two`]: { user_count: 1 } });
+  const channels = await list(t, stem, { info: "user_count" });
+  assert.deepEqual([channels[`${stem}-one`]?.user_count, channels[`${stem}-two`]?.user_count], [2, 1]);
 });
 
 area.case("user-count-unlimited", "info=user_count without a filter gets 400", LIMITED, async (t) => {
@@ -133,7 +134,7 @@ area.case("cache", "info=cache tells the cached data and its time to live", CACH
   const channel = t.name("cache-asked");
   await t.publish(channel, "price", { cents: 7 });
   const { cache } = await t.read(`/channels/${channel}`, { info: "cache" });
-  assert.equal(cache.data, '{"cents":7}');
+  assert.equal(cache?.data, '{"cents":7}');
   assert.ok(cache.ttl > 0 && cache.ttl <= 1800, `the time to live is ${cache.ttl}`);
 }, { needs: ["cache channels"] });
 

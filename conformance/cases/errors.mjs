@@ -121,8 +121,8 @@ area.case("twice-delivered-once", "a channel that was subscribed twice brings ea
   const channel = t.name("twice");
   const socket = await t.subscriber(channel);
   socket.send("pusher:subscribe", { channel });
-  await t.publish(channel, "story");
-  await t.mark(channel, socket);
+  await t.publishInOrder([channel, "story"], [channel, "marker"]);
+  await socket.hears("marker", channel);
   assert.equal(socket.all("story").length, 1);
 });
 

@@ -145,26 +145,28 @@ const INFO = REST("If the info parameter is sent, then it returns a hash of uniq
 area.case("info-users", "info=user_count tells how many users a presence channel has", INFO, async (t) => {
   const channel = t.name("presence-info");
   for (const user of ["ann", "ann", "bob"]) await t.join(channel, user);
-  assert.deepEqual(await t.publish([channel], "story", {}, { info: "user_count" }), { channels: { [channel]: { user_count: 2 } } });
+  const { channels } = await t.publish([channel], "story", {}, { info: "user_count" });
+  assert.equal(channels?.[channel]?.user_count, 2);
 });
 
 area.case("info-subscriptions", "info=subscription_count tells how many connections a channel has", INFO, async (t) => {
   const channel = t.name("info");
   for (let count = 0; count < 3; count += 1) await t.subscriber(channel);
-  assert.deepEqual(await t.publish([channel], "story", {}, { info: "subscription_count" }), { channels: { [channel]: { subscription_count: 3 } } });
+  const { channels } = await t.publish([channel], "story", {}, { info: "subscription_count" });
+  assert.equal(channels?.[channel]?.subscription_count, 3);
 }, { needs: ["subscription counts"] });
 
 area.case("info-mixed", "info that does not apply to a channel is left out there", REST("The hash maps from channel name to a hash of attributes for that channel (may be empty)."), async (t) => {
   const [room, news] = [t.name("presence-mixed"), t.name("mixed")];
   await t.join(room, "ann");
   const { channels } = await t.publish([room, news], "story", {}, { info: "user_count" });
-  assert.equal(channels[room].user_count, 1);
-  assert.deepEqual(channels[news], {});
+  assert.deepEqual([channels?.[room]?.user_count, typeof channels?.[news], channels?.[news]?.user_count], [1, "object", undefined]);
 });
 
 area.case("info-unoccupied", "info of a presence channel without members is 0", INFO, async (t) => {
   const channel = t.name("presence-void");
-  assert.deepEqual(await t.publish([channel], "story", {}, { info: "user_count" }), { channels: { [channel]: { user_count: 0 } } });
+  const { channels } = await t.publish([channel], "story", {}, { info: "user_count" });
+  assert.equal(channels?.[channel]?.user_count, 0);
 });
 
 // --- What is refused ---------------------------------------------------------------------------------------

@@ -20,6 +20,10 @@ import { area as watchlists } from "./watchlists.mjs";
 import { area as counts } from "./counts.mjs";
 import { area as fallbacks } from "./fallbacks.mjs";
 import { area as webhooks } from "./webhooks.mjs";
+import { area as pusherJs } from "./pusher_js.mjs";
+import { area as echo } from "./echo.mjs";
+import { area as serverLibrary } from "./server_library.mjs";
+import { area as pusherClient } from "./pusher_client.mjs";
 
 export const areas = [
   signing,
@@ -42,4 +46,8 @@ export const areas = [
   counts,
   fallbacks,
   webhooks,
+  pusherJs,
+  echo,
+  serverLibrary,
+  pusherClient,
 ];

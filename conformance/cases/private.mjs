@@ -27,7 +27,7 @@ area.case("channel-data", "channel_data that is signed is accepted on a private 
 });
 
 for (const [name, signed, what] of [["two-parts", (id, channel) => `${id}:${channel}`, "without it"], ["three-parts", (id, channel) => `${id}:${channel}:`, "with it"]]) {
-  area.case(`empty-channel-data-${name}`, `empty channel_data may be signed ${what}`, client("pusher/pusher-http-go crypto.go")("channel_data is appended when it is given, also when it is empty"), async (t) => {
+  area.case(`empty-channel-data-${name}`, `empty channel_data may be signed ${what}`, client("pusher/pusher-http-ruby lib/pusher/channel.rb")("the parts that are not nil are joined with colons, also an empty one"), async (t) => {
     const channel = t.name("private-empty");
     const socket = await t.connect();
     const auth = `${t.app.key}:${hmac(t.app.secret, signed(socket.socketId, channel))}`;
@@ -36,7 +36,7 @@ for (const [name, signed, what] of [["two-parts", (id, channel) => `${id}:${chan
   });
 }
 
-area.case("lower-case-key", "the key in auth may be in lower case", SWIFT("the inline authorizer lower-cases key and signature"), async (t) => {
+area.case("lower-case-key", "the key in auth may be in lower case", SWIFT("Services/PusherConnection.swift")("the inline authorizer lower-cases key and signature"), async (t) => {
   const channel = t.name("private-swift");
   const socket = await t.connect();
   const auth = channelAuth(t.app, socket.socketId, channel).toLowerCase();

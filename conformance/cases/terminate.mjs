@@ -85,8 +85,8 @@ for (const [name, stem, source] of ids) {
 }
 
 const escaped = [
-  ["path-as-sent", "signed as it is sent", client("pusher/pusher-http-python pusher/pusher.py")("the path is quoted before it is signed"), (id) => `/users/${encodeURIComponent(id)}/terminate_connections`],
-  ["path-decoded", "signed unescaped", client("pusher/pusher-http-go client.go")("the path is signed as it is and escaped by net/http"), (id) => `/users/${id}/terminate_connections`],
+  ["path-as-sent", "signed as it is sent", REST("The request path (e.g., `/some/resource`)"), (id) => `/users/${encodeURIComponent(id)}/terminate_connections`],
+  ["path-decoded", "signed unescaped", NODE_SERVER("the path is signed as it is, and escaped by the URL that is sent"), (id) => `/users/${id}/terminate_connections`],
 ];
 for (const [name, what, source, signedPath] of escaped) {
   area.case(name, `a percent-encoded id may be ${what}`, source, async (t) => {
@@ -98,7 +98,7 @@ for (const [name, what, source, signedPath] of escaped) {
   });
 }
 
-area.case("without-app-id", "a path without /apps/ID is served for the app of auth_key", client("PyPI pusher 3.3.4 pusher/pusher_client.py")("the path of terminate_user_connections is /users/ID/terminate_connections"), async (t) => {
+area.case("without-app-id", "a path without /apps/ID is served for the app of auth_key", client("pusher/pusher-http-python pusher/pusher_client.py")("the path of terminate_user_connections is /users/ID/terminate_connections"), async (t) => {
   const id = t.name("ann");
   const socket = await t.user({ id });
   succeeded(await t.post("", {}, { wholePath: `/users/${id}/terminate_connections` }));

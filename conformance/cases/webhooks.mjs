@@ -65,20 +65,21 @@ area.case("scalars", "the values of an event are texts and numbers", WEBHOOKS('{
   assert.deepEqual(values.filter((value) => !["string", "number"].includes(typeof value)), []);
 });
 
-area.case("retry", "a webhook that gets 500 is sent again", RETRY, async (t) => {
+/** Refuses the first webhook about a channel; returns it once an event of its name was sent again. */
+async function retried(t) {
   const channel = t.name("retried");
   t.receiver.refuse(channel, 1);
   await t.subscriber(channel);
-  await t.webhook(channel, ([first]) => first, "second attempt");
-  assert.equal(t.receiver.about(channel, t.receiver.refused).length, 1);
-}, { seconds: 20 });
+  const refused = () => t.receiver.about(channel, t.receiver.refused)[0];
+  const again = (events) => refused() && events.find(({ name }) => name === refused().json.events[0].name);
+  await t.webhook(channel, again, "second attempt");
+  return { channel, refused: refused() };
+}
+
+area.case("retry", "a webhook that gets 500 is sent again", RETRY, (t) => retried(t), { seconds: 20 });
 
 area.case("retry-same-body", "what is sent again has the same body", RETRY, async (t) => {
-  const channel = t.name("retried");
-  t.receiver.refuse(channel, 1);
-  await t.subscriber(channel);
-  await t.webhook(channel, ([first]) => first, "second attempt");
-  const [refused] = t.receiver.about(channel, t.receiver.refused);
+  const { channel, refused } = await retried(t);
   assert.ok(t.receiver.about(channel).some(({ body }) => body === refused.body), "the body has changed");
 }, { seconds: 20 });
 
@@ -172,14 +173,9 @@ for (const stem of ["private-hooked", "presence-hooked"]) {
     const socket = kind === "presence" ? await t.join(channel, "ann") : await t.subscriber(channel);
     socket.send("client-typing", { on: true }, channel);
     const user = kind === "presence" ? { user_id: "ann" } : {};
-    assert.deepEqual(await t.webhook(channel, named("client_event"), "client_event"), {
-      name: "client_event",
-      channel,
-      event: "client-typing",
-      data: '{"on":true}',
-      socket_id: socket.socketId,
-      ...user,
-    });
+    const { data, ...rest } = await t.webhook(channel, named("client_event"), "client_event");
+    assert.deepEqual(rest, { name: "client_event", channel, event: "client-typing", socket_id: socket.socketId, ...user });
+    assert.deepEqual(typeof data === "string" ? JSON.parse(data) : data, { on: true });
   }, { needs: ["client events"] });
 }
 

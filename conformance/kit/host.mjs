@@ -1,10 +1,13 @@
 // The host under test: where it is, and the apps it has for us.
 
-/** What a case may need of the host besides the app. The texts say how a missing one is given. */
+/** What a case may need besides the app. The texts say why it is missing. */
 export const GIVEN = {
   "other-app": "--other-app is not given",
   "disabled-app": "--disabled-app is not given",
   webhooks: "--webhooks is not given",
+  "no prefix": "--path is given, and the library has no option for it",
+  "no proxy": "--proxied is given, and a proxy makes requests of its own",
+  "no TLS": "--tls is given, and the kit's relay has no certificate",
 };
 
 export class Host {
@@ -17,8 +20,15 @@ export class Host {
 
   /** Why a thing that has to be given is missing; `undefined` when it is there. */
   lacks(need) {
-    if (need === "webhooks") return this.hasReceiver ? undefined : GIVEN[need];
-    return need in GIVEN && !this.apps[need] ? GIVEN[need] : undefined;
+    const has = {
+      webhooks: this.hasReceiver,
+      "no prefix": this.prefix === "",
+      "no proxy": !this.options.proxied,
+      "no TLS": !this.options.tls,
+      "other-app": this.apps["other-app"],
+      "disabled-app": this.apps["disabled-app"],
+    };
+    return need in GIVEN && !has[need] ? GIVEN[need] : undefined;
   }
 
   get prefix() {

@@ -12,6 +12,7 @@ The host
   --port PORT             its port (6001; 443 with --tls)
   --tls                   use https and wss
   --path PREFIX           a prefix of all its paths, such as /ws
+  --proxied               a proxy stands before it, which makes requests of its own
   --api-host, --api-port  where the HTTP API is, if elsewhere
   --http-host, --http-port, --http-path
                           where the HTTP fallbacks are, if elsewhere; the path is PREFIX/pusher
@@ -30,6 +31,7 @@ The cases
   --without FEATURE       leave out what needs a feature: ${FEATURES.join(", ")} (may be repeated)
   --timeout SECONDS       the deadline of a case (10)
   --concurrency N         cases at once (8)
+  --again                 run the cases that failed once more, one at a time
   --list                  list the cases and their sources; run nothing
 
 The report
@@ -52,6 +54,7 @@ const OPTIONS = {
   host: { ...text, default: "127.0.0.1" },
   port: text,
   tls: flag,
+  proxied: flag,
   path: { ...text, default: "" },
   "api-host": text,
   "api-port": text,
@@ -68,6 +71,7 @@ const OPTIONS = {
   without: list,
   timeout: { ...text, default: "10" },
   concurrency: { ...text, default: "8" },
+  again: flag,
   list: flag,
   json: text,
   markdown: text,
@@ -139,6 +143,7 @@ export function parseOptions(args) {
     host: values.host,
     port: portOf(values, "port"),
     tls: values.tls,
+    proxied: values.proxied,
     path,
     apiHost: values["api-host"] ?? values.host,
     apiPort: portOf(values, "api-port"),
@@ -150,6 +155,7 @@ export function parseOptions(args) {
     disabledApp: appOf(values, "disabled-app"),
     webhooks: receiverOf(values),
     without: values.without,
+    again: values.again,
     timeoutMs: 1000 * numberOf(values, "timeout", { min: 1, max: 600 }),
     concurrency: Math.floor(numberOf(values, "concurrency", { min: 1, max: 64 })),
     json: values.json,

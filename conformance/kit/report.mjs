@@ -33,6 +33,7 @@ export function asTable(report) {
   const parts = [
     table(["area", ...RESULTS], [...rows, ["all", ...RESULTS.map((result) => total[result])]]),
     section("Failed", outcomes, "failed", (each) => `${each.case.id}: ${each.case.sentence}\n    ${each.detail}\n    ${sourceText(each.case.source)}`),
+    section("Passed alone, at the second attempt", outcomes.filter(({ detail }) => detail), "passed", (each) => `${each.case.id}: ${each.detail}`),
     section("Told, where the documentation is silent", outcomes, "told", (each) => `${each.case.id}: ${each.case.sentence}\n    ${each.detail}`),
     strays.length ? `Errors outside of any case:\n  ${strays.join("\n  ")}` : "",
     `${options.name}: ${outcomes.length} cases in ${seconds.toFixed(1)} s: ${RESULTS.map((result) => `${total[result]} ${result}`).join(", ")}`,
@@ -45,7 +46,12 @@ function section(heading, outcomes, result, line) {
   return own.length ? `${heading}:\n${own.map((each) => `  ${line(each)}`).join("\n")}` : "";
 }
 
-const sourceText = (source) => (source ? `${source.kind}: ${source.where}: “${source.quote}”` : "the documentation is silent");
+/** Sentences of the documentation are quoted; what a client or the hosted service does is told. */
+function sourceText(source) {
+  if (!source) return "the documentation is silent";
+  const { kind, where, quote } = source;
+  return `${kind}: ${where}: ${kind === "docs" ? `“${quote}”` : quote}`;
+}
 
 /** The cases and what they rest on. */
 export function listOf(areas, cases) {
@@ -75,6 +81,7 @@ export function asJson({ options, areas, outcomes, strays, seconds }) {
       area: each.area,
       sentence: each.sentence,
       source: each.source,
+      client: each.client,
       result,
       detail,
       ms,

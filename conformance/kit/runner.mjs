@@ -5,6 +5,9 @@ import { PROBES, PROBE_MS, WEBHOOK_PROBE_MS } from "./probes.mjs";
 import { Trial } from "./trial.mjs";
 import { brief } from "./waiting.mjs";
 
+/** How long a host may take to return before a case is run again. */
+const RETURN_MS = 30_000;
+
 /** What became of a case. */
 export const RESULTS = ["passed", "failed", "absent", "skipped", "told"];
 
@@ -67,7 +70,7 @@ async function runCase(setting, missing, each) {
   const began = performance.now();
   const outcome = await attempt(setting, setting.timeoutMs + 1000 * each.seconds, each.run).then(
     (told) => (each.silent ? { result: "told", detail: told } : { result: "passed" }),
-    (error) => ({ result: each.silent ? "told" : "failed", detail: `${each.silent ? "no answer: " : ""}${messageOf(error)}` }),
+    (error) => (each.silent ? { result: "told", detail: `no answer: ${messageOf(error)}`, unanswered: true } : { result: "failed", detail: messageOf(error) }),
   );
   return { ...outcome, ms: Math.round(performance.now() - began) };
 }
@@ -78,23 +81,39 @@ function messageOf(error) {
   return brief(text.replace(/\s*\n\s*/g, " "), 600);
 }
 
+/** Runs the cases, several at once. */
+async function runAtOnce(setting, missing, cases, ended) {
+  // The long ones first, so that the end of the run is not one of them alone.
+  const queue = [...cases].sort((a, b) => b.seconds - a.seconds);
+  const worker = async () => {
+    for (let each = queue.shift(); each; each = queue.shift()) ended({ case: each, ...(await runCase(setting, missing, each)) });
+  };
+  await Promise.all(Array.from({ length: setting.concurrency }, worker));
+}
+
+/** Runs cases one after the other, each when the host serves connections: another case may have ended it. */
+async function runAlone(setting, missing, failed, ended) {
+  for (const { case: each, detail } of failed) {
+    await attempt(setting, RETURN_MS, (trial) => trial.eventually(() => trial.connect())).catch(() => {});
+    const outcome = { case: each, ...(await runCase(setting, missing, each)) };
+    ended(outcome.result === "passed" ? { ...outcome, detail: `passed alone; at first: ${detail}` } : outcome);
+  }
+}
+
 /**
- * Runs the cases of `setting` (`host`, `receiver`, `timeoutMs`, `concurrency`, `without`) and returns one
+ * Runs the cases of `setting` (`host`, `receiver`, `timeoutMs`, `concurrency`, `without`, `again`) and returns one
  * `{ case, result, detail, ms }` for each, in their order. `progress` is told of each as it ends.
  */
 export async function runCases(setting, cases, progress) {
   catchStrays();
   const missing = await probe(setting, [...new Set(cases.flatMap(({ needs }) => needs))]);
   const outcomes = new Map();
-  // The long ones first, so that the end of the run is not one of them alone.
-  const queue = [...cases].sort((a, b) => b.seconds - a.seconds);
-  const worker = async () => {
-    for (let each = queue.shift(); each; each = queue.shift()) {
-      const outcome = { case: each, ...(await runCase(setting, missing, each)) };
-      outcomes.set(each, outcome);
-      progress(outcome);
-    }
+  const ended = (outcome) => {
+    outcomes.set(outcome.case, outcome);
+    progress(outcome);
   };
-  await Promise.all(Array.from({ length: setting.concurrency }, worker));
+  await runAtOnce(setting, missing, cases, ended);
+  const failed = [...outcomes.values()].filter(({ result, unanswered }) => result === "failed" || unanswered);
+  if (setting.again) await runAlone(setting, missing, failed, ended);
   return { outcomes: cases.map((each) => outcomes.get(each)), strays };
 }

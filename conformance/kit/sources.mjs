@@ -54,7 +54,7 @@ export const NODE_SERVER = client("pusher/pusher-http-node 5.3.4 lib/pusher.js")
 export const NODE_WEBHOOK = client("pusher/pusher-http-node 5.3.4 lib/webhook.js");
 export const NODE_AUTH = client("pusher/pusher-http-node 5.3.4 lib/auth.js");
 export const PHP_SERVER = client("pusher/pusher-http-php 7.2.6 src/Pusher.php");
-export const SWIFT = client("pusher/pusher-websocket-swift 10.1.5 Sources");
+export const SWIFT = (file) => client(`pusher/pusher-websocket-swift Sources/${file}`);
 
 export const rfc6455 = (section) => source("standard", `RFC 6455 ${section}`);
 export const RFC_HTTP = source("standard", "RFC 9110");

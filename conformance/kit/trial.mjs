@@ -5,6 +5,7 @@ import http from "node:http";
 import https from "node:https";
 import { randomBytes } from "node:crypto";
 import { request } from "./http.mjs";
+import { asMember } from "./member.mjs";
 import { channelAuth, signedPairs, userAuth } from "./signing.mjs";
 import { Socket } from "./socket.mjs";
 import { brief } from "./waiting.mjs";
@@ -14,12 +15,6 @@ const MARGIN_MS = 200;
 
 const RUN = randomBytes(3).toString("hex");
 let names = 0;
-
-/** A presence member as cases write one: `"ann"` stands for the user ann with the name Ann. */
-export function asMember(user) {
-  if (typeof user !== "string") return user;
-  return { user_id: user, user_info: { name: user[0].toUpperCase() + user.slice(1) } };
-}
 
 export class Trial {
   #deadline;

@@ -28,8 +28,6 @@ export const apps = {
     ],
   },
   second: { id: "1002", key: "second-key", secret: "second-secret", client_events: true },
-  quiet: { id: "1003", key: "quiet-key", secret: "quiet-secret" },
-  disabled: { id: "1004", key: "disabled-key", secret: "disabled-secret", enabled: false },
   crowded: { id: "1005", key: "crowded-key", secret: "crowded-secret", max_connections: 1 },
   fenced: {
     id: "1006",
@@ -37,8 +35,6 @@ export const apps = {
     secret: "fenced-secret",
     allowed_origins: ["*.example.com"],
   },
-  forgetful: { id: "1007", key: "forgetful-key", secret: "forgetful-secret", cache_ttl_s: 1 },
-  cosy: { id: "1008", key: "cosy-key", secret: "cosy-secret", max_presence_members: 2 },
   counting: { id: "1009", key: "counting-key", secret: "counting-secret", subscription_counts: true },
   compressing: { id: "1011", key: "compressing-key", secret: "compressing-secret", client_events: true, compression: true },
   ruled: {
@@ -73,14 +69,14 @@ function tomlTable(heading, table) {
   return [heading, ...lines, ""].join("\n");
 }
 
-function configText({ server, websocket, redis, admin }) {
+function configText({ server, websocket, redis, admin, only = apps }) {
   return [
     tomlTable("[server]", { host: "127.0.0.1", port: 0, drain_window_s: 1, ...server }),
     tomlTable("[websocket]", { ...websocket }),
     tomlTable("[admin]", { port: 0, ...admin }),
     tomlTable("[redis]", { ...redis }),
     tomlTable("[log]", { level: "warn" }),
-    ...Object.values(apps).map((app) => tomlTable("[[apps]]", app)),
+    ...Object.values(only).map((app) => tomlTable("[[apps]]", app)),
   ].join("\n");
 }
 
@@ -131,8 +127,11 @@ export class Server {
   }
 }
 
-/** Starts one node; `options.server`, `.websocket`, `.redis` and `.admin` are laid over the test configuration. */
-async function startNode(options) {
+/**
+ * Starts one node; `options.server`, `.websocket`, `.redis` and `.admin` are laid over the test configuration, and `options.only`
+ * replaces its apps.
+ */
+export async function startNode(options) {
   const file = await binary();
   const directory = await mkdtemp(path.join(tmpdir(), "loudhailer-"));
   const config = path.join(directory, "loudhailer.toml");
