@@ -41,15 +41,20 @@ area.case("untouched", "sealed data arrives byte for byte", SEALED, async (t) =>
   assert.equal((await socket.hears("secret", channel)).raw.data, data);
 });
 
-area.case("opens", "sealed data can be opened by its subscriber", ENCRYPTED("Only authorized subscribers have access to the channel specific decryption key"), async (t) => {
-  const channel = t.name("private-encrypted-opens");
-  const socket = await t.subscriber(channel);
-  const key = randomBytes(32);
-  await t.publish(channel, "secret", seal(key, "for your eyes ✨"));
-  assert.equal(open(key, (await socket.hears("secret", channel)).data), "for your eyes ✨");
-});
+area.case(
+  "opens",
+  "sealed data can be opened by its subscriber",
+  ENCRYPTED("Only authorized subscribers have access to the channel specific decryption key"),
+  async (t) => {
+    const channel = t.name("private-encrypted-opens");
+    const socket = await t.subscriber(channel);
+    const key = randomBytes(32);
+    await t.publish(channel, "secret", seal(key, "for your eyes ✨"));
+    assert.equal(open(key, (await socket.hears("secret", channel)).data), "for your eyes ✨");
+  },
+);
 
-area.case("plain-names", "names of channel and event stay readable", ENCRYPTED("Event names are not encrypted."), async (t) => {
+area.case("plain-names", "channel and event names are not encrypted", ENCRYPTED("Event names are not encrypted."), async (t) => {
   const channel = t.name("private-encrypted-names");
   const socket = await t.subscriber(channel);
   await t.publish(channel, "secret", seal(randomBytes(32), "x"));
@@ -57,46 +62,75 @@ area.case("plain-names", "names of channel and event stay readable", ENCRYPTED("
   assert.deepEqual(Object.keys(raw).sort(), ["channel", "data", "event"]);
 });
 
-area.case("batch", "sealed events of a batch arrive in order", ENCRYPTED("Publishes to encrypted channels should be made individually"), async (t) => {
-  const channel = t.name("private-encrypted-batch");
-  const socket = await t.subscriber(channel);
-  const key = randomBytes(32);
-  await t.publishInOrder(...[1, 2, 3].map((n) => [channel, "secret", seal(key, String(n))]));
-  await socket.hears("secret", channel, 3);
-  assert.deepEqual(socket.all("secret").map(({ data }) => open(key, data)), ["1", "2", "3"]);
-});
+area.case(
+  "batch",
+  "sealed events of a batch arrive in order",
+  ENCRYPTED("Publishes to encrypted channels should be made individually"),
+  async (t) => {
+    const channel = t.name("private-encrypted-batch");
+    const socket = await t.subscriber(channel);
+    const key = randomBytes(32);
+    await t.publishInOrder(...[1, 2, 3].map((n) => [channel, "secret", seal(key, String(n))]));
+    await socket.hears("secret", channel, 3);
+    assert.deepEqual(
+      socket.all("secret").map(({ data }) => open(key, data)),
+      ["1", "2", "3"],
+    );
+  },
+);
 
-area.case("cached", "an encrypted cache channel brings the sealed event to who comes later", ENCRYPTED("the `data` field of events published to end-to-end encrypted channels is encrypted"), async (t) => {
-  const channel = t.name("private-encrypted-cache-room");
-  const key = randomBytes(32);
-  await t.publish(channel, "secret", seal(key, "kept"));
-  const socket = await t.subscriber(channel);
-  assert.equal(open(key, (await socket.hears("secret", channel)).data), "kept");
-}, { needs: ["cache channels"] });
+area.case(
+  "cached",
+  "an encrypted cache channel sends the sealed event to later subscribers",
+  ENCRYPTED("the `data` field of events published to end-to-end encrypted channels is encrypted"),
+  async (t) => {
+    const channel = t.name("private-encrypted-cache-room");
+    const key = randomBytes(32);
+    await t.publish(channel, "secret", seal(key, "kept"));
+    const socket = await t.subscriber(channel);
+    assert.equal(open(key, (await socket.hears("secret", channel)).data), "kept");
+  },
+  { needs: ["cache channels"] },
+);
 
-area.case("encrypted-inside", "a name with private-encrypted- in its middle is a public channel", ENCRYPTED("Encrypted channels must be prefixed with `private-encrypted-`."), async (t) => {
-  const channel = t.name("my-private-encrypted-x");
-  const socket = await t.connect();
-  socket.send("pusher:subscribe", { channel });
-  await socket.hears("pusher_internal:subscription_succeeded", channel);
-});
+area.case(
+  "encrypted-inside",
+  "a name with private-encrypted- in its middle is a public channel",
+  ENCRYPTED("Encrypted channels must be prefixed with `private-encrypted-`."),
+  async (t) => {
+    const channel = t.name("my-private-encrypted-x");
+    const socket = await t.connect();
+    socket.send("pusher:subscribe", { channel });
+    await socket.hears("pusher_internal:subscription_succeeded", channel);
+  },
+);
 
-area.case("confirmation-clear", "events of Pusher's own on an encrypted channel are not encrypted", JS_ENCRYPTED("events that begin with pusher: or pusher_internal: are handled unencrypted"), async (t) => {
-  const channel = t.name("private-encrypted-clear");
-  const socket = await t.connect();
-  const { data } = await t.subscribe(socket, channel);
-  assert.equal(data?.ciphertext, undefined);
-});
+area.case(
+  "confirmation-clear",
+  "pusher: events on an encrypted channel are not encrypted",
+  JS_ENCRYPTED("events that begin with pusher: or pusher_internal: are handled unencrypted"),
+  async (t) => {
+    const channel = t.name("private-encrypted-clear");
+    const socket = await t.connect();
+    const { data } = await t.subscribe(socket, channel);
+    assert.equal(data?.ciphertext, undefined);
+  },
+);
 
-area.silent("client-event", "What does a client event on an encrypted channel get, which the protocol does not prohibit?", async (t) => {
-  const channel = t.name("private-encrypted-whisper");
-  const [ann, bob] = [await t.subscriber(channel), await t.subscriber(channel)];
-  ann.send("client-typing", {}, channel);
-  await ann.settle();
-  await t.mark(channel, bob);
-  if (bob.all("client-typing").length) return "it is relayed";
-  return ann.errors.length ? `pusher:error ${ann.errors[0].code}` : "silence";
-}, { needs: ["client events"] });
+area.silent(
+  "client-event",
+  "What does a client event on an encrypted channel get, which the protocol does not prohibit?",
+  async (t) => {
+    const channel = t.name("private-encrypted-whisper");
+    const [ann, bob] = [await t.subscriber(channel), await t.subscriber(channel)];
+    ann.send("client-typing", {}, channel);
+    await ann.settle();
+    await t.mark(channel, bob);
+    if (bob.all("client-typing").length) return "it is relayed";
+    return ann.errors.length ? `pusher:error ${ann.errors[0].code}` : "silence";
+  },
+  { needs: ["client events"] },
+);
 area.silent("several", "May one event go to several encrypted channels?", async (t) => {
   const channels = [t.name("private-encrypted-a"), t.name("private-encrypted-b")];
   return `HTTP ${(await t.post("/events", { name: "secret", channels, data: "{}" })).status}`;

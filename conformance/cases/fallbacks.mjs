@@ -13,7 +13,9 @@ export const area = new Area("fallbacks", "HTTP fallbacks", { needs: ["fallbacks
 
 const EXIST = FALLBACKS("HTTP streaming and polling are the two forms of HTTP fallbacks supported by the latest version of");
 const CHUNKS = JS_HTTP_SOCKET("a chunk begins with o, a, m, h or c");
-const XHR = client("pusher/pusher-js 8.6.0 src/runtimes/isomorphic/http/http_xhr_request.ts")("every request has Content-Type: application/json; chunks are split at line breaks");
+const XHR = client("pusher/pusher-js 8.6.0 src/runtimes/isomorphic/http/http_xhr_request.ts")(
+  "every request has Content-Type: application/json; chunks are split at line breaks",
+);
 
 /** A session as pusher-js keeps one: what came, and requests to receive and to send. */
 class Session {
@@ -79,7 +81,10 @@ class Session {
   }
 
   until(find, what) {
-    return this.#awaited.until(find, () => `no ${what}; received HTTP ${this.status ?? "nothing"} ${brief(this.lines.slice(-5))}`);
+    return this.#awaited.until(
+      find,
+      () => `no ${what}; received HTTP ${this.status ?? "nothing"} ${brief(this.lines.slice(-5))}`,
+    );
   }
 
   /** Sends messages, and returns the answer. */
@@ -138,7 +143,10 @@ function decoded(data) {
 
 const opened = (t, kind, options) => new Session(t, kind, options).receive();
 
-for (const [kind, transport, SOURCE] of [["xhr_streaming", "streaming", JS_HTTP_STREAMING], ["xhr", "polling", JS_HTTP_POLLING]]) {
+for (const [kind, transport, SOURCE] of [
+  ["xhr_streaming", "streaming", JS_HTTP_STREAMING],
+  ["xhr", "polling", JS_HTTP_POLLING],
+]) {
   const connect = (t) => opened(t, kind).established();
 
   area.case(`${transport}-connects`, `a connection by ${transport} is established`, EXIST, async (t) => {
@@ -165,11 +173,16 @@ for (const [kind, transport, SOURCE] of [["xhr_streaming", "streaming", JS_HTTP_
     await session.subscribe(channel, { auth: channelAuth(t.app, session.socketId, channel) });
   });
 
-  area.case(`${transport}-refused`, `a wrong signature is refused by ${transport}`, PROTOCOL("in response to invalid authentication"), async (t) => {
-    const session = await connect(t);
-    await session.send({ event: "pusher:subscribe", data: { channel: t.name("private-shut"), auth: "x:y" } });
-    await session.hears("pusher:error");
-  });
+  area.case(
+    `${transport}-refused`,
+    `a wrong signature is refused by ${transport}`,
+    PROTOCOL("in response to invalid authentication"),
+    async (t) => {
+      const session = await connect(t);
+      await session.send({ event: "pusher:subscribe", data: { channel: t.name("private-shut"), auth: "x:y" } });
+      await session.hears("pusher:error");
+    },
+  );
 
   area.case(`${transport}-unknown-key`, `an unknown key gets c[4001,…] by ${transport}, with HTTP 200`, CHUNKS, async (t) => {
     const session = opened(t, kind, { key: "no-such-key" });
@@ -177,112 +190,202 @@ for (const [kind, transport, SOURCE] of [["xhr_streaming", "streaming", JS_HTTP_
     assert.deepEqual([code, session.status], [4001, 200]);
   });
 
-  area.case(`${transport}-ping`, `pusher:ping is answered by ${transport}`, PROTOCOL("it will respond to a `pusher:ping` event with a `pusher:pong` event"), async (t) => {
-    const session = await connect(t);
-    await session.send({ event: "pusher:ping", data: {} });
-    await session.hears("pusher:pong");
-  });
+  area.case(
+    `${transport}-ping`,
+    `pusher:ping is answered over ${transport}`,
+    PROTOCOL("it will respond to a `pusher:ping` event with a `pusher:pong` event"),
+    async (t) => {
+      const session = await connect(t);
+      await session.send({ event: "pusher:ping", data: {} });
+      await session.hears("pusher:pong");
+    },
+  );
 
-  area.case(`${transport}-heartbeat`, `an empty list of messages gets a chunk by ${transport}`, SOURCE("after the activity timeout it sends [] and waits for any chunk"), async (t) => {
-    const session = await connect(t);
-    const before = session.lines.length;
-    const answer = await session.post("xhr_send", "[]");
-    assert.ok(answer.status < 300, `HTTP ${answer.status}`);
-    await session.until(() => session.lines[before], "chunk");
-    assert.ok(!session.lines[before].startsWith("h"), "h, which pusher-js answers with [] for ever");
-  });
+  area.case(
+    `${transport}-heartbeat`,
+    `an empty list of messages gets a chunk by ${transport}`,
+    SOURCE("after the activity timeout it sends [] and waits for any chunk"),
+    async (t) => {
+      const session = await connect(t);
+      const before = session.lines.length;
+      const answer = await session.post("xhr_send", "[]");
+      assert.ok(answer.status < 300, `HTTP ${answer.status}`);
+      await session.until(() => session.lines[before], "chunk");
+      assert.ok(!session.lines[before].startsWith("h"), "h, which pusher-js answers with [] for ever");
+    },
+  );
 
-  area.case(`${transport}-several`, `several messages in one request are all handled by ${transport}`, SOURCE("messages are sent as an array of texts"), async (t) => {
-    const channels = [t.name("a"), t.name("b")];
-    const session = await connect(t);
-    await session.send(...channels.map((channel) => ({ event: "pusher:subscribe", data: { channel } })));
-    for (const channel of channels) await session.hears("pusher_internal:subscription_succeeded", channel);
-  });
+  area.case(
+    `${transport}-several`,
+    `several messages in one request are all handled by ${transport}`,
+    SOURCE("messages are sent as an array of texts"),
+    async (t) => {
+      const channels = [t.name("a"), t.name("b")];
+      const session = await connect(t);
+      await session.send(...channels.map((channel) => ({ event: "pusher:subscribe", data: { channel } })));
+      for (const channel of channels) await session.hears("pusher_internal:subscription_succeeded", channel);
+    },
+  );
 
-  area.case(`${transport}-excludes`, `a socket id of ${transport} can be left out of an event`, EXIST, async (t) => {
+  area.case(`${transport}-excludes`, `a ${transport} connection can be excluded from an event`, EXIST, async (t) => {
     const channel = t.name("others");
     const session = await connect(t);
     await session.subscribe(channel);
     await t.publishInOrder([channel, "edited", {}, { socket_id: session.socketId }], [channel, "marker"]);
     await session.hears("marker", channel);
-    assert.equal(session.frames.some(({ event }) => event === "edited"), false);
+    assert.equal(
+      session.frames.some(({ event }) => event === "edited"),
+      false,
+    );
   });
 
-  area.case(`${transport}-complete`, `of two hundred events each arrives once by ${transport}`, SOURCE("messages are read from the answer"), async (t) => {
-    const channel = t.name("many");
-    const session = await connect(t);
-    await session.subscribe(channel);
-    for (let first = 0; first < 200; first += 10) {
-      await t.publishInOrder(...Array.from({ length: 10 }, (_, n) => [channel, "tick", String(first + n)]));
-    }
-    const ticks = () => session.frames.filter(({ event }) => event === "tick").map(({ data }) => data);
-    await session.until(() => (ticks().length === 200 ? true : undefined), "200 events");
-    assert.deepEqual(ticks().toSorted((a, b) => a - b), Array.from({ length: 200 }, (_, n) => n));
-  });
+  area.case(
+    `${transport}-complete`,
+    `each of two hundred events arrives once over ${transport}`,
+    SOURCE("messages are read from the answer"),
+    async (t) => {
+      const channel = t.name("many");
+      const session = await connect(t);
+      await session.subscribe(channel);
+      for (let first = 0; first < 200; first += 10) {
+        await t.publishInOrder(...Array.from({ length: 10 }, (_, n) => [channel, "tick", String(first + n)]));
+      }
+      const ticks = () => session.frames.filter(({ event }) => event === "tick").map(({ data }) => data);
+      await session.until(() => (ticks().length === 200 ? true : undefined), "200 events");
+      assert.deepEqual(
+        ticks().toSorted((a, b) => a - b),
+        Array.from({ length: 200 }, (_, n) => n),
+      );
+    },
+  );
 
-  area.case(`${transport}-one-open`, `o comes once in a session by ${transport}`, client("pusher/pusher-js 8.6.0 src/core/http/http_socket.ts")("a second o closes the connection: Server lost session"), async (t) => {
-    const channel = t.name("once");
-    const session = await connect(t);
-    await session.subscribe(channel);
-    await t.publish(channel, "story");
-    await session.hears("story", channel);
-    assert.equal(session.lines.filter((line) => line.startsWith("o")).length, 1);
-  });
+  area.case(
+    `${transport}-one-open`,
+    `o comes once in a session by ${transport}`,
+    client("pusher/pusher-js 8.6.0 src/core/http/http_socket.ts")("a second o closes the connection: Server lost session"),
+    async (t) => {
+      const channel = t.name("once");
+      const session = await connect(t);
+      await session.subscribe(channel);
+      await t.publish(channel, "story");
+      await session.hears("story", channel);
+      assert.equal(session.lines.filter((line) => line.startsWith("o")).length, 1);
+    },
+  );
 
-  area.case(`${transport}-slash`, `a path with two slashes is served by ${transport}`, client("pusher/pusher-js 8.6.0 src/core/http/http_socket.ts")("the path is httpPath, then /app/KEY; an httpPath may end in a slash"), async (t) => {
-    const { tls, host, port, path } = t.host.fallback;
-    const answer = await request({ tls, host, port, method: "POST", path: `${path}//app/${t.app.key}/1/${t.name()}/xhr?protocol=7&client=js&version=8.6.0&t=1&n=1`, ms: t.patience() });
-    assert.match(answer.text, /^(h+\n)?o/);
-  });
+  area.case(
+    `${transport}-slash`,
+    `a path with two slashes is served by ${transport}`,
+    client("pusher/pusher-js 8.6.0 src/core/http/http_socket.ts")(
+      "the path is httpPath, then /app/KEY; an httpPath may end in a slash",
+    ),
+    async (t) => {
+      const { tls, host, port, path } = t.host.fallback;
+      const answer = await request({
+        tls,
+        host,
+        port,
+        method: "POST",
+        path: `${path}//app/${t.app.key}/1/${t.name()}/xhr?protocol=7&client=js&version=8.6.0&t=1&n=1`,
+        ms: t.patience(),
+      });
+      assert.match(answer.text, /^(h+\n)?o/);
+    },
+  );
 }
 
-area.case("streaming-goes-on", "a streaming answer goes on after an event", JS_HTTP_STREAMING("any end of the answer ends the connection"), async (t) => {
-  const channel = t.name("goes-on");
-  const session = await opened(t, "xhr_streaming").established();
-  await session.subscribe(channel);
-  for (const event of ["first", "second", "third"]) {
-    await t.publish(channel, event);
-    await session.hears(event, channel);
-  }
-  assert.equal(session.ended, false);
-});
+area.case(
+  "streaming-goes-on",
+  "a streaming response continues after an event",
+  JS_HTTP_STREAMING("any end of the answer ends the connection"),
+  async (t) => {
+    const channel = t.name("goes-on");
+    const session = await opened(t, "xhr_streaming").established();
+    await session.subscribe(channel);
+    for (const event of ["first", "second", "third"]) {
+      await t.publish(channel, event);
+      await session.hears(event, channel);
+    }
+    assert.equal(session.ended, false);
+  },
+);
 
-area.case("streaming-unbuffered", "a streaming answer is not to be kept by proxies", EXIST, async (t) => {
+area.case("streaming-unbuffered", "a streaming response may not be stored by proxies", EXIST, async (t) => {
   const session = await opened(t, "xhr_streaming").established();
   assert.match(String(session.headers["cache-control"]), /no-(store|cache)/);
 });
 
-area.case("member-leaves", "a presence member whose session is given up is gone in time", PROTOCOL("by either actually unsubscribing or their WebSocket connection closing"), async (t) => {
-  const channel = t.name("presence-aborted");
-  const bob = await t.join(channel, "bob");
-  const session = await opened(t, "xhr_streaming").established();
-  const channelData = '{"user_id":"ann"}';
-  await session.subscribe(channel, { auth: channelAuth(t.app, session.socketId, channel, channelData), channel_data: channelData });
-  session.abort();
-  await bob.hears("pusher_internal:member_removed", channel);
-}, { seconds: 30 });
+area.case(
+  "member-leaves",
+  "a presence member whose session was aborted is removed in time",
+  PROTOCOL("by either actually unsubscribing or their WebSocket connection closing"),
+  async (t) => {
+    const channel = t.name("presence-aborted");
+    const bob = await t.join(channel, "bob");
+    const session = await opened(t, "xhr_streaming").established();
+    const channelData = '{"user_id":"ann"}';
+    await session.subscribe(channel, {
+      auth: channelAuth(t.app, session.socketId, channel, channelData),
+      channel_data: channelData,
+    });
+    session.abort();
+    await bob.hears("pusher_internal:member_removed", channel);
+  },
+  { seconds: 30 },
+);
 
-area.case("unknown-session", "messages for a session that is not there are not accepted", JS_HTTP_SOCKET("a session begins with a request to receive"), async (t) => {
-  const answer = await new Session(t, "xhr").send({ event: "pusher:ping", data: {} });
-  assert.ok(answer.status >= 400, `HTTP ${answer.status}`);
-});
+area.case(
+  "unknown-session",
+  "messages for an unknown session are refused",
+  JS_HTTP_SOCKET("a session begins with a request to receive"),
+  async (t) => {
+    const answer = await new Session(t, "xhr").send({ event: "pusher:ping", data: {} });
+    assert.ok(answer.status >= 400, `HTTP ${answer.status}`);
+  },
+);
 
-area.case("preflight", "a browser's preflight is answered for every path", XHR, async (t) => {
+area.case("preflight", "a browser's preflight request is answered", XHR, async (t) => {
   const { tls, host, port, path } = t.host.fallback;
-  const headers = { Origin: "https://page.example", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type" };
-  const answer = await request({ tls, host, port, method: "OPTIONS", path: `${path}/app/${t.app.key}/1/${t.name()}/xhr_send?t=1&n=1`, headers, ms: t.patience() });
+  const headers = {
+    Origin: "https://page.example",
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type",
+  };
+  const answer = await request({
+    tls,
+    host,
+    port,
+    method: "OPTIONS",
+    path: `${path}/app/${t.app.key}/1/${t.name()}/xhr_send?t=1&n=1`,
+    headers,
+    ms: t.patience(),
+  });
   assert.ok(answer.status < 300, `HTTP ${answer.status}`);
-  assert.ok(["*", "https://page.example"].includes(answer.headers["access-control-allow-origin"]), "no Access-Control-Allow-Origin");
+  assert.ok(
+    ["*", "https://page.example"].includes(answer.headers["access-control-allow-origin"]),
+    "no Access-Control-Allow-Origin",
+  );
   assert.match(String(answer.headers["access-control-allow-headers"]), /content-type|\*/i);
 });
 
-area.case("cors", "an answer may be read by a page of another origin", XHR, async (t) => {
+area.case("cors", "a page from another origin may read a response", XHR, async (t) => {
   const { tls, host, port, path } = t.host.fallback;
-  const answer = await request({ tls, host, port, method: "POST", path: `${path}/app/${t.app.key}/1/${t.name()}/xhr?protocol=7&client=js&version=8.6.0&t=1&n=1`, headers: { Origin: "https://page.example" }, ms: t.patience() });
-  assert.ok(["*", "https://page.example"].includes(answer.headers["access-control-allow-origin"]), "no Access-Control-Allow-Origin");
+  const answer = await request({
+    tls,
+    host,
+    port,
+    method: "POST",
+    path: `${path}/app/${t.app.key}/1/${t.name()}/xhr?protocol=7&client=js&version=8.6.0&t=1&n=1`,
+    headers: { Origin: "https://page.example" },
+    ms: t.patience(),
+  });
+  assert.ok(
+    ["*", "https://page.example"].includes(answer.headers["access-control-allow-origin"]),
+    "no Access-Control-Allow-Origin",
+  );
 });
 
-area.silent("sockjs", "Is the transport sockjs of old browsers served?", async (t) => {
+area.silent("sockjs", "Is the sockjs transport of old browsers served?", async (t) => {
   const { tls, host, port, path } = t.host.fallback;
   const answer = await request({ tls, host, port, method: "GET", path: `${path}/info`, ms: t.patience() });
   return answer.status === 200 ? "yes" : `no: HTTP ${answer.status}`;

@@ -10,7 +10,9 @@ export const area = new Area("users", "Users: sign-in and events for a user", { 
 const RESULT = PROTOCOL("A `pusher:signin` event will result in either a `pusher:signin_success` or a `pusher:error` event");
 const AT_LEAST = PROTOCOL("It must contain at least an `id` field as a `String` containing the user ID.");
 const DIFFERENT = PROTOCOL("It fails if the connection is already associated with a different user id.");
-const SEND = SERVER_TO_USER("your application server is able to send events to users knowing their user id without them having to subscribe to channels in advance");
+const SEND = SERVER_TO_USER(
+  "your application server is able to send events to users knowing their user id without them having to subscribe to channels in advance",
+);
 const OWN = JS_USER("after the sign-in it subscribes to #server-to-user- and the id");
 
 const own = (id) => `#server-to-user-${id}`;
@@ -26,38 +28,64 @@ async function listener(t, id, options) {
 
 area.case("success", "a signed sign-in succeeds", RESULT, (t) => t.user({ id: t.name("ann") }));
 
-area.case("user-data", "the success has user_data as the text that was signed", JS_USER("user_data is parsed as JSON, so it must be text"), async (t) => {
-  const socket = await t.connect();
-  const userData = `{ "id" : ${JSON.stringify(t.name("ann"))}, "user_info": {"name":"Änn ✨"}, "more":[1,null,"\\\\"] }`;
-  await t.signIn(socket, userData);
-  assert.equal((await socket.hears("pusher:signin_success")).data.user_data, userData);
-});
+area.case(
+  "user-data",
+  "pusher:signin_success has user_data as the exact string that was signed",
+  JS_USER("user_data is parsed as JSON, so it must be text"),
+  async (t) => {
+    const socket = await t.connect();
+    const userData = `{ "id" : ${JSON.stringify(t.name("ann"))}, "user_info": {"name":"Änn ✨"}, "more":[1,null,"\\\\"] }`;
+    await t.signIn(socket, userData);
+    assert.equal((await socket.hears("pusher:signin_success")).data.user_data, userData);
+  },
+);
 
-area.case("no-channel", "the success names no channel", PROTOCOL('{ "event": "pusher:signin_success", "data": { "user_data": String } }'), async (t) => {
-  const socket = await t.user({ id: t.name("ann") });
-  assert.equal((await socket.hears("pusher:signin_success")).raw.channel, undefined);
-});
+area.case(
+  "no-channel",
+  "pusher:signin_success names no channel",
+  PROTOCOL('{ "event": "pusher:signin_success", "data": { "user_data": String } }'),
+  async (t) => {
+    const socket = await t.user({ id: t.name("ann") });
+    assert.equal((await socket.hears("pusher:signin_success")).raw.channel, undefined);
+  },
+);
 
 for (const protocol of [5, 6]) {
-  area.case(`protocol-${protocol}`, `a sign-in works on protocol ${protocol}`, RESULT, (t) => t.user({ id: t.name("ann") }, { protocol }));
+  area.case(`protocol-${protocol}`, `a sign-in works on protocol ${protocol}`, RESULT, (t) =>
+    t.user({ id: t.name("ann") }, { protocol }),
+  );
 }
 
 const optional = [
-  ["user-info", { user_info: { name: "Ann" } }, "`user_info` (optional) in which you can provide more information about the user."],
+  [
+    "user-info",
+    { user_info: { name: "Ann" } },
+    "`user_info` (optional) in which you can provide more information about the user.",
+  ],
   ["watchlist", { watchlist: ["bob", "cid"] }, "`watchlist` (optional) which is an array of user IDs."],
   ["empty-watchlist", { watchlist: [] }, "`watchlist` (optional) which is an array of user IDs."],
   ["extra", { name: "Phil Leggetter", twitter: "@leggetter" }, "A JSON-encoded hash generated at the application server."],
 ];
 for (const [name, more, quote] of optional) {
-  area.case(`with-${name}`, `a sign-in may have ${Object.keys(more).join(" and ")}${name === "empty-watchlist" ? " of none" : ""}`, PROTOCOL(quote), (t) => t.user({ id: t.name("ann"), ...more }));
+  area.case(
+    `with-${name}`,
+    `a sign-in may have ${name === "empty-watchlist" ? "an empty watchlist" : Object.keys(more).join(" and ")}`,
+    PROTOCOL(quote),
+    (t) => t.user({ id: t.name("ann"), ...more }),
+  );
 }
 
-area.case("ids-documented", "an id has letters, digits and _ - = @ , . ;", AUTHENTICATING("User `id` values should only include lower and uppercase letters, numbers and the following punctuation"), async (t) => {
-  const id = t.name("aZ09_-=@,.;x");
-  const socket = await listener(t, id);
-  await t.publish(own(id), "invoice");
-  await socket.hears("invoice", own(id));
-});
+area.case(
+  "ids-documented",
+  "an id has letters, digits and _ - = @ , . ;",
+  AUTHENTICATING("User `id` values should only include lower and uppercase letters, numbers and the following punctuation"),
+  async (t) => {
+    const id = t.name("aZ09_-=@,.;x");
+    const socket = await listener(t, id);
+    await t.publish(own(id), "invoice");
+    await socket.hears("invoice", own(id));
+  },
+);
 
 area.case("twice-same", "a second sign-in as the same user succeeds", DIFFERENT, async (t) => {
   const id = t.name("ann");
@@ -85,18 +113,54 @@ const userData = (t) => JSON.stringify({ id: t.name("ann") });
 const forgeries = [
   ["no-auth", "without auth", (t) => ({ user_data: userData(t) }), SIGNATURES("auth strings have the following format")],
   ["no-user-data", "without user_data", (t, socket) => ({ auth: userAuth(t.app, socket.socketId, "") }), AT_LEAST],
-  ["wrong-secret", "with another secret's signature", (t, socket, data = userData(t)) => ({ auth: userAuth({ ...t.app, secret: "not-the-secret" }, socket.socketId, data), user_data: data }), SIGNATURES("This is generated by signing a string with your Channels secret.")],
-  ["wrong-key", "with another key", (t, socket, data = userData(t)) => ({ auth: userAuth({ ...t.app, key: "no-such-key" }, socket.socketId, data), user_data: data }), SIGNATURES("composed of the application key and the authentication signature separated by a colon")],
-  ["other-socket", "with another connection's signature", (t, socket, data = userData(t)) => ({ auth: userAuth(t.app, "1.1", data), user_data: data }), EXACT],
-  ["other-data", "with the signature of other user_data", (t, socket) => ({ auth: userAuth(t.app, socket.socketId, userData(t)), user_data: userData(t) }), EXACT],
-  ["channel-signature", "with the signature of a channel", (t, socket, data = userData(t)) => ({ auth: channelAuth(t.app, socket.socketId, "private-x"), user_data: data }), EXACT],
+  [
+    "wrong-secret",
+    "with another secret's signature",
+    (t, socket, data = userData(t)) => ({
+      auth: userAuth({ ...t.app, secret: "not-the-secret" }, socket.socketId, data),
+      user_data: data,
+    }),
+    SIGNATURES("This is generated by signing a string with your Channels secret."),
+  ],
+  [
+    "wrong-key",
+    "with another key",
+    (t, socket, data = userData(t)) => ({
+      auth: userAuth({ ...t.app, key: "no-such-key" }, socket.socketId, data),
+      user_data: data,
+    }),
+    SIGNATURES("composed of the application key and the authentication signature separated by a colon"),
+  ],
+  [
+    "other-socket",
+    "with another connection's signature",
+    (t, socket, data = userData(t)) => ({ auth: userAuth(t.app, "1.1", data), user_data: data }),
+    EXACT,
+  ],
+  [
+    "other-data",
+    "with the signature of other user_data",
+    (t, socket) => ({ auth: userAuth(t.app, socket.socketId, userData(t)), user_data: userData(t) }),
+    EXACT,
+  ],
+  [
+    "channel-signature",
+    "with the signature of a channel",
+    (t, socket, data = userData(t)) => ({ auth: channelAuth(t.app, socket.socketId, "private-x"), user_data: data }),
+    EXACT,
+  ],
   ...[
     ["number-id", "with a number as id", '{"id":7}'],
     ["empty-id", "with an empty id", '{"id":""}'],
     ["no-id", "without id", '{"user_info":{}}'],
-    ["no-json", "whose user_data is no JSON", "ann"],
+    ["no-json", "whose user_data is not JSON", "ann"],
     ["array", "whose user_data is an array", '["ann"]'],
-  ].map(([name, what, data]) => [name, what, (t, socket) => ({ auth: userAuth(t.app, socket.socketId, data), user_data: data }), AT_LEAST]),
+  ].map(([name, what, data]) => [
+    name,
+    what,
+    (t, socket) => ({ auth: userAuth(t.app, socket.socketId, data), user_data: data }),
+    AT_LEAST,
+  ]),
 ];
 for (const [name, what, dataOf, source] of forgeries) {
   area.case(`refused-${name}`, `a sign-in ${what} is refused`, source, async (t) => {
@@ -110,7 +174,10 @@ for (const [name, what, dataOf, source] of forgeries) {
 const refuse = async (t) => {
   const socket = await t.connect();
   const data = userData(t);
-  socket.send("pusher:signin", { auth: userAuth({ ...t.app, secret: "not-the-secret" }, socket.socketId, data), user_data: data });
+  socket.send("pusher:signin", {
+    auth: userAuth({ ...t.app, secret: "not-the-secret" }, socket.socketId, data),
+    user_data: data,
+  });
   return { socket, data };
 };
 
@@ -124,7 +191,7 @@ area.case("refused-stays", "a refusal leaves the connection open", OPEN, async (
   await socket.settle();
 });
 
-area.case("refused-not-given-away", "a refusal does not tell the right signature", FAILED, async (t) => {
+area.case("refused-not-given-away", "a refusal does not reveal the expected signature", FAILED, async (t) => {
   const { socket, data } = await refuse(t);
   await socket.settle();
   const [, right] = userAuth(t.app, socket.socketId, data).split(":");
@@ -142,21 +209,25 @@ area.case("own-channel", "a signed-in user may subscribe to the user's own chann
   await listener(t, t.name("ann"));
 });
 
-area.case("sent", "an event for the user arrives on that channel", SEND, async (t) => {
+area.case("sent", "an event for a user arrives on the user's own channel", SEND, async (t) => {
   const id = t.name("ann");
   const socket = await listener(t, id);
   await t.publish([own(id)], "invoice.paid", { id: 9 });
-  assert.deepEqual((await socket.hears("invoice.paid", own(id))).raw, { event: "invoice.paid", channel: own(id), data: '{"id":9}' });
+  assert.deepEqual((await socket.hears("invoice.paid", own(id))).raw, {
+    event: "invoice.paid",
+    channel: own(id),
+    data: '{"id":9}',
+  });
 });
 
-area.case("sent-to-all", "it reaches each of the user's connections", SEND, async (t) => {
+area.case("sent-to-all", "an event for a user reaches each of the user's connections", SEND, async (t) => {
   const id = t.name("ann");
   const sockets = [await listener(t, id), await listener(t, id)];
   await t.publish([own(id)], "invoice.paid");
   await Promise.all(sockets.map((socket) => socket.hears("invoice.paid", own(id))));
 });
 
-area.case("sent-to-nobody-else", "it reaches no other user", SEND, async (t) => {
+area.case("sent-to-nobody-else", "an event for a user reaches no other user", SEND, async (t) => {
   const [ann, bob] = [t.name("ann"), t.name("bob")];
   const [anns, bobs] = [await listener(t, ann), await listener(t, bob)];
   await t.publish([own(ann)], "secret");
@@ -166,7 +237,7 @@ area.case("sent-to-nobody-else", "it reaches no other user", SEND, async (t) => 
   assert.equal(bobs.all("secret").length, 0);
 });
 
-area.case("sent-to-nobody", "an event for a user who is not there succeeds", SEND, async (t) => {
+area.case("sent-to-nobody", "an event for a user without connections succeeds", SEND, async (t) => {
   await t.publish([own(t.name("nobody"))], "invoice.paid");
 });
 
@@ -175,31 +246,51 @@ const strangers = [
   ["nobody", "a connection that is not signed in", (t) => t.connect()],
 ];
 for (const [name, who, open] of strangers) {
-  area.case(`shut-to-${name}`, `${who} cannot listen to a user's events`, SERVER_TO_USER("When your application client authenticates users on their Pusher Channels connection"), async (t) => {
-    const id = t.name("ann");
-    const [victim, stranger] = [await listener(t, id), await open(t)];
-    stranger.send("pusher:subscribe", { auth: "", channel: own(id) });
-    await stranger.settle();
-    await t.publish([own(id)], "secret");
-    await victim.hears("secret", own(id));
-    await stranger.settle();
-    assert.equal(stranger.frames.some(({ text }) => text.includes("secret")), false);
-    assert.equal(stranger.all("pusher_internal:subscription_succeeded", own(id)).length, 0);
-  });
+  area.case(
+    `shut-to-${name}`,
+    `${who} cannot listen to a user's events`,
+    SERVER_TO_USER("When your application client authenticates users on their Pusher Channels connection"),
+    async (t) => {
+      const id = t.name("ann");
+      const [victim, stranger] = [await listener(t, id), await open(t)];
+      stranger.send("pusher:subscribe", { auth: "", channel: own(id) });
+      await stranger.settle();
+      await t.publish([own(id)], "secret");
+      await victim.hears("secret", own(id));
+      await stranger.settle();
+      assert.equal(
+        stranger.frames.some(({ text }) => text.includes("secret")),
+        false,
+      );
+      assert.equal(stranger.all("pusher_internal:subscription_succeeded", own(id)).length, 0);
+    },
+  );
 }
 
-area.case("signed-out-by-close", "a sign-in ends with its connection", USER_AUTHENTICATION("We authenticate a user once per connection session."), async (t) => {
-  const id = t.name("ann");
-  const before = await listener(t, id);
-  before.close();
-  await before.closes();
-  const after = await t.connect();
-  after.send("pusher:subscribe", { auth: "", channel: own(id) });
-  await after.settle();
-  assert.equal(after.all("pusher_internal:subscription_succeeded").length, 0);
-});
+area.case(
+  "signed-out-by-close",
+  "a sign-in ends with its connection",
+  USER_AUTHENTICATION("We authenticate a user once per connection session."),
+  async (t) => {
+    const id = t.name("ann");
+    const before = await listener(t, id);
+    before.close();
+    await before.closes();
+    const after = await t.connect();
+    after.send("pusher:subscribe", { auth: "", channel: own(id) });
+    await after.settle();
+    assert.equal(after.all("pusher_internal:subscription_succeeded").length, 0);
+  },
+);
 
-for (const [name, id] of [["colon", "e:1"], ["bar", "auth0|5"], ["space", "a b"], ["slash", "a/b"], ["unicode", "zoë"], ["email", "a+b@d.example"]]) {
+for (const [name, id] of [
+  ["colon", "e:1"],
+  ["bar", "auth0|5"],
+  ["space", "a b"],
+  ["slash", "a/b"],
+  ["unicode", "zoë"],
+  ["email", "a+b@d.example"],
+]) {
   area.silent(`id-${name}`, `What does an id such as ${id} get, which the documentation advises against?`, async (t) => {
     const unique = t.name(id);
     const socket = await t.connect();
@@ -216,8 +307,13 @@ for (const [name, id] of [["colon", "e:1"], ["bar", "auth0|5"], ["space", "a b"]
     return "it works";
   });
 }
-area.silent("deadline", "Is a connection closed that does not sign in within five seconds?", async (t) => {
-  const socket = await t.connect();
-  await t.pause(5_000);
-  return socket.ended ? `closed with ${socket.ended.code}` : "no";
-}, { seconds: 5 });
+area.silent(
+  "deadline",
+  "Is a connection closed that does not sign in within five seconds?",
+  async (t) => {
+    const socket = await t.connect();
+    await t.pause(5_000);
+    return socket.ended ? `closed with ${socket.ended.code}` : "no";
+  },
+  { seconds: 5 },
+);

@@ -1,4 +1,4 @@
-// Watchlists: who of a user's circle is online.
+// Watchlists: which users of a list are online.
 
 import assert from "node:assert/strict";
 import { Area } from "../kit/area.mjs";
@@ -7,40 +7,50 @@ import { JS_WATCHLIST, PROTOCOL, WATCHLIST } from "../kit/sources.mjs";
 export const area = new Area("watchlists", "Users: watchlists", { needs: ["sign-in", "watchlists"] });
 
 const EVENTS = "pusher_internal:watchlist_events";
-const CURRENT = WATCHLIST("Once the user is authenticated, they will receive events indicating the current online status of peers in their `watchlist`.");
-const CHANGES = WATCHLIST("The user will continue to receive events for any further changes to the online status of users in the `watchlist`.");
+const CURRENT = WATCHLIST(
+  "Once the user is authenticated, they will receive events indicating the current online status of peers in their `watchlist`.",
+);
+const CHANGES = WATCHLIST(
+  "The user will continue to receive events for any further changes to the online status of users in the `watchlist`.",
+);
 const ONLINE = WATCHLIST("A user is considered `online` if that user is authenticated on at least one connection.");
 const OFFLINE = WATCHLIST("If a user is not authenticated on any connections, the user is considered `offline`.");
 const LIMIT = PROTOCOL("the first 100 user IDs will be accepted and the sign-in operation will succeed");
-/** How long a host may wait before it tells that a user has gone. */
+/** How long a host may wait before it reports a user as offline. */
 const AWAY_S = 5;
 
-/** What a connection was told, in order: `["online", ids]`. */
-const told = (socket) => socket.all(EVENTS).flatMap(({ data }) => data.events.map(({ name, user_ids: ids }) => [name, ids.toSorted()]));
+/** The notifications of a connection, in order: `["online", ids]`. */
+const notified = (socket) =>
+  socket.all(EVENTS).flatMap(({ data }) => data.events.map(({ name, user_ids: ids }) => [name, ids.toSorted()]));
 
-/** Waits until the `count`-th telling of this name about this user. */
+/** Waits for the `count`-th notification of this name about this user. */
 const hears = (socket, name, id, count = 1) =>
-  socket.until(() => told(socket).filter(([each, ids]) => each === name && ids.includes(id))[count - 1], `${name} of ${id}`);
+  socket.until(() => notified(socket).filter(([each, ids]) => each === name && ids.includes(id))[count - 1], `${name} of ${id}`);
 
-area.case("current-online", "a watcher is told who is online", CURRENT, async (t) => {
+area.case("current-online", "a watcher is notified which users are online", CURRENT, async (t) => {
   const bob = t.name("bob");
   await t.user({ id: bob });
   await hears(await t.user({ id: t.name("ann"), watchlist: [bob] }), "online", bob);
 });
 
-area.case("current-offline", "a watcher is told who is offline", CURRENT, async (t) => {
+area.case("current-offline", "a watcher is notified which users are offline", CURRENT, async (t) => {
   const bob = t.name("bob");
   await hears(await t.user({ id: t.name("ann"), watchlist: [bob] }), "offline", bob);
 });
 
-area.case("form", "the events are an array of name and user_ids, in data that is text", JS_WATCHLIST("it reads data.events, and of each name and user_ids"), async (t) => {
-  const bob = t.name("bob");
-  const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
-  const { raw, data } = await watcher.hears(EVENTS);
-  assert.equal(typeof raw.data, "string");
-  assert.equal(raw.channel, undefined);
-  assert.deepEqual(data, { events: [{ name: "offline", user_ids: [bob] }] });
-});
+area.case(
+  "form",
+  "the events are an array of name and user_ids, in data that is a string",
+  JS_WATCHLIST("it reads data.events, and of each name and user_ids"),
+  async (t) => {
+    const bob = t.name("bob");
+    const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
+    const { raw, data } = await watcher.hears(EVENTS);
+    assert.equal(typeof raw.data, "string");
+    assert.equal(raw.channel, undefined);
+    assert.deepEqual(data, { events: [{ name: "offline", user_ids: [bob] }] });
+  },
+);
 
 area.case("after-success", "the success of the sign-in precedes the events", CURRENT, async (t) => {
   const watcher = await t.user({ id: t.name("ann"), watchlist: [t.name("bob")] });
@@ -49,7 +59,7 @@ area.case("after-success", "the success of the sign-in precedes the events", CUR
   assert.ok(order.indexOf("pusher:signin_success") < order.indexOf(EVENTS), order.join());
 });
 
-area.case("comes", "a watcher is told when a user comes", CHANGES, async (t) => {
+area.case("comes", "a watcher is notified when a user comes online", CHANGES, async (t) => {
   const bob = t.name("bob");
   const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
   await hears(watcher, "offline", bob);
@@ -57,16 +67,22 @@ area.case("comes", "a watcher is told when a user comes", CHANGES, async (t) => 
   await hears(watcher, "online", bob);
 });
 
-area.case("goes", "a watcher is told when a user goes", CHANGES, async (t) => {
-  const bob = t.name("bob");
-  const bobs = await t.user({ id: bob });
-  const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
-  await hears(watcher, "online", bob);
-  bobs.close();
-  await hears(watcher, "offline", bob);
-}, { seconds: AWAY_S });
+area.case(
+  "goes",
+  "a watcher is notified when a user goes offline",
+  CHANGES,
+  async (t) => {
+    const bob = t.name("bob");
+    const bobs = await t.user({ id: bob });
+    const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
+    await hears(watcher, "online", bob);
+    bobs.close();
+    await hears(watcher, "offline", bob);
+  },
+  { seconds: AWAY_S },
+);
 
-area.case("second-connection", "a user's second connection is told to nobody", ONLINE, async (t) => {
+area.case("second-connection", "a user's second connection causes no notification", ONLINE, async (t) => {
   const bob = t.name("bob");
   const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
   await t.user({ id: bob });
@@ -74,27 +90,38 @@ area.case("second-connection", "a user's second connection is told to nobody", O
   await t.user({ id: bob });
   await t.pause(1_000);
   await watcher.settle();
-  assert.equal(told(watcher).filter(([name]) => name === "online").length, 1);
+  assert.equal(notified(watcher).filter(([name]) => name === "online").length, 1);
 });
 
-area.case("one-of-two", "a user with one connection left is online", OFFLINE, async (t) => {
-  const bob = t.name("bob");
-  const [first] = [await t.user({ id: bob }), await t.user({ id: bob })];
-  const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
-  await hears(watcher, "online", bob);
-  first.close();
-  await t.pause(4_000);
-  await watcher.settle();
-  assert.equal(told(watcher).filter(([name]) => name === "offline").length, 0);
-}, { seconds: AWAY_S });
+area.case(
+  "one-of-two",
+  "a user with one remaining connection is online",
+  OFFLINE,
+  async (t) => {
+    const bob = t.name("bob");
+    const [first] = [await t.user({ id: bob }), await t.user({ id: bob })];
+    const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
+    await hears(watcher, "online", bob);
+    first.close();
+    await t.pause(4_000);
+    await watcher.settle();
+    assert.equal(notified(watcher).filter(([name]) => name === "offline").length, 0);
+  },
+  { seconds: AWAY_S },
+);
 
-area.case("without-own-list", "a user without a watchlist is watched", WATCHLIST("Providing a `watchlist` for a user is optional."), async (t) => {
-  const bob = t.name("bob");
-  const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
-  await hears(watcher, "offline", bob);
-  await t.user({ id: bob });
-  await hears(watcher, "online", bob);
-});
+area.case(
+  "without-own-list",
+  "a user without a watchlist is watched",
+  WATCHLIST("Providing a `watchlist` for a user is optional."),
+  async (t) => {
+    const bob = t.name("bob");
+    const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
+    await hears(watcher, "offline", bob);
+    await t.user({ id: bob });
+    await hears(watcher, "online", bob);
+  },
+);
 
 area.case("each-other", "two users may watch each other", CHANGES, async (t) => {
   const [ann, bob] = [t.name("ann"), t.name("bob")];
@@ -105,15 +132,20 @@ area.case("each-other", "two users may watch each other", CHANGES, async (t) => 
   await hears(anns, "online", bob);
 });
 
-area.case("only-the-watched", "a watcher hears of nobody else", WATCHLIST("A Watchlist is an array of user IDs which represent the circle of interest for the user"), async (t) => {
-  const bob = t.name("bob");
-  const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
-  await hears(watcher, "offline", bob);
-  await t.user({ id: t.name("stranger") });
-  await t.user({ id: bob });
-  await hears(watcher, "online", bob);
-  assert.deepEqual([...new Set(told(watcher).flatMap(([, ids]) => ids))], [bob]);
-});
+area.case(
+  "only-the-watched",
+  "a watcher is notified of no other users",
+  WATCHLIST("A Watchlist is an array of user IDs which represent the circle of interest for the user"),
+  async (t) => {
+    const bob = t.name("bob");
+    const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
+    await hears(watcher, "offline", bob);
+    await t.user({ id: t.name("stranger") });
+    await t.user({ id: bob });
+    await hears(watcher, "online", bob);
+    assert.deepEqual([...new Set(notified(watcher).flatMap(([, ids]) => ids))], [bob]);
+  },
+);
 
 for (const protocol of [5, 6]) {
   area.case(`protocol-${protocol}`, `watchlists work on protocol ${protocol}`, CURRENT, async (t) => {
@@ -133,29 +165,40 @@ area.case("over-limit", "a watchlist of 101 is an error 4302, and the sign-in su
   await watcher.settle();
 });
 
-area.case("over-limit-first", "of 101 the first hundred are watched", LIMIT, async (t) => {
+area.case("over-limit-first", "the first hundred of 101 users are watched", LIMIT, async (t) => {
   const watchlist = many(t);
   const watcher = await t.user({ id: t.name("ann"), watchlist });
   await hears(watcher, "offline", watchlist[99]);
-  const ids = told(watcher).flatMap(([, each]) => each);
+  const ids = notified(watcher).flatMap(([, each]) => each);
   assert.deepEqual([ids.length, ids.includes(watchlist[100])], [100, false]);
 });
 
-area.silent("brief-absence", "Is a watcher told of a user who returns within a second?", async (t) => {
-  const bob = t.name("bob");
-  const before = await t.user({ id: bob });
-  const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
-  await hears(watcher, "online", bob);
-  before.close();
-  await before.closes();
-  await t.user({ id: bob });
-  await t.pause(4_000);
-  const after = told(watcher).slice(1).map(([name]) => name);
-  return after.length ? `yes: ${after.join(", ")}` : "no";
-}, { seconds: AWAY_S });
+area.silent(
+  "brief-absence",
+  "Is a watcher notified of a user who returns within a second?",
+  async (t) => {
+    const bob = t.name("bob");
+    const before = await t.user({ id: bob });
+    const watcher = await t.user({ id: t.name("ann"), watchlist: [bob] });
+    await hears(watcher, "online", bob);
+    before.close();
+    await before.closes();
+    await t.user({ id: bob });
+    await t.pause(4_000);
+    const after = notified(watcher)
+      .slice(1)
+      .map(([name]) => name);
+    return after.length ? `yes: ${after.join(", ")}` : "no";
+  },
+  { seconds: AWAY_S },
+);
 area.silent("self", "May a user be on the user's own watchlist?", async (t) => {
   const ann = t.name("ann");
   const watcher = await t.user({ id: ann, watchlist: [ann] });
   await watcher.settle();
-  return told(watcher).map(([name]) => name).join(", ") || "silence";
+  return (
+    notified(watcher)
+      .map(([name]) => name)
+      .join(", ") || "silence"
+  );
 });

@@ -18,7 +18,8 @@ const endpoints = new Map();
 /** The URL of an endpoint that signs for an app. It serves all trials, and ends with the kit. */
 function endpointOf(t, app) {
   const name = `${app.key}:${app.secret}`;
-  if (!endpoints.has(name)) endpoints.set(name, startAuthServer(serverLibrary(t, { app, encryptionMasterKeyBase64: MASTER_KEY })));
+  if (!endpoints.has(name))
+    endpoints.set(name, startAuthServer(serverLibrary(t, { app, encryptionMasterKeyBase64: MASTER_KEY })));
   return endpoints.get(name).then(({ url }) => url);
 }
 
@@ -28,7 +29,7 @@ export function sealer(t) {
 }
 
 /** The options of pusher-js for the host. `user` may be absent: the endpoint then says 403. `signer` is the app that signs. */
-export async function optionsOf(t, { user, signer = t.app, relay, ...options } = {}) {
+async function optionsOf(t, { user, signer = t.app, relay, ...options } = {}) {
   const { tls, host, port } = t.host.options;
   const { host: httpHost, port: httpPort, path: httpPath } = t.host.fallback;
   const endpoint = await endpointOf(t, signer);

@@ -1,4 +1,4 @@
-// One pusher-js client that remembers what it was told, so that a case can wait for it.
+// One pusher-js client that records what it receives, so that a case can wait for it.
 
 import Pusher from "pusher-js";
 import { Awaited } from "../kit/waiting.mjs";
@@ -94,7 +94,7 @@ export class Listener {
     return channel;
   }
 
-  /** Subscribes and waits for the refusal; returns what the application is told. */
+  /** Subscribes and waits for the refusal; returns what the application gets. */
   async isRefused(name) {
     this.request(name);
     return (await this.hears(name, "pusher:subscription_error")).data;

@@ -1,4 +1,4 @@
-// A relay before the host, which loses its connections when it is told to, as networks do.
+// A relay before the host, whose connections a case can cut, as a network does.
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
@@ -8,7 +8,10 @@ export async function startRelay({ host, port }) {
   const sockets = new Set();
   const server = createServer((downstream) => {
     const onward = connect(port, host);
-    for (const [socket, peer] of [[downstream, onward], [onward, downstream]]) {
+    for (const [socket, peer] of [
+      [downstream, onward],
+      [onward, downstream],
+    ]) {
       sockets.add(socket);
       socket.on("error", () => peer.destroy());
       socket.on("close", () => sockets.delete(socket));

@@ -13,7 +13,14 @@ async function library(module) {
 const libraries = (...modules) => Promise.all(modules.map(library));
 
 /** pusher-js, of each major version that its users still have. */
-export const PUSHER_JS = await libraries("pusher-js-3/node.js", "pusher-js-4", "pusher-js-5", "pusher-js-6", "pusher-js-7", "pusher-js");
+export const PUSHER_JS = await libraries(
+  "pusher-js-3/node.js",
+  "pusher-js-4",
+  "pusher-js-5",
+  "pusher-js-6",
+  "pusher-js-7",
+  "pusher-js",
+);
 /** Laravel Echo. */
 export const ECHO = await libraries("laravel-echo-1", "laravel-echo");
 /** The official server library for Node. */

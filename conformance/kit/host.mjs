@@ -1,7 +1,7 @@
 // The host under test: where it is, and the apps it has for us.
 
 /** What a case may need besides the app. The texts say why it is missing. */
-export const GIVEN = {
+const GIVEN = {
   "other-app": "--other-app is not given",
   "disabled-app": "--disabled-app is not given",
   webhooks: "--webhooks is not given",

@@ -30,17 +30,20 @@ class Answer {
 /** Sends one request; rejects when the host does not answer with HTTP within `ms`. */
 export function request({ tls, host, port, method, path, headers = {}, body, agent, ms }) {
   return new Promise((resolve, reject) => {
-    const asked = (tls ? https : http).request({ host, port, method, path, agent, headers: withLength(headers, body) }, (response) => {
-      const chunks = [];
-      let size = 0;
-      response.on("data", (chunk) => {
-        size += chunk.length;
-        if (size > ANSWER_MAX) asked.destroy(new Error(`the answer has more than ${ANSWER_MAX} bytes`));
-        else chunks.push(chunk);
-      });
-      response.on("error", reject);
-      response.on("end", () => resolve(new Answer(response.statusCode, response.headers, Buffer.concat(chunks).toString())));
-    });
+    const asked = (tls ? https : http).request(
+      { host, port, method, path, agent, headers: withLength(headers, body) },
+      (response) => {
+        const chunks = [];
+        let size = 0;
+        response.on("data", (chunk) => {
+          size += chunk.length;
+          if (size > ANSWER_MAX) asked.destroy(new Error(`the answer has more than ${ANSWER_MAX} bytes`));
+          else chunks.push(chunk);
+        });
+        response.on("error", reject);
+        response.on("end", () => resolve(new Answer(response.statusCode, response.headers, Buffer.concat(chunks).toString())));
+      },
+    );
     const timer = setTimeout(() => asked.destroy(new Error(`no answer to ${method} ${path} within ${ms} ms`)), ms);
     asked.on("error", reject);
     asked.on("close", () => clearTimeout(timer));

@@ -35,7 +35,10 @@ function isReachable({ host, port }) {
       socket.destroy();
       resolve(reached);
     };
-    socket.once("connect", () => end(true)).once("error", () => end(false)).once("timeout", () => end(false));
+    socket
+      .once("connect", () => end(true))
+      .once("error", () => end(false))
+      .once("timeout", () => end(false));
   });
 }
 

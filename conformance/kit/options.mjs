@@ -82,7 +82,8 @@ const OPTIONS = {
 
 function numberOf(values, name, { min, max }) {
   const value = Number(values[name]);
-  if (!Number.isFinite(value) || value < min || value > max) throw new UsageError(`--${name} is a number from ${min} to ${max}, not ${values[name]}`);
+  if (!Number.isFinite(value) || value < min || value > max)
+    throw new UsageError(`--${name} is a number from ${min} to ${max}, not ${values[name]}`);
   return value;
 }
 
@@ -101,7 +102,11 @@ function mainApp(values) {
     if (!value) throw new UsageError(`--${option} is missing`);
     return value;
   };
-  return { id: named("app-id", "PUSHER_APP_ID"), key: named("key", "PUSHER_APP_KEY"), secret: named("secret", "PUSHER_APP_SECRET") };
+  return {
+    id: named("app-id", "PUSHER_APP_ID"),
+    key: named("key", "PUSHER_APP_KEY"),
+    secret: named("secret", "PUSHER_APP_SECRET"),
+  };
 }
 
 function receiverOf(values) {

@@ -8,7 +8,8 @@ export const PROBE_MS = 6_000;
 /** A host that found no receiver before may pause before it tries again. */
 export const WEBHOOK_PROBE_MS = 60_000;
 
-const subscribed = (t, channel, options) => t.connect().then(async (socket) => (await t.subscribe(socket, channel, options), socket));
+const subscribed = (t, channel, options) =>
+  t.connect().then(async (socket) => (await t.subscribe(socket, channel, options), socket));
 
 export const PROBES = {
   "client events": async (t) => {

@@ -1,4 +1,4 @@
-// The receiver of webhooks. The host has to be told to post to it.
+// The receiver of webhooks. The host must be configured to post to it.
 
 import { once } from "node:events";
 import { createServer } from "node:http";

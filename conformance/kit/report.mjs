@@ -19,22 +19,41 @@ function rowsOf({ areas, outcomes }) {
 
 function table(head, rows) {
   const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => String(row[column]).length)));
-  const line = (row) => row.map((cell, column) => (column === 0 ? String(cell).padEnd(widths[0]) : String(cell).padStart(widths[column]))).join("  ").trimEnd();
+  const line = (row) =>
+    row
+      .map((cell, column) => (column === 0 ? String(cell).padEnd(widths[0]) : String(cell).padStart(widths[column])))
+      .join("  ")
+      .trimEnd();
   return [line(head), widths.map((width) => "-".repeat(width)).join("  "), ...rows.map(line)].join("\n");
 }
 
 const blankZero = (count) => (count === 0 ? "" : count);
 
-/** The table for the terminal, then what failed and what was told. */
+/** The table for the terminal, then the failures and the notes. */
 export function asTable(report) {
   const { options, outcomes, strays, seconds } = report;
   const rows = rowsOf(report).map(({ name, counts }) => [name, ...RESULTS.map((result) => blankZero(counts[result]))]);
   const total = tally(outcomes);
   const parts = [
     table(["area", ...RESULTS], [...rows, ["all", ...RESULTS.map((result) => total[result])]]),
-    section("Failed", outcomes, "failed", (each) => `${each.case.id}: ${each.case.sentence}\n    ${each.detail}\n    ${sourceText(each.case.source)}`),
-    section("Passed alone, at the second attempt", outcomes.filter(({ detail }) => detail), "passed", (each) => `${each.case.id}: ${each.detail}`),
-    section("Told, where the documentation is silent", outcomes, "told", (each) => `${each.case.id}: ${each.case.sentence}\n    ${each.detail}`),
+    section(
+      "Failed",
+      outcomes,
+      "failed",
+      (each) => `${each.case.id}: ${each.case.sentence}\n    ${each.detail}\n    ${sourceText(each.case.source)}`,
+    ),
+    section(
+      "Passed alone, at the second attempt",
+      outcomes.filter(({ detail }) => detail),
+      "passed",
+      (each) => `${each.case.id}: ${each.detail}`,
+    ),
+    section(
+      "Noted, where the documentation is silent",
+      outcomes,
+      "noted",
+      (each) => `${each.case.id}: ${each.case.sentence}\n    ${each.detail}`,
+    ),
     strays.length ? `Errors outside of any case:\n  ${strays.join("\n  ")}` : "",
     `${options.name}: ${outcomes.length} cases in ${seconds.toFixed(1)} s: ${RESULTS.map((result) => `${total[result]} ${result}`).join(", ")}`,
   ];
@@ -46,7 +65,7 @@ function section(heading, outcomes, result, line) {
   return own.length ? `${heading}:\n${own.map((each) => `  ${line(each)}`).join("\n")}` : "";
 }
 
-/** Sentences of the documentation are quoted; what a client or the hosted service does is told. */
+/** Sentences of the documentation are quoted; what a client or the hosted service does is described. */
 function sourceText(source) {
   if (!source) return "the documentation is silent";
   const { kind, where, quote } = source;
@@ -63,7 +82,10 @@ export function listOf(areas, cases) {
   });
   const kinds = new Map();
   for (const { source } of cases) kinds.set(source?.kind ?? "silent", (kinds.get(source?.kind ?? "silent") ?? 0) + 1);
-  return [...parts.filter(Boolean), `${cases.length} cases: ${[...kinds].map(([kind, count]) => `${count} ${kind}`).join(", ")}`].join("\n\n");
+  return [
+    ...parts.filter(Boolean),
+    `${cases.length} cases: ${[...kinds].map(([kind, count]) => `${count} ${kind}`).join(", ")}`,
+  ].join("\n\n");
 }
 
 /** The results for programs. Neither secrets nor addresses are in it. */
@@ -91,22 +113,39 @@ export function asJson({ options, areas, outcomes, strays, seconds }) {
   return `${JSON.stringify(value, null, 1)}\n`;
 }
 
-const cell = (text) => String(text ?? "").replaceAll("|", "\\|").replaceAll("\n", " ");
+const cell = (text) =>
+  String(text ?? "")
+    .replaceAll("|", "\\|")
+    .replaceAll("\n", " ");
 
 /** The results as a page. */
 export function asMarkdown(report) {
   const { options, outcomes, seconds } = report;
   const head = `| area | ${RESULTS.join(" | ")} |\n|---|${RESULTS.map(() => "--:").join("|")}|`;
-  const rows = rowsOf(report).map(({ title, counts }) => `| ${title} | ${RESULTS.map((result) => blankZero(counts[result])).join(" | ")} |`);
-  const list = (result, line) => outcomes.filter((each) => each.result === result).map(line).join("\n");
-  const failed = list("failed", (each) => `| ${cell(each.case.id)} | ${cell(each.case.sentence)} | ${cell(each.detail)} | ${cell(sourceText(each.case.source))} |`);
-  const told = list("told", (each) => `| ${cell(each.case.sentence)} | ${cell(each.detail)} |`);
-  return [
-    `# ${options.name}`,
-    ...options.notes.map((note) => `- ${note}`),
-    `${outcomes.length} cases in ${seconds.toFixed(1)} s.`,
-    [head, ...rows].join("\n"),
-    failed && `## Failed\n\n| case | what a host does | what happened | source |\n|---|---|---|---|\n${failed}`,
-    told && `## Where the documentation is silent\n\n| question | answer |\n|---|---|\n${told}`,
-  ].filter(Boolean).join("\n\n") + "\n";
+  const rows = rowsOf(report).map(
+    ({ title, counts }) => `| ${title} | ${RESULTS.map((result) => blankZero(counts[result])).join(" | ")} |`,
+  );
+  const list = (result, line) =>
+    outcomes
+      .filter((each) => each.result === result)
+      .map(line)
+      .join("\n");
+  const failed = list(
+    "failed",
+    (each) =>
+      `| ${cell(each.case.id)} | ${cell(each.case.sentence)} | ${cell(each.detail)} | ${cell(sourceText(each.case.source))} |`,
+  );
+  const noted = list("noted", (each) => `| ${cell(each.case.sentence)} | ${cell(each.detail)} |`);
+  return (
+    [
+      `# ${options.name}`,
+      ...options.notes.map((note) => `- ${note}`),
+      `${outcomes.length} cases in ${seconds.toFixed(1)} s.`,
+      [head, ...rows].join("\n"),
+      failed && `## Failed\n\n| case | what a host does | what happened | source |\n|---|---|---|---|\n${failed}`,
+      noted && `## Where the documentation is silent\n\n| question | answer |\n|---|---|\n${noted}`,
+    ]
+      .filter(Boolean)
+      .join("\n\n") + "\n"
+  );
 }

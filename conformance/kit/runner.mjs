@@ -9,7 +9,7 @@ import { brief } from "./waiting.mjs";
 const RETURN_MS = 30_000;
 
 /** What became of a case. */
-export const RESULTS = ["passed", "failed", "absent", "skipped", "told"];
+export const RESULTS = ["passed", "failed", "absent", "skipped", "noted"];
 
 const running = new AsyncLocalStorage();
 const strays = [];
@@ -57,7 +57,10 @@ async function probe(setting, needs) {
       const lack = setting.host.lacks(need);
       if (lack) return [need, { result: "skipped", detail: lack }];
       if (!(need in PROBES)) return [need, undefined];
-      const error = await attempt(setting, need === "webhooks" ? WEBHOOK_PROBE_MS : PROBE_MS, PROBES[need]).then(() => undefined, (reason) => reason);
+      const error = await attempt(setting, need === "webhooks" ? WEBHOOK_PROBE_MS : PROBE_MS, PROBES[need]).then(
+        () => undefined,
+        (reason) => reason,
+      );
       return [need, error && { result: "absent", detail: `no ${need}: ${error.message}` }];
     }),
   );
@@ -69,8 +72,11 @@ async function runCase(setting, missing, each) {
   if (lack) return { ...lack, ms: 0 };
   const began = performance.now();
   const outcome = await attempt(setting, setting.timeoutMs + 1000 * each.seconds, each.run).then(
-    (told) => (each.silent ? { result: "told", detail: told } : { result: "passed" }),
-    (error) => (each.silent ? { result: "told", detail: `no answer: ${messageOf(error)}`, unanswered: true } : { result: "failed", detail: messageOf(error) }),
+    (note) => (each.silent ? { result: "noted", detail: note } : { result: "passed" }),
+    (error) =>
+      each.silent
+        ? { result: "noted", detail: `no answer: ${messageOf(error)}`, unanswered: true }
+        : { result: "failed", detail: messageOf(error) },
   );
   return { ...outcome, ms: Math.round(performance.now() - began) };
 }
@@ -102,7 +108,7 @@ async function runAlone(setting, missing, failed, ended) {
 
 /**
  * Runs the cases of `setting` (`host`, `receiver`, `timeoutMs`, `concurrency`, `without`, `again`) and returns one
- * `{ case, result, detail, ms }` for each, in their order. `progress` is told of each as it ends.
+ * `{ case, result, detail, ms }` for each, in their order. `progress` is called with each as it ends.
  */
 export async function runCases(setting, cases, progress) {
   catchStrays();

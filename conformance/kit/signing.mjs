@@ -17,7 +17,7 @@ export function userAuth(app, socketId, userData) {
 }
 
 /** The string that an API request signs: `pairs` are its query parameters, unescaped. */
-export function stringToSign(method, path, pairs) {
+function stringToSign(method, path, pairs) {
   const lowered = pairs.map(([name, value]) => [name.toLowerCase(), value]);
   const sorted = lowered.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
   return [method, path, sorted.map(([name, value]) => `${name}=${value}`).join("&")].join("\n");

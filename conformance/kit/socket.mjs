@@ -38,7 +38,9 @@ export class Socket {
   constructor(url, { subprotocols = [], headers = {}, patience }) {
     this.#awaited = new Awaited(patience);
     this.#ws = new WebSocket(url, subprotocols, { headers, perMessageDeflate: false, skipUTF8Validation: true });
-    this.#ws.on("message", (data, isBinary) => this.#keep(isBinary ? { raw: undefined, text: `${data.length} binary bytes` } : parse(data.toString())));
+    this.#ws.on("message", (data, isBinary) =>
+      this.#keep(isBinary ? { raw: undefined, text: `${data.length} binary bytes` } : parse(data.toString())),
+    );
     this.#ws.on("pong", (payload) => this.#note(() => this.pongs.push(payload.toString())));
     this.#ws.on("unexpected-response", (request, response) => {
       const failure = new Error(`the upgrade got HTTP ${response.statusCode}`);

@@ -45,7 +45,6 @@ export const JS_USER = client("pusher/pusher-js 8.6.0 src/core/user.ts");
 export const JS_WATCHLIST = client("pusher/pusher-js 8.6.0 src/core/watchlist.ts");
 export const JS_MEMBERS = client("pusher/pusher-js 8.6.0 src/core/channels/members.ts");
 export const JS_CHANNEL = client("pusher/pusher-js 8.6.0 src/core/channels/channel.ts");
-export const JS_PRESENCE = client("pusher/pusher-js 8.6.0 src/core/channels/presence_channel.ts");
 export const JS_ENCRYPTED = client("pusher/pusher-js 8.6.0 src/core/channels/encrypted_channel.ts");
 export const JS_HTTP_SOCKET = client("pusher/pusher-js 8.6.0 src/core/http/http_socket.ts");
 export const JS_HTTP_STREAMING = client("pusher/pusher-js 8.6.0 src/core/http/http_streaming_socket.ts");
@@ -57,4 +56,3 @@ export const PHP_SERVER = client("pusher/pusher-http-php 7.2.6 src/Pusher.php");
 export const SWIFT = (file) => client(`pusher/pusher-websocket-swift Sources/${file}`);
 
 export const rfc6455 = (section) => source("standard", `RFC 6455 ${section}`);
-export const RFC_HTTP = source("standard", "RFC 9110");

@@ -208,7 +208,10 @@ const text = (data) => (typeof data === "string" ? data : JSON.stringify(data));
 /** Asserts 200 and a JSON object; returns it. */
 export function succeeded(answer) {
   assert.equal(answer.status, 200, `expected 200, got ${answer}`);
-  assert.ok(answer.json !== null && typeof answer.json === "object" && !Array.isArray(answer.json), `expected a JSON object, got ${answer}`);
+  assert.ok(
+    answer.json !== null && typeof answer.json === "object" && !Array.isArray(answer.json),
+    `expected a JSON object, got ${answer}`,
+  );
   return answer.json;
 }
 

@@ -38,6 +38,6 @@ export class Awaited {
 
 /** Text for a message, shortened. */
 export function brief(value, max = 400) {
-  const text = typeof value === "string" ? value : JSON.stringify(value) ?? String(value);
+  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? String(value));
   return text.length > max ? `${text.slice(0, max)}…` : text;
 }
