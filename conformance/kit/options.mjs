@@ -31,7 +31,7 @@ The cases
   --without FEATURE       leave out what needs a feature: ${FEATURES.join(", ")} (may be repeated)
   --timeout SECONDS       the deadline of a case (10)
   --concurrency N         cases at once (8)
-  --again                 run the cases that failed once more, one at a time
+  --again                 run the cases that failed, and then those that note, once more, one at a time
   --list                  list the cases and their sources; run nothing
 
 The report

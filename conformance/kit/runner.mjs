@@ -97,6 +97,15 @@ async function runAtOnce(setting, missing, cases, ended) {
   await Promise.all(Array.from({ length: setting.concurrency }, worker));
 }
 
+/**
+ * What is worth a second attempt: the cases that failed and, when there are any, those that note what the host does. A host
+ * that was down for the former may have been down for the latter too.
+ */
+function repeated(outcomes) {
+  const failed = outcomes.filter(({ result, unanswered }) => result === "failed" || unanswered);
+  return failed.length === 0 ? [] : outcomes.filter((each) => failed.includes(each) || each.result === "noted");
+}
+
 /** Runs cases one after the other, each when the host serves connections: another case may have ended it. */
 async function runAlone(setting, missing, failed, ended) {
   for (const { case: each, detail } of failed) {
@@ -119,7 +128,6 @@ export async function runCases(setting, cases, progress) {
     progress(outcome);
   };
   await runAtOnce(setting, missing, cases, ended);
-  const failed = [...outcomes.values()].filter(({ result, unanswered }) => result === "failed" || unanswered);
-  if (setting.again) await runAlone(setting, missing, failed, ended);
+  if (setting.again) await runAlone(setting, missing, repeated([...outcomes.values()]), ended);
   return { outcomes: cases.map((each) => outcomes.get(each)), strays };
 }
