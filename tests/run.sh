@@ -21,7 +21,7 @@ Without CHECK, all of these run, in this order:
   build         the release build of the server
   test          the tests of both in Rust: unit tests, tests/it, documentation
   conformance   the kit of conformance/ against the release build: on one node, three nodes, and three behind nginx without and with a
-                path prefix
+                path prefix; docs/compatibility.md is what the kept runs give
   clients       pusher-js in Node and Laravel Echo in Chromium against the release build, for what is about this server alone
   pypi          PyPI's pusher against the release build
   login         examples/single_login with two browsers against the release build
@@ -161,6 +161,8 @@ check_conformance() {
   need_client_modules
   need_redis
   need_nginx
+  (cd conformance && twice node --test --test-reporter=spec kit.test.mjs)
+  node conformance/compatibility.mjs --check
   (cd tests/clients && node conformance.mjs)
 }
 

@@ -298,7 +298,7 @@ area.case(
   },
 );
 
-area.case("refused-untold", "a refused member is not announced", TRIGGERED, async (t) => {
+area.case("refused-not-announced", "a refused member is not announced", TRIGGERED, async (t) => {
   const channel = t.name("presence-shut");
   const ann = await t.join(channel, "ann");
   const socket = await t.connect();

@@ -4,61 +4,44 @@
 //
 // --record keeps the results in conformance/runs, for docs/compatibility.md.
 
-import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import path from "node:path";
-import { fileURLToPath } from "node:url";
-import { freePort, startCluster, startRedis } from "./cluster.mjs";
-import { run } from "./program.mjs";
+import { startCluster, startRedis } from "./cluster.mjs";
+import { apps, kitArguments, receiverAddress, runKit } from "./kit.mjs";
 import { startProxy } from "./proxies.mjs";
-import { startNode } from "./server.mjs";
+import { serverVersion, startNode } from "./server.mjs";
 
-const fileOf = (name) => fileURLToPath(new URL(`../../conformance/${name}`, import.meta.url));
 const PREFIX = "/sockets";
 
-/** The apps of a server: one with everything switched on, another, and a disabled one. */
-function appsOf(receiver) {
+/** The kit's apps, with what Loudhailer has to switch on for them. */
+function configured(receiver) {
+  const features = { client_events: true, watchlists: true, subscription_counts: true };
   return {
-    main: {
-      id: "1001",
-      key: "app-key",
-      secret: "app-secret",
-      client_events: true,
-      watchlists: true,
-      subscription_counts: true,
-      webhooks: [{ url: `http://${receiver}/` }],
-    },
-    other: { id: "1002", key: "other-key", secret: "other-secret", client_events: true },
-    disabled: { id: "1003", key: "disabled-key", secret: "disabled-secret", enabled: false },
+    main: { ...apps.main, ...features, webhooks: [{ url: `http://${receiver}/` }] },
+    other: { ...apps.other, client_events: true },
+    disabled: { ...apps.disabled, enabled: false },
   };
 }
 
-/** What the kit is run against. `start` returns the port, options for the kit, and what ends it. */
+/** What the kit is run against. `start` returns the port and what ends it. */
 const setups = [
   {
     name: "one node",
-    async start(options) {
-      const server = await startNode(options);
-      return { port: server.port, stop: () => server.stop() };
-    },
+    start: startNode,
+    options: [],
   },
   {
     name: "three nodes",
-    async start(options, redis) {
-      const cluster = await startCluster(startNode, redis, options);
-      return { port: cluster.port, stop: () => cluster.stop() };
-    },
+    start: (options, redis) => startCluster(startNode, redis, options),
+    options: [],
   },
   {
     name: "three nodes behind nginx",
     start: startBehindNginx,
-    arguments: ["--proxied"],
+    options: ["--proxied"],
   },
   {
     name: "three nodes behind nginx, with a path prefix",
     start: (options, redis) => startBehindNginx({ ...options, server: { path_prefix: PREFIX } }, redis),
-    arguments: ["--proxied", "--path", PREFIX],
+    options: ["--proxied", "--path", PREFIX],
   },
 ];
 
@@ -72,42 +55,28 @@ async function startBehindNginx(options, redis) {
   return { port: proxy.port, stop };
 }
 
-const appText = ({ id, key, secret }) => `${id}:${key}:${secret}`;
-
 /** Runs the kit in one set-up and returns its exit status. */
-async function runSetup(setup, redis, record, kitOptions) {
-  const receiver = `127.0.0.1:${await freePort()}`;
-  const apps = appsOf(receiver);
-  const started = await setup.start({ only: apps }, redis);
-  const directory = await mkdtemp(path.join(tmpdir(), "loudhailer-conformance-"));
-  const json = path.join(directory, `${randomBytes(4).toString("hex")}.json`);
-  const { main, other, disabled } = apps;
-  const status = await run(
-    process.execPath,
-    [
-      fileOf("conformance.mjs"),
-      ...["--port", String(started.port), "--app-id", main.id, "--key", main.key, "--secret", main.secret],
-      ...["--other-app", appText(other), "--disabled-app", appText(disabled), "--webhooks", receiver],
-      ...["--name", `Loudhailer, ${setup.name}`, "--again", "--json", json],
-      ...(setup.arguments ?? []),
-      ...kitOptions,
-    ],
-    process.env,
-  );
+async function runSetup({ name, start, options }, redis, given) {
+  const receiver = await receiverAddress();
+  const started = await start({ only: configured(receiver) }, redis);
+  const status = await runKit({
+    name: `Loudhailer, ${name}`,
+    notes: [await serverVersion()],
+    port: started.port,
+    receiver,
+    record: given.record,
+    options: [...options, ...given.options],
+  });
   await started.stop();
-  const kept = record ? await run(process.execPath, [fileOf("compatibility.mjs"), "add", json], process.env) : 0;
-  await rm(directory, { recursive: true });
-  return status || kept;
+  return status;
 }
 
-const [first, ...rest] = process.argv.slice(2);
-const record = first === "--record";
-const kitOptions = record || first === undefined ? rest : [first, ...rest];
+const given = kitArguments(process.argv.slice(2));
 const redis = await startRedis();
 let failed = 0;
 for (const setup of setups) {
   console.log(`\n--- ${setup.name}\n`);
-  failed += (await runSetup(setup, redis.url, record, kitOptions)) === 0 ? 0 : 1;
+  failed += (await runSetup(setup, redis.url, given)) === 0 ? 0 : 1;
 }
 await redis.stop();
 process.exit(failed === 0 ? 0 : 1);

@@ -6,10 +6,12 @@
 //
 // The command finds the server in LOUDHAILER_HOST, LOUDHAILER_PORT and the credentials beside them.
 
+import { execFile } from "node:child_process";
 import { access, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { startCluster } from "./cluster.mjs";
 import { Program, run } from "./program.mjs";
 
@@ -55,6 +57,12 @@ async function binary() {
     throw new Error(`no server at ${file}: run \`cargo build --release\` or set LOUDHAILER_BIN`);
   });
   return file;
+}
+
+/** The version of the binary under test, such as `0.1.0`. */
+export async function serverVersion() {
+  const { stdout } = await promisify(execFile)(await binary(), ["--version"]);
+  return stdout.trim().split(" ")[1];
 }
 
 /** JSON's strings, numbers and booleans are TOML's too. */
