@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly checks=(fmt clippy build test clients pypi login dashboard cluster bench instructions)
+readonly checks=(fmt clippy build test conformance clients pypi login dashboard cluster bench instructions)
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 readonly target
 # The released binary has every database; the default build has none, and is only checked.
@@ -22,7 +22,9 @@ Without CHECK, all of these run, in this order:
   clippy        clippy has no warning, in both
   build         the release build of the server
   test          the tests of both in Rust: unit tests, tests/it, documentation
-  clients       pusher-js, Laravel Echo in Chromium and npm's pusher against the release build
+  conformance   the kit of conformance/ against the release build: on one node, three nodes, and three behind nginx without and with a
+                path prefix; docs/compatibility.md is what the kept runs give
+  clients       pusher-js in Node and Laravel Echo in Chromium against the release build, for what is about this server alone
   pypi          PyPI's pusher against the release build
   login         examples/single_login with two browsers against the release build
   dashboard     the dashboard in Chromium, beside examples/single_login, real clients and axe-core
@@ -70,8 +72,12 @@ need_valgrind() {
   command -v valgrind >/dev/null || install_debian_packages valgrind
 }
 
-need_balancers() {
+need_nginx() {
   [[ -x /usr/sbin/nginx ]] || install_debian_packages nginx
+}
+
+need_balancers() {
+  need_nginx
   [[ -x /usr/sbin/haproxy ]] || install_debian_packages haproxy
 }
 
@@ -82,6 +88,11 @@ need_node_modules() {
   cmp -s "$directory/package-lock.json" "$installed" && return
   npm ci --prefix "$directory" --no-audit --no-fund
   cp "$directory/package-lock.json" "$installed"
+}
+
+need_client_modules() {
+  need_node_modules conformance
+  need_node_modules tests/clients
 }
 
 need_python_modules() {
@@ -101,7 +112,7 @@ need_release_build() {
 
 need_example() {
   need_release_build
-  need_node_modules tests/clients
+  need_client_modules
   need_node_modules examples/single_login
   need_chromium
   cargo build --locked "${example[@]}" "${example_target[@]}"
@@ -154,16 +165,26 @@ check_test() {
   cargo test --locked "${example[@]}" "${example_target[@]}"
 }
 
+check_conformance() {
+  need_release_build
+  need_client_modules
+  need_redis
+  need_nginx
+  (cd conformance && twice node --test --test-reporter=spec kit.test.mjs)
+  node conformance/compatibility.mjs --check
+  (cd tests/clients && node conformance.mjs)
+}
+
 check_clients() {
   need_release_build
-  need_node_modules tests/clients
+  need_client_modules
   need_chromium
   (cd tests/clients && twice node --test --test-reporter=spec --test-timeout=120000 ./*.test.mjs)
 }
 
 check_pypi() {
   need_release_build
-  need_node_modules tests/clients
+  need_client_modules
   need_python_modules
   (cd tests/clients && twice node server.mjs .venv/bin/python -B -m unittest)
 }
@@ -180,7 +201,7 @@ check_dashboard() {
 
 check_cluster() {
   need_release_build
-  need_node_modules tests/clients
+  need_client_modules
   need_python_modules
   need_chromium
   need_redis

@@ -2,7 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 import { chromium } from "playwright-core";
-import { answerAuth, listen, tokenOf } from "./auth_server.mjs";
+import { answerAuth, listen, tokenOf } from "../../conformance/clients/auth_server.mjs";
 
 const PATIENCE_MS = 8_000;
 

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { after, describe, test } from "node:test";
 import WebSocket from "ws";
 import { openBrowser } from "./browser.mjs";
-import { needsOwnServer, openWorld } from "./world.mjs";
+import { openWorld } from "./world.mjs";
 
 const world = await openWorld();
 const browser = await openBrowser(world);
@@ -15,7 +15,6 @@ after(async () => {
 });
 
 const rows = Array.from({ length: 60 }, (_, id) => ({ id, state: "shipped", at: `2026-03-${id % 28}`, note: "é✨" }));
-const skip = needsOwnServer;
 
 function publisher() {
   return world.publisherOf(world.apps.compressing);
@@ -24,7 +23,7 @@ function publisher() {
 /** The extensions that the page's socket agreed upon. */
 const extensions = () => connection.connection.transport.socket.extensions;
 
-test("Chromium negotiates compression where the app has it, and nowhere else", { skip }, async () => {
+test("Chromium negotiates compression where the app has it, and nowhere else", async () => {
   const [page, plain] = await Promise.all([
     browser.connect({ key: world.apps.compressing.key }),
     browser.connect({}),
@@ -33,7 +32,7 @@ test("Chromium negotiates compression where the app has it, and nowhere else", {
   assert.equal(await plain.run(extensions), "");
 });
 
-test("long and short events arrive alike, with compression and without", { skip }, async () => {
+test("long and short events arrive alike, with compression and without", async () => {
   const name = world.channel("compressed");
   const page = await browser.connect({ key: world.apps.compressing.key });
   const node = await world.connect({ app: world.apps.compressing });
@@ -50,7 +49,7 @@ test("long and short events arrive alike, with compression and without", { skip 
   await node.hears(name, "told");
 });
 
-describe("npm's ws", { skip }, () => {
+describe("npm's ws", () => {
   for (const [name, perMessageDeflate] of Object.entries({
     "as it is": true,
     "without context takeover": { serverNoContextTakeover: true, clientNoContextTakeover: true },

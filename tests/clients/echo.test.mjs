@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { openBrowser } from "./browser.mjs";
-import { needsOwnServer, openWorld } from "./world.mjs";
+import { openWorld } from "./world.mjs";
 
 const world = await openWorld();
 const browser = await openBrowser(world);
@@ -32,14 +32,14 @@ describe("a page", () => {
     await page.close();
   });
 
-  test("from an origin the app does not allow is told 4009", { skip: needsOwnServer }, async () => {
+  test("from an origin the app does not allow is told 4009", async () => {
     const page = await browser.open({ key: world.apps.fenced.key });
     await page.reaches("disconnected");
     assert.deepEqual((await page.errors()).map(({ code }) => code), [4009]);
     await page.close();
   });
 
-  test("from an origin the app allows connects", { skip: needsOwnServer }, async () => {
+  test("from an origin the app allows connects", async () => {
     const page = await browser.connect({ key: world.apps.fenced.key, host: "shop.example.com" });
     await page.close();
   });
@@ -154,7 +154,7 @@ describe("Echo.private", () => {
     await page.close();
   });
 
-  test("tells .error when the server refuses the signature", { skip: needsOwnServer }, async () => {
+  test("tells .error when the server refuses the signature", async () => {
     // The endpoint signs for the main app, the page is a client of another.
     const page = await browser.connect({ user: "ann", key: world.apps.second.key });
     await page.run((channel) => {

@@ -9,7 +9,7 @@ import { after, describe, test } from "node:test";
 import { openBrowser } from "./browser.mjs";
 import { STREAM_CHARACTERS, fallbackOptions, numbersTo, publishNumbered, transports } from "./fallback.mjs";
 import { signInUser } from "./user.mjs";
-import { tokenOf } from "./auth_server.mjs";
+import { tokenOf } from "../../conformance/clients/auth_server.mjs";
 import { openWorld } from "./world.mjs";
 
 const TRAFFIC_SECONDS = Number(process.env.LOUDHAILER_TRAFFIC_SECONDS ?? 8);

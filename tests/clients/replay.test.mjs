@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { clustered } from "./server.mjs";
-import { needsOwnServer, openWorld } from "./world.mjs";
+import { openWorld } from "./world.mjs";
 
 const world = await openWorld();
 after(() => world.close());
@@ -14,7 +14,7 @@ async function publish(name, from, to, options) {
   for (let number = from; number <= to; number += 1) await world.publish(name, "step", { number }, options);
 }
 
-describe("a channel that shows its past", { skip: needsOwnServer }, () => {
+describe("a channel that shows its past", () => {
   for (const kind of ["", "private-", "presence-"]) {
     test(`gives a late subscriber of a ${kind || "public "}channel the last events, in order, then the live ones`, async () => {
       const name = world.channel(`${kind}replayed`);

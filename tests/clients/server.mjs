@@ -6,10 +6,12 @@
 //
 // The command finds the server in LOUDHAILER_HOST, LOUDHAILER_PORT and the credentials beside them.
 
+import { execFile } from "node:child_process";
 import { access, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { startCluster } from "./cluster.mjs";
 import { Program, run } from "./program.mjs";
 
@@ -28,8 +30,6 @@ export const apps = {
     ],
   },
   second: { id: "1002", key: "second-key", secret: "second-secret", client_events: true },
-  quiet: { id: "1003", key: "quiet-key", secret: "quiet-secret" },
-  disabled: { id: "1004", key: "disabled-key", secret: "disabled-secret", enabled: false },
   crowded: { id: "1005", key: "crowded-key", secret: "crowded-secret", max_connections: 1 },
   fenced: {
     id: "1006",
@@ -37,8 +37,6 @@ export const apps = {
     secret: "fenced-secret",
     allowed_origins: ["*.example.com"],
   },
-  forgetful: { id: "1007", key: "forgetful-key", secret: "forgetful-secret", cache_ttl_s: 1 },
-  cosy: { id: "1008", key: "cosy-key", secret: "cosy-secret", max_presence_members: 2 },
   counting: { id: "1009", key: "counting-key", secret: "counting-secret", subscription_counts: true },
   compressing: { id: "1011", key: "compressing-key", secret: "compressing-secret", client_events: true, compression: true },
   ruled: {
@@ -61,6 +59,12 @@ async function binary() {
   return file;
 }
 
+/** The version of the binary under test, such as `0.1.0`. */
+export async function serverVersion() {
+  const { stdout } = await promisify(execFile)(await binary(), ["--version"]);
+  return stdout.trim().split(" ")[1];
+}
+
 /** JSON's strings, numbers and booleans are TOML's too. */
 function tomlValue(value) {
   if (Array.isArray(value)) return `[${value.map(tomlValue).join(", ")}]`;
@@ -73,14 +77,14 @@ function tomlTable(heading, table) {
   return [heading, ...lines, ""].join("\n");
 }
 
-function configText({ server, websocket, redis, admin, database }) {
+function configText({ server, websocket, redis, admin, database, only = apps }) {
   return [
     tomlTable("[server]", { host: "127.0.0.1", port: 0, drain_window_s: 1, ...server }),
     tomlTable("[websocket]", { ...websocket }),
     tomlTable("[admin]", { port: 0, ...admin }),
     tomlTable("[redis]", { ...redis }),
     tomlTable("[log]", { level: "warn" }),
-    ...(database ? [tomlTable("[database]", database)] : Object.values(apps).map((app) => tomlTable("[[apps]]", app))),
+    ...(database ? [tomlTable("[database]", database)] : Object.values(only).map((app) => tomlTable("[[apps]]", app))),
   ].join("\n");
 }
 
@@ -132,10 +136,10 @@ export class Server {
 }
 
 /**
- * Starts one node; `options.server`, `.websocket`, `.redis` and `.admin` are laid over the test configuration; `.database` takes the
- * place of its apps.
+ * Starts one node; `options.server`, `.websocket`, `.redis` and `.admin` are laid over the test configuration; `options.only` replaces
+ * its apps, and `options.database` takes their place.
  */
-async function startNode(options) {
+export async function startNode(options) {
   const file = await binary();
   const directory = await mkdtemp(path.join(tmpdir(), "loudhailer-"));
   const config = path.join(directory, "loudhailer.toml");

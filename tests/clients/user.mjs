@@ -1,7 +1,7 @@
 // A pusher-js client that signs in, and remembers what its user was told.
 
-import { tokenOf } from "./auth_server.mjs";
-import { Awaited } from "./listener.mjs";
+import { tokenOf } from "../../conformance/clients/auth_server.mjs";
+import { Awaited } from "../../conformance/kit/waiting.mjs";
 
 /** The options that let pusher-js sign `user` (`{ id, user_info, watchlist }`) in at an endpoint. */
 export function signingIn(endpoint, user) {

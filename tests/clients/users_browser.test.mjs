@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
-import { tokenOf } from "./auth_server.mjs";
+import { tokenOf } from "../../conformance/clients/auth_server.mjs";
 import { openBrowser } from "./browser.mjs";
-import { needsOwnServer, openWorld } from "./world.mjs";
+import { openWorld } from "./world.mjs";
 
 const world = await openWorld();
 const browser = await openBrowser(world);
@@ -55,7 +55,7 @@ describe("a page that signs in", () => {
     }
   });
 
-  test("hears of those it watches in other browsers", { skip: needsOwnServer }, async () => {
+  test("hears of those it watches in other browsers", async () => {
     const [ann, bob] = [world.channel("ann-w"), world.channel("bob-w")];
     const watcher = await openSignedIn({ id: ann, watchlist: [bob] });
     await watcher.hears("offline");
@@ -98,7 +98,7 @@ describe("a page that signs in", () => {
   });
 });
 
-test("a page is told how many listen to its channel", { skip: needsOwnServer }, async () => {
+test("a page is told how many listen to its channel", async () => {
   const name = world.channel("counted");
   const listen = (channel) => {
     echo.channel(channel).subscription.bind("pusher:subscription_count", () => {
@@ -119,7 +119,7 @@ test("a page is told how many listen to its channel", { skip: needsOwnServer }, 
   await pages[0].close();
 });
 
-describe("a channel of one session", { skip: needsOwnServer }, () => {
+describe("a channel of one session", () => {
   const listen = ([kind, channel]) => {
     echo[kind](channel).listen(".session.replaced", () => hear("replaced")).listen(".marker", () => hear("marker"));
     return subscribed(echo[kind](channel));
@@ -166,7 +166,7 @@ describe("a channel of one session", { skip: needsOwnServer }, () => {
   });
 });
 
-test("a page that comes late is shown the past of a channel that keeps it", { skip: needsOwnServer }, async () => {
+test("a page that comes late is shown the past of a channel that keeps it", async () => {
   const name = world.channel("replayed-page");
   for (let n = 1; n <= 7; n += 1) await world.publish(name, "step", { n });
   const page = await browser.connect();

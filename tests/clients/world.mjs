@@ -1,59 +1,17 @@
-// What every test stands on: the host under test, clients of it, a publisher, an authorisation endpoint.
-//
-// With LOUDHAILER_HOST set the tests run against that host and the app named in the environment;
-// otherwise they start the built server themselves, with the apps of server.mjs.
+// What every test stands on: a built server with the apps of server.mjs, clients of it, a publisher, an authorisation endpoint.
 
 import { Agent } from "node:http";
 import { randomBytes } from "node:crypto";
 import Publisher from "pusher";
-import { startAuthServer, tokenOf } from "./auth_server.mjs";
-import { Listener } from "./listener.mjs";
+import { startAuthServer, tokenOf } from "../../conformance/clients/auth_server.mjs";
+import { Listener } from "../../conformance/clients/listener.mjs";
+import { asMember } from "../../conformance/kit/member.mjs";
 import { clustered, apps as testApps, startServer } from "./server.mjs";
 
-const environment = process.env;
-
-/** Whether the tests run against a host that someone else started. */
-export const foreign = environment.LOUDHAILER_HOST !== undefined;
-
-/** For `skip`: the reason not to run a test that needs an app or a server of its own. */
-export const needsOwnServer = foreign && "needs a server started by the tests (LOUDHAILER_HOST is set)";
-
 /** For `skip`: the reason not to run a test of a limit that each node keeps for itself. */
-export const needsOneNode = foreign ? needsOwnServer : clustered && "a limit of one node (the servers are clusters)";
+export const needsOneNode = clustered && "a limit of one node (the servers are clusters)";
 
-const masterKey =
-  environment.LOUDHAILER_ENCRYPTION_MASTER_KEY ?? Buffer.alloc(32, "loudhailer").toString("base64");
-
-function foreignServer() {
-  const tls = environment.LOUDHAILER_TLS === "true";
-  return {
-    host: environment.LOUDHAILER_HOST,
-    port: Number(environment.LOUDHAILER_PORT ?? (tls ? 443 : 80)),
-    tls,
-    async stop() {},
-  };
-}
-
-function foreignApps() {
-  const named = (name) => {
-    const value = environment[name];
-    if (!value) throw new Error(`LOUDHAILER_HOST is set, so ${name} must be set too`);
-    return value;
-  };
-  return {
-    main: {
-      id: named("LOUDHAILER_APP_ID"),
-      key: named("LOUDHAILER_APP_KEY"),
-      secret: named("LOUDHAILER_APP_SECRET"),
-    },
-  };
-}
-
-/** A member as the tests write one: `"ann"` stands for the user ann with the name Ann. */
-function asMember(user) {
-  if (typeof user !== "string") return user;
-  return { user_id: user, user_info: { name: user[0].toUpperCase() + user.slice(1) } };
-}
+const MASTER_KEY = Buffer.alloc(32, "loudhailer").toString("base64");
 
 export class World {
   #listeners = [];
@@ -79,11 +37,11 @@ export class World {
       appId: app.id,
       key: app.key,
       secret: app.secret,
-      host: environment.LOUDHAILER_API_HOST ?? this.server.host,
+      host: this.server.host,
       port: String(this.server.port),
-      useTLS: this.server.tls ?? false,
-      agent: this.server.tls ? undefined : this.#agent,
-      encryptionMasterKeyBase64: masterKey,
+      useTLS: false,
+      agent: this.#agent,
+      encryptionMasterKeyBase64: MASTER_KEY,
       ...options,
     };
     const publisher = new Publisher(settings);
@@ -97,13 +55,13 @@ export class World {
 
   /** The options an application gives to pusher-js to reach the host. */
   clientOptions(options = {}) {
-    const { host, port, tls } = this.server;
+    const { host, port } = this.server;
     return {
       cluster: "mt1",
       wsHost: host,
       wsPort: port,
       wssPort: port,
-      forceTLS: tls ?? false,
+      forceTLS: false,
       enabledTransports: ["ws", "wss"],
       ...options,
     };
@@ -124,7 +82,7 @@ export class World {
     const channelAuthorization = { endpoint, transport: "ajax", headers };
     // What versions before 7.1 call it.
     const legacy = Client && { authEndpoint: endpoint, authTransport: "ajax", auth: { headers } };
-    const listener = new Listener(app.key, this.clientOptions({ channelAuthorization, ...legacy, ...options }), Client);
+    const listener = new Listener(app.key, this.clientOptions({ channelAuthorization, ...legacy, ...options }), { Client });
     this.#listeners.push(listener);
     return listener;
   }
@@ -160,6 +118,5 @@ export class World {
 
 /** Opens the world for one test file; `options` are those of `startServer`. */
 export async function openWorld(options = {}) {
-  if (foreign) return new World(foreignServer(), foreignApps());
   return new World(await startServer(options), testApps);
 }

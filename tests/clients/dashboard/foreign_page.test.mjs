@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { listen } from "../auth_server.mjs";
+import { listen } from "../../../conformance/clients/auth_server.mjs";
 import { openWorld } from "../world.mjs";
 import { startOperator } from "./dashboard.mjs";
 

@@ -1,38 +1,7 @@
-// One pusher-js client that remembers what it was told, so that a test can wait for it.
+// One pusher-js client that records what it receives, so that a case can wait for it.
 
 import Pusher from "pusher-js";
-
-const PATIENCE_MS = 8_000;
-
-/** A promise with a limit; the error names what was awaited and what came instead. */
-export class Awaited {
-  #waiting = new Set();
-
-  /** Waits until `find` returns something; it is asked now and after each `look`. */
-  until(find, describe) {
-    const found = find();
-    if (found !== undefined) return Promise.resolve(found);
-    return new Promise((resolve, reject) => {
-      const waiter = { find, resolve };
-      waiter.timer = setTimeout(() => {
-        this.#waiting.delete(waiter);
-        reject(new Error(describe()));
-      }, PATIENCE_MS);
-      this.#waiting.add(waiter);
-    });
-  }
-
-  /** Something happened: those whose wish came true go on. */
-  look() {
-    for (const waiter of [...this.#waiting]) {
-      const found = waiter.find();
-      if (found === undefined) continue;
-      clearTimeout(waiter.timer);
-      this.#waiting.delete(waiter);
-      waiter.resolve(found);
-    }
-  }
-}
+import { Awaited } from "../kit/waiting.mjs";
 
 export class Listener {
   /** Every message as it came off the wire, decoded: `{ event, channel, data, user_id }`. */
@@ -45,10 +14,11 @@ export class Listener {
   states = [];
   /** How long pusher-js said it would wait before each new attempt, in seconds. */
   pauses = [];
-  #awaited = new Awaited();
+  #awaited;
 
-  /** `Client` is the class of another version of pusher-js. */
-  constructor(key, options, Client = Pusher) {
+  /** `Client` is the class of another version of pusher-js; `patience` limits a wait, as in Awaited. */
+  constructor(key, options, { Client = Pusher, patience } = {}) {
+    this.#awaited = new Awaited(patience);
     this.pusher = new Client(key, options);
     const { connection } = this.pusher;
     this.states.push(connection.state);
@@ -81,26 +51,27 @@ export class Listener {
     return JSON.stringify({ states, errors, messages: messages.slice(-20) });
   }
 
-  #until(find, what) {
+  /** Waits for something that `find` sees in this client. */
+  until(find, what) {
     return this.#awaited.until(find, () => `waited in vain for ${what}; so far: ${this.#story()}`);
   }
 
   /** Waits for the connection's state to be `state`. */
   reaches(state) {
-    return this.#until(() => (this.state === state ? state : undefined), `the state ${state}`);
+    return this.until(() => (this.state === state ? state : undefined), `the state ${state}`);
   }
 
   /** Waits for the `count`-th time the connection's state became `state`. */
   reachesAgain(state, count) {
     const times = () => this.states.filter((each) => each === state).length;
-    return this.#until(() => (times() >= count ? count : undefined), `state ${state}, ${count} times`);
+    return this.until(() => (times() >= count ? count : undefined), `state ${state}, ${count} times`);
   }
 
   /** Waits for an error of the connection with this code; returns its `{ code, message }`. */
   isTold(code) {
     const data = (error) => error.error?.data ?? error.data;
     const find = () => this.errors.map(data).find((each) => each?.code === code);
-    return this.#until(find, `the error ${code}`);
+    return this.until(find, `the error ${code}`);
   }
 
   /** Asks for a channel, without waiting for the answer. */
@@ -119,11 +90,11 @@ export class Listener {
   /** Subscribes and waits until the server has confirmed it. */
   async subscribe(name) {
     const channel = this.request(name);
-    await this.#until(() => channel.subscribed || undefined, `the subscription to ${name}`);
+    await this.until(() => channel.subscribed || undefined, `the subscription to ${name}`);
     return channel;
   }
 
-  /** Subscribes and waits for the refusal; returns what the application is told. */
+  /** Subscribes and waits for the refusal; returns what the application gets. */
   async isRefused(name) {
     this.request(name);
     return (await this.hears(name, "pusher:subscription_error")).data;
@@ -132,12 +103,12 @@ export class Listener {
   /** Waits for an event on a channel, the `count`-th of that name. */
   hears(channel, event, count = 1) {
     const find = () => this.events.filter((each) => each.channel === channel && each.event === event)[count - 1];
-    return this.#until(find, `event ${event} on ${channel}`);
+    return this.until(find, `event ${event} on ${channel}`);
   }
 
   /** Waits for a message of this name off the wire. */
   receives(event) {
-    return this.#until(() => this.messages.find((each) => each.event === event), `message ${event}`);
+    return this.until(() => this.messages.find((each) => each.event === event), `message ${event}`);
   }
 
   /** The events heard on a channel, in order, without the confirmation of the subscription. */
