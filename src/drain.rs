@@ -114,7 +114,7 @@ async fn flush(server: &Server, node: &Node) {
     node.enter_phase(Phase::Flushing);
     let webhook_events = node.webhooks.counts().waiting;
     info!(webhook_events, "flushing: webhooks that wait are sent");
-    node.engine().close().get().await;
+    node.engine().close().await;
     let deadline = Instant::now() + server.webhook_grace_s.get();
     node.webhooks.close(deadline).await;
 }

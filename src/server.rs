@@ -38,11 +38,11 @@ use crate::{
     config::{self, Config, Loaded},
     connection::Worker,
     drain::drain,
-    engine::{Engine, LocalEngine, RedisEngine},
+    engine::Engine,
     feed::Feed,
     hub::{Capacity, Hub, Shard, ShardSettings},
     keeper::{self, Opened},
-    node::{self, Node},
+    node::{self, Node, Peers},
     settings::Count,
     store::{AppControl, FileStore, Loss, Reading, StoreError},
     transport::{
@@ -88,11 +88,9 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     );
     let (apps, webhooks) = (Arc::new(apps), Arc::new(webhooks));
     let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
-    let engine: Arc<dyn Engine> = match &config.redis {
-        Some(redis) => {
-            Arc::new(RedisEngine::start(redis, Arc::clone(&hub), feed.clone(), edges).await?)
-        }
-        None => Arc::new(LocalEngine::new(Arc::clone(&hub), feed.clone(), edges)),
+    let engine = match &config.redis {
+        Some(redis) => Engine::clustered(redis, Arc::clone(&hub), feed.clone(), edges).await?,
+        None => Engine::local(Arc::clone(&hub), feed.clone(), edges),
     };
     let departures = match &config.redis {
         Some(_) => Departures::Settled,
@@ -112,9 +110,9 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
 
     let door = public.try_clone()?;
     let sessions = Sessions::default();
-    let post = node.engine().post();
+    let peers = Peers::of(&node);
     let max_message_bytes = config.websocket.max_message_bytes.get();
-    let carrier = post.map(|post| Carrier::new(post, sessions.clone(), max_message_bytes));
+    let carrier = peers.map(|peers| Carrier::new(peers, sessions.clone(), max_message_bytes));
     let carrying = carrier
         .clone()
         .map(|carrier| actix_rt::spawn(carrier.run()));

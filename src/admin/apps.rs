@@ -47,11 +47,17 @@ pub(super) async fn channels(
     query: web::Query<ListQuery>,
 ) -> Result<HttpResponse, AdminError> {
     let app = find(&node, &id)?;
+    let wanted = Wanted {
+        user_count: true,
+        ..Wanted::default()
+    };
     let sorted = |mut channels: Vec<Occupied>| {
         channels.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         channels
     };
-    let channels = node.list_occupied(&app.id, &query.prefix, sorted).await?;
+    let channels = node
+        .list_occupied(&app.id, &query.prefix, wanted, sorted)
+        .await?;
     let limit = query.limit.unwrap_or(LIMIT).min(LIMIT_MAX);
     let rows = channels.iter().take(limit).map(|channel| {
         let kind = ChannelKind::of(&channel.name);

@@ -46,7 +46,10 @@ pub(super) async fn list(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
             channels: channels.collect(),
         })
     };
-    let listing = call.node.list_occupied(&call.app.id, &prefix, list).await?;
+    let listing = call
+        .node
+        .list_occupied(&call.app.id, &prefix, wanted, list)
+        .await?;
     Ok(reply::builder(StatusCode::OK).body(listing))
 }
 

@@ -17,7 +17,7 @@ use super::{ApiSettings, answer, unix_now};
 use crate::{
     address::{Gate, Proxies},
     app::{App, AppRegistry, Limits, Secret, WebhookTargets},
-    engine::LocalEngine,
+    engine::Engine,
     feed::Feed,
     http_body::BodyLimits,
     hub::{Capacity, Hub},
@@ -64,7 +64,7 @@ fn node() -> Arc<Node> {
     ]));
     let webhooks = Arc::new(Webhooks::new(Feed::default(), WebhookTargets::any()));
     let edges = node::edges(Arc::clone(&apps), Arc::clone(&webhooks));
-    let engine = Arc::new(LocalEngine::new(Arc::clone(&hub), Feed::default(), edges));
+    let engine = Engine::local(Arc::clone(&hub), Feed::default(), edges);
     Arc::new(Node::new(
         apps,
         hub,

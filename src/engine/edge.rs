@@ -1,8 +1,8 @@
-//! Changes that an app's backend may want to hear of. Who hears of them is not an engine's business.
+//! Changes that an app's backend may want to hear of. The engine does not know who receives them.
 
 use std::sync::Arc;
 
-/// A change of a channel that happened once, in the node that tells of it.
+/// A change of a channel. In a cluster exactly one node reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelEdge<'a> {
     /// It has its first subscriber.
@@ -13,27 +13,27 @@ pub enum ChannelEdge<'a> {
     MemberAdded(&'a str),
     /// A user's last connection has gone.
     MemberRemoved(&'a str),
-    /// A subscriber was told that there is no cached event, the first since there was one.
+    /// A subscriber found no cached event, the first since there was one.
     CacheMissed,
-    /// Its subscribers were told how many they are. Not of presence channels, and only where an app wants counts.
+    /// Subscribers got a new `subscription_count`. Not of presence channels, and only where an app wants counts.
     Count(usize),
-    /// A new session has come to where only one may be.
+    /// A new session replaced others where a user may have only one.
     SessionReplaced {
         /// The new one.
         session: &'a str,
-        /// Those that have to go.
+        /// The sessions that end.
         replaced: &'a [String],
     },
     /// A session was not let in, because another is there.
     SessionRefused(&'a str),
 }
 
-/// What of a channel anybody wants to hear.
+/// Which edges of a channel are reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// Who comes and goes.
+    /// Arrivals and departures.
     pub edges: bool,
-    /// How many they are.
+    /// How many subscribers there are.
     pub counts: bool,
     /// That nothing is cached.
     pub misses: bool,
@@ -41,14 +41,14 @@ pub struct Heard {
     pub sessions: bool,
 }
 
-/// Who is told of edges. Called with a lock held, so it must not wait and must not call hub or engine.
+/// Receives edges. Called with a lock held, so it must not wait and must not call hub or engine.
 pub trait Edges: Send + Sync {
-    /// What is worth telling of an app's (by id) channel.
+    /// Which edges to report of a channel of the app with this id.
     fn heard(&self, app_id: &str, channel: &str) -> Heard;
 
-    /// Tells of an edge, in the order in which they happen within the channel on this node.
+    /// Reports an edge; a channel's edges come in the order in which they happen on this node.
     fn tell(&self, app_id: &str, channel: &str, edge: ChannelEdge<'_>);
 }
 
-/// Shared by those who make edges.
+/// Shared by everything that makes edges.
 pub type EdgeSink = Arc<dyn Edges>;

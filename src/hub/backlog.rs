@@ -1,22 +1,24 @@
-//! What each app has on its way to the sockets, so that one that floods the shards is told to wait while others go on.
+//! What each app has on its way to the sockets, or to other nodes, so that an app that floods the server waits while others go on.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// One app's deliveries that wait or are under way, over all shards.
+/// Deliveries that wait or are under way.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
+pub struct Backlog {
     deliveries: AtomicUsize,
     bytes: AtomicUsize,
 }
 
 /// Deliveries and bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
-    pub(super) deliveries: usize,
-    pub(super) bytes: usize,
+pub struct Room {
+    /// Deliveries.
+    pub deliveries: usize,
+    /// Bytes.
+    pub bytes: usize,
 }
 
 /// One delivery's part of its app's backlog; given back when it is dropped.
@@ -28,7 +30,8 @@ pub struct Ticket {
 
 impl Backlog {
     /// Counts a delivery of so many bytes.
-    pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Ticket {
+    #[must_use]
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Ticket {
         self.deliveries.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ticket {
@@ -37,11 +40,21 @@ impl Backlog {
         }
     }
 
-    /// Whether the app may have more under way: it may never take more of each shard than is still free in the fullest. So an app
+    /// What is taken.
+    #[must_use]
+    pub fn used(&self) -> Room {
+        Room {
+            deliveries: self.deliveries.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether the app may have more under way: it may never take more of each queue than is still free in the fullest. So an app
     /// alone gets half, two that flood a third each, and there is always room for one that does not.
-    pub(super) fn is_within(&self, free: Room, shards: usize) -> bool {
-        self.deliveries.load(Ordering::Relaxed) < free.deliveries * shards
-            && self.bytes.load(Ordering::Relaxed) < free.bytes * shards
+    #[must_use]
+    pub fn is_within(&self, free: Room, queues: usize) -> bool {
+        self.deliveries.load(Ordering::Relaxed) < free.deliveries * queues
+            && self.bytes.load(Ordering::Relaxed) < free.bytes * queues
     }
 }
 

@@ -85,6 +85,8 @@ pub struct AppChannels {
     traffic: Arc<Traffic>,
     /// What the app has on its way to the sockets.
     pub(super) backlog: Arc<Backlog>,
+    /// What the app has on its way to other nodes.
+    outgoing: Arc<Backlog>,
     /// Bytes of a frame from which on it has a compressed form; none has while no client can read it.
     compressed_from: AtomicUsize,
     next_id: Arc<AtomicU64>,
@@ -99,9 +101,16 @@ impl AppChannels {
             connections: AtomicUsize::new(0),
             traffic: Arc::default(),
             backlog: Arc::default(),
+            outgoing: Arc::default(),
             compressed_from: AtomicUsize::new(usize::MAX),
             next_id: Arc::clone(next_id),
         }
+    }
+
+    /// What the app has on its way to other nodes.
+    #[must_use]
+    pub fn outgoing(&self) -> &Arc<Backlog> {
+        &self.outgoing
     }
 
     /// The app.

@@ -143,6 +143,7 @@ impl Shard {
                 session,
                 number,
             } => self.replace(channel, &session, number),
+            Message::Mark(app_id, receipt) => self.report_delivered(&app_id, receipt),
             Message::Drain { window } => {
                 tokio::task::spawn_local(Rc::clone(self).drain(window));
             }
@@ -276,6 +277,8 @@ impl Shard {
                     }
                     behind.insert(delivery.channel);
                 }
+                // What comes later may be delivered sooner.
+                Message::Mark(..) => {}
                 _ => meanwhile.barred = true,
             }
             meanwhile.messages.push(message);
@@ -304,6 +307,17 @@ impl Shard {
             let traffic = same_app[0].traffic();
             traffic.messages_sent.add(messages);
             traffic.bytes_sent.add(bytes);
+        }
+        if self.hub.spans_nodes() {
+            for group in groups {
+                let channel = &group.local.channel;
+                self.congestion.count(
+                    &channel.app_id,
+                    channel.id,
+                    &group.seats,
+                    group.events.len(),
+                );
+            }
         }
         // Of those that leave together the first has waited longest.
         if let Some(published) = run[0].published {
@@ -428,9 +442,13 @@ impl Visit {
 impl Meanwhile {
     fn begin(&mut self, batch: &[Message]) {
         self.behind.clear();
-        self.barred = !batch
-            .iter()
-            .all(|message| matches!(message, Message::Deliver(..) | Message::Ask(_)));
+        let bars = |message: &Message| {
+            !matches!(
+                message,
+                Message::Deliver(..) | Message::Mark(..) | Message::Ask(_)
+            )
+        };
+        self.barred = batch.iter().any(bars);
     }
 }
 

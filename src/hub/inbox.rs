@@ -41,6 +41,8 @@ pub enum Message {
         /// The number of the change: who was seated after it is newer still.
         number: u64,
     },
+    /// Drop the receipt when what came before is on its way to the app's clients.
+    Mark(Arc<str>, Arc<Receipt>),
     /// Answer an operator's question on the shard's thread.
     Ask(Question),
     /// Tell every client to reconnect, spread over this time.

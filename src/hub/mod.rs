@@ -5,6 +5,7 @@
 mod backlog;
 mod channels;
 mod closing;
+mod congestion;
 mod fan_out;
 mod inbox;
 mod measure;
@@ -20,7 +21,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -28,8 +29,7 @@ use std::{
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 
-use backlog::Room;
-pub use backlog::Ticket;
+pub use backlog::{Backlog, Room, Ticket};
 pub use channels::{AppChannels, Channel, ChannelSettings, Route};
 pub use closing::Closing;
 pub use inbox::{Change, Delivery, Inbox, Message, Question, Receipt};
@@ -60,6 +60,8 @@ pub struct Hub {
     connections: AtomicUsize,
     places: Places,
     next_id: Arc<AtomicU64>,
+    /// Whether shards count what their clients read: other nodes may want to know.
+    spans_nodes: AtomicBool,
     /// From the publish to the last socket of a shard.
     pub latency: Latency,
 }
@@ -75,6 +77,7 @@ impl Hub {
             connections: AtomicUsize::new(0),
             places: Places::default(),
             next_id: Arc::default(),
+            spans_nodes: AtomicBool::new(false),
             latency: Latency::default(),
         }
     }
@@ -140,6 +143,30 @@ impl Hub {
                 .push(Message::Deliver(delivery.clone(), ticket()));
         }
         self.inbox(*last).push(Message::Deliver(delivery, ticket()));
+    }
+
+    /// From now on there are other nodes that wait for this one's clients ([`Hub::when_delivered`]).
+    pub fn span_nodes(&self) {
+        self.spans_nodes.store(true, Ordering::Relaxed);
+    }
+
+    fn spans_nodes(&self) -> bool {
+        self.spans_nodes.load(Ordering::Relaxed)
+    }
+
+    /// Calls `report` when everything that was to be delivered so far is on its way to the app's clients, or 5 s after that at most, while
+    /// most of them do not read.
+    pub fn when_delivered(&self, app_id: &Arc<str>, report: impl FnOnce() + Send + 'static) {
+        let receipt = Receipt::new(|_| report());
+        let claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (inbox, _) in self
+            .inboxes
+            .iter()
+            .zip(claimed.iter())
+            .filter(|(_, is)| **is)
+        {
+            inbox.push(Message::Mark(Arc::clone(app_id), Arc::clone(&receipt)));
+        }
     }
 
     fn inbox(&self, shard: ShardId) -> &Inbox {

@@ -212,6 +212,12 @@ impl Outbox {
             .map_or(0, |pending| pending.bytes)
     }
 
+    /// Whether the client should not be sent more before it has read: the kernel's buffers are full, and some waits here.
+    #[must_use]
+    pub fn is_far_behind(&self) -> bool {
+        self.waiting_bytes() > self.max_bytes / 64
+    }
+
     /// Writes as much of what waits as the kernel takes; the socket's task is woken for the rest.
     pub fn flush(&self) {
         self.write_waiting();

@@ -14,7 +14,10 @@ use std::{
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::{Channel, ChannelId, Hub, Inbox, ShardId, Subscriber, Subscription, profile::Profiles};
+use super::{
+    Channel, ChannelId, Hub, Inbox, ShardId, Subscriber, Subscription, congestion::Congestion,
+    profile::Profiles,
+};
 use crate::{
     presence::Member,
     protocol::{CloseCode, Frame, message},
@@ -67,6 +70,7 @@ pub struct Shard {
     pub(super) subscribers: RefCell<Slab<Rc<Subscriber>>>,
     pub(super) users: RefCell<HashMap<UserKey, Vec<Rc<Subscriber>>>>,
     pub(super) profiles: RefCell<Profiles>,
+    pub(super) congestion: Congestion,
     tick: Cell<u32>,
 }
 
@@ -90,6 +94,7 @@ impl Shard {
             subscribers: RefCell::default(),
             users: RefCell::default(),
             profiles: RefCell::default(),
+            congestion: Congestion::default(),
             tick: Cell::new(0),
         }))
     }
@@ -214,6 +219,12 @@ impl Shard {
                 users.remove(&key);
             }
         }
+    }
+
+    pub(super) fn seats(&self, channel: ChannelId) -> Option<Rc<Vec<Seat>>> {
+        let channels = self.channels.borrow();
+        let local = channels.get(&channel)?;
+        Some(Rc::clone(&local.seats.borrow()))
     }
 
     pub(super) fn terminate(&self, app_id: Arc<str>, user_id: Arc<str>) {

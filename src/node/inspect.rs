@@ -1,4 +1,4 @@
-//! What an operator asks of this node, and has done to its clients. Nothing is gathered until he asks.
+//! What an operator asks of this node, and does to its clients. Nothing is gathered until then.
 
 use super::Node;
 use crate::{

@@ -3,6 +3,7 @@
 mod apps;
 mod inspect;
 mod latency;
+mod peers;
 mod phase;
 mod publish;
 mod query;
@@ -16,6 +17,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 
 pub use apps::Revoked;
 use latency::RecentLatency;
+pub use peers::Peers;
 use phase::CurrentPhase;
 pub use phase::Phase;
 pub use publish::{ClientPublication, Overloaded, Publication, Reached};
@@ -42,7 +44,7 @@ use crate::{
 pub enum NotReady {
     /// It is stopping.
     Draining,
-    /// The cluster's state is out of reach.
+    /// The cluster's state can't be reached.
     EngineAway,
 }
 
@@ -64,7 +66,7 @@ pub struct Node {
     pub gate: Gate,
     /// What happens, for the apps' backends.
     pub webhooks: Arc<Webhooks>,
-    engine: Arc<dyn Engine>,
+    engine: Arc<Engine>,
     /// Taken by the long listing that is under way.
     listings: Semaphore,
     capacity: Capacity,
@@ -79,7 +81,7 @@ impl Node {
     pub fn new(
         apps: Arc<AppRegistry>,
         hub: Arc<Hub>,
-        engine: Arc<dyn Engine>,
+        engine: Engine,
         webhooks: Arc<Webhooks>,
         feed: Feed,
         capacity: Capacity,
@@ -94,7 +96,7 @@ impl Node {
             rates: Rates::default(),
             gate,
             webhooks,
-            engine,
+            engine: Arc::new(engine),
             listings: Semaphore::new(1),
             capacity,
             phase: CurrentPhase::default(),
@@ -105,13 +107,13 @@ impl Node {
 
     /// Where this node's channel state lives.
     #[must_use]
-    pub fn engine(&self) -> &Arc<dyn Engine> {
+    pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Whether publishers of the app may publish: every shard and the way to other nodes has room.
+    /// Whether every shard and the way to other nodes has room for what a publisher of the app brings.
     fn has_room(&self, channels: &AppChannels) -> bool {
-        self.hub.has_room(channels) && self.engine.has_room()
+        self.hub.has_room(channels) && self.engine.has_room(channels)
     }
 
     /// Counts a new connection of the app, unless a limit forbids it.

@@ -260,7 +260,7 @@ impl Node {
     fn forward(&self, channels: &AppChannels, name: &str, frame: &Frame, except: Option<SocketId>) {
         if self.engine.spans_nodes() {
             channels.traffic().peer_events_sent.increment();
-            self.engine.forward(channels.app_id(), name, frame, except);
+            self.engine.forward(channels, name, frame, except);
         }
     }
 

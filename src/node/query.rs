@@ -1,4 +1,4 @@
-//! What the HTTP API asks about channels, and what it has done to users.
+//! What the HTTP API asks about channels, and does to users.
 
 use std::{sync::Arc, time::Instant};
 
@@ -26,7 +26,7 @@ impl Node {
         wanted: Wanted,
         now: Instant,
     ) -> Result<ChannelInfo, Unavailable> {
-        let answer = self.engine.channel(app_id, name, wanted, now);
+        let answer = self.engine.channel(&app_id.into(), name, wanted, now);
         self.answer(app_id, answer).await
     }
 
@@ -39,6 +39,7 @@ impl Node {
         &self,
         app_id: &str,
         prefix: &str,
+        wanted: Wanted,
         list: impl FnOnce(Vec<Occupied>) -> T + Send + 'static,
     ) -> Result<T, Unavailable> {
         let list = move |mut channels: Vec<Occupied>| {
@@ -48,17 +49,17 @@ impl Node {
         if self.hub.app(app_id).channels() > LISTED_HERE_MAX && !self.engine.spans_nodes() {
             let (engine, app, prefix) = (
                 Arc::clone(&self.engine),
-                app_id.to_owned(),
+                Arc::<str>::from(app_id),
                 prefix.to_owned(),
             );
-            let answer = self.aside(move || match engine.occupied(&app, &prefix) {
+            let answer = self.aside(move || match engine.occupied(&app, &prefix, wanted) {
                 Answer::Now(channels) => channels.map(list),
                 // A node alone knows its channels.
                 Answer::Later(_) => Err(Unavailable),
             });
             return answer.await?;
         }
-        let answer = self.engine.occupied(app_id, prefix);
+        let answer = self.engine.occupied(&app_id.into(), prefix, wanted);
         let channels = self.answer(app_id, answer).await?;
         if channels.len() <= LISTED_HERE_MAX {
             return Ok(list(channels));
@@ -85,7 +86,8 @@ impl Node {
         app_id: &str,
         name: ChannelName<'_>,
     ) -> Result<Vec<Member>, Unavailable> {
-        self.answer(app_id, self.engine.users(app_id, name)).await
+        self.answer(app_id, self.engine.users(&app_id.into(), name))
+            .await
     }
 
     /// How many clients of the app are connected.

@@ -13,7 +13,7 @@ use smallvec::{SmallVec, smallvec};
 use super::Node;
 use crate::{
     app::{App, Replay},
-    engine::{Answer, EnterError},
+    engine::{Answer, Client as Entering, EnterError},
     hub::{AppChannels, Channel, ChannelSettings, Shard, Subscriber, Subscription},
     presence::Member,
     protocol::{ChannelKind, ChannelName, Frame, message},
@@ -34,7 +34,7 @@ pub struct Client<'a> {
 
 /// What to tell a client that has its seat, in order.
 pub struct Welcome {
-    /// That it is subscribed, and a cached event.
+    /// That it is subscribed, a cached event, and how many subscribers there are.
     pub frames: SmallVec<[Frame; 2]>,
     /// Events from before, the oldest first.
     pub replayed: Vec<Frame>,
@@ -128,10 +128,11 @@ impl Node {
         let channel = self.attach(client, name, || {
             settings_of(app, name.kind(), name.as_str())
         });
-        match self
-            .engine
-            .enter(&channel, subscriber.id, member.as_ref(), max_members, now)
-        {
+        let entering = Entering {
+            socket: subscriber.id,
+            member: member.as_ref(),
+        };
+        match self.engine.enter(&channel, entering, max_members, now) {
             Answer::Now(Ok(())) => Ok(Subscribing::Seated(
                 self.take_seat(client, channel, member, now),
             )),
@@ -155,17 +156,21 @@ impl Node {
     /// Undoes an entrance that was refused.
     pub fn turn_away(&self, client: Client<'_>, entrance: &Entrance) {
         self.detach(client, &entrance.channel);
+        let leaving = Entering {
+            socket: client.subscriber.id,
+            member: entrance.member.as_ref(),
+        };
+        self.engine.turn_away(&entrance.channel, leaving);
     }
 
     /// Undoes an entrance whose answer the client did not wait for.
     pub fn give_up(&self, client: Client<'_>, entrance: &Entrance, now: Instant) {
-        self.turn_away(client, entrance);
-        self.engine.leave(
-            &entrance.channel,
-            client.subscriber.id,
-            entrance.member.as_ref(),
-            now,
-        );
+        self.detach(client, &entrance.channel);
+        let leaving = Entering {
+            socket: client.subscriber.id,
+            member: entrance.member.as_ref(),
+        };
+        self.engine.leave(&entrance.channel, leaving, now);
     }
 
     fn take_seat(
@@ -185,6 +190,7 @@ impl Node {
                 message::cache_miss(&channel.name)
             }));
         }
+        welcome.frames.extend(snapshot.count);
         client
             .shard
             .subscribe(subscriber, channel, member.map(Arc::new), snapshot.since);
@@ -236,8 +242,10 @@ impl Node {
 
     fn leave(&self, client: Client<'_>, subscription: &Subscription, now: Instant) {
         self.detach(client, subscription.channel());
-        let member = subscription.member.as_deref();
-        self.engine
-            .leave(subscription.channel(), client.subscriber.id, member, now);
+        let leaving = Entering {
+            socket: client.subscriber.id,
+            member: subscription.member.as_deref(),
+        };
+        self.engine.leave(subscription.channel(), leaving, now);
     }
 }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 use super::{Client, Node, Subscribing};
 use crate::{
     app::Newest,
-    engine::EnterError,
+    engine::{Client as Entering, EnterError},
     hub::{Channel, ChannelSettings},
     presence::Member,
     protocol::{ChannelName, channel::online_name},
@@ -31,22 +31,22 @@ impl Node {
             user_info: "null".into(),
         };
         // The client waits for nothing here: what is true later is told then.
-        drop(
-            self.engine
-                .enter(&channel, client.subscriber.id, Some(&member), 1, now),
-        );
+        let entering = Entering {
+            socket: client.subscriber.id,
+            member: Some(&member),
+        };
+        drop(self.engine.enter(&channel, entering, 1, now));
         Online { channel, member }
     }
 
     /// Takes the client's share back.
     pub fn go_offline(&self, client: Client<'_>, online: &Online, now: Instant) {
         self.detach(client, &online.channel);
-        self.engine.leave(
-            &online.channel,
-            client.subscriber.id,
-            Some(&online.member),
-            now,
-        );
+        let leaving = Entering {
+            socket: client.subscriber.id,
+            member: Some(&online.member),
+        };
+        self.engine.leave(&online.channel, leaving, now);
     }
 
     /// Has the client hear when the user comes and goes.

@@ -233,6 +233,12 @@ impl<'a> ChannelName<'a> {
         }
     }
 
+    /// A name of which all is known: checked before, or made by this module.
+    #[must_use]
+    pub fn of_key(name: &'a str, kind: ChannelKind) -> Self {
+        Self { name, kind }
+    }
+
     /// A name made by [`online_name`], [`session_name`] or [`channel_session_name`].
     #[must_use]
     pub fn of_internal(name: &'a str) -> Self {

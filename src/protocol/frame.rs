@@ -30,11 +30,23 @@ const FIN_PONG: u8 = 0x8a;
 const CONTROL_BYTES_MAX: usize = 125;
 
 impl Frame {
-    /// A frame that another node of the cluster encoded; at least its two header bytes are there.
+    /// A frame that comes from outside this process: exactly one uncompressed text frame of a JSON object, or `None`.
     #[must_use]
-    pub fn received(bytes: Bytes) -> Self {
-        debug_assert!(bytes.len() >= 2, "the envelope was checked");
-        Self::of(bytes)
+    pub fn checked(bytes: Bytes) -> Option<Self> {
+        let (header, length) = match bytes[..] {
+            [FIN_TEXT, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([a, b]))),
+            [FIN_TEXT, 127, a, b, c, d, e, f, g, h, ..] => {
+                let length = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+                (10, usize::try_from(length).ok()?)
+            }
+            [FIN_TEXT, length @ ..=125, ..] => (2, usize::from(length)),
+            _ => return None,
+        };
+        let payload = str::from_utf8(&bytes[header..]).ok()?;
+        let is_object = payload.len() == length
+            && payload.starts_with('{')
+            && serde_json::from_str::<serde::de::IgnoredAny>(payload).is_ok();
+        is_object.then(|| Self::of(bytes))
     }
 
     /// A text frame with this payload.
@@ -198,6 +210,24 @@ mod tests {
             assert_eq!(frame.bytes().len(), header + length);
             assert_eq!(frame.payload().len(), length);
         }
+    }
+
+    #[test]
+    fn what_is_no_whole_frame_is_refused() {
+        let whole = Frame::text(&format!(r#"{{"data":"{}"}}"#, "x".repeat(200)));
+        assert_eq!(Frame::checked(whole.bytes().clone()), Some(whole.clone()));
+        for cut in 0..whole.bytes().len() {
+            assert_eq!(Frame::checked(whole.bytes().slice(..cut)), None, "{cut}");
+        }
+        let longer = [&whole.bytes()[..], b" "].concat();
+        assert_eq!(Frame::checked(longer.into()), None);
+        for text in ["", "[]", "{", "{\"a\":1}}", "{\"a\":\u{1}}", "\"{}\""] {
+            let frame = Frame::text(text);
+            assert_eq!(Frame::checked(frame.bytes().clone()), None, "{text:?}");
+        }
+        assert_eq!(Frame::checked(Frame::ping().bytes().clone()), None);
+        let broken_text = Bytes::from_static(b"\x81\x09{\"a\":\"\xff\"}");
+        assert_eq!(Frame::checked(broken_text), None);
     }
 
     #[test]

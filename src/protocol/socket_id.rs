@@ -6,7 +6,7 @@ use rand::RngExt;
 
 /// Names a connection in signatures and exclusions. Two random numbers of 1..=10⁹: unguessable in practice, unique in the
 /// whole cluster, and matching `^\d+\.\d+$`, which every server library demands before it signs.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(NonZeroU64);
 
 /// The text is not of the form `digits.digits`.

@@ -1,10 +1,11 @@
-//! The shape of the source: layers (design.md §4), module docs, and one place for Pusher's numbers; the tests that documents name.
+//! The shape of the source: the layers (docs/architecture.md), what is pure, module docs, sizes, and one place for Pusher's numbers; the
+//! tests that documents name.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+mod source;
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use self::source::{Source, literal_length, sources, sources_below, words};
 
 /// Each module's layer; a module imports only from layers with a smaller number, and from itself.
 const LAYERS: &[(&str, u8)] = &[
@@ -20,7 +21,6 @@ const LAYERS: &[(&str, u8)] = &[
     ("hub", 3),
     ("presence", 3),
     ("store", 3),
-    ("users", 3),
     ("webhook", 3),
     ("node", 4),
     ("connection", 5),
@@ -46,6 +46,85 @@ const ALLOWED: &[(&str, &str)] = &[
     ("server", "keeper"),
 ];
 
+/// The order within the engine: a module imports only from rows with a smaller number, and from itself. What `engine/mod.rs` defines is
+/// everyone's vocabulary, but for the engine itself.
+const ENGINE: &[(&str, u8)] = &[
+    ("engine::edge", 0),
+    ("engine::key", 0),
+    ("engine::shared", 0),
+    ("engine::cluster::core", 1),
+    ("engine::state", 1),
+    ("engine::cluster::envelope", 2),
+    ("engine::cluster::mailbox", 2),
+    ("engine::cluster::mirror", 2),
+    ("engine::cluster::reply", 2),
+    ("engine::cluster::redis", 3),
+    ("engine::cluster", 4),
+    ("engine::Engine", 5),
+];
+
+/// Rows of the engine that name each other: together they are one pure layer. The core encodes marks, and envelopes carry its types.
+const ENGINE_PAIR: [&str; 2] = ["engine::cluster::core", "engine::cluster::envelope"];
+
+/// The only file outside the engine that may look into the cluster.
+const PEERS: &str = "node/peers.rs";
+
+/// Modules that are pure, and words that none of their files may use.
+const PURE: &[(&str, &[&str])] = &[
+    (
+        "engine/cluster/core/",
+        &[
+            "tokio",
+            "redis",
+            "rand",
+            "SystemTime",
+            "async",
+            "await",
+            "thread",
+            "net",
+            "Mutex",
+            "RwLock",
+            "Cell",
+            "RefCell",
+        ],
+    ),
+    (
+        "engine/cluster/envelope.rs",
+        &[
+            "tokio",
+            "redis",
+            "rand",
+            "SystemTime",
+            "async",
+            "await",
+            "thread",
+            "net",
+        ],
+    ),
+    (
+        "engine/state/",
+        &[
+            "tokio",
+            "redis",
+            "rand",
+            "SystemTime",
+            "async",
+            "await",
+            "thread",
+            "net",
+        ],
+    ),
+    (
+        "presence.rs",
+        &["tokio", "redis", "rand", "SystemTime", "async", "await"],
+    ),
+];
+
+/// Fields of a struct in `engine/`.
+const ENGINE_FIELDS_MAX: usize = 12;
+/// Lines of a function in `engine/`.
+const ENGINE_LINES_MAX: usize = 50;
+
 /// The only file that may hold close and error codes.
 const CODES: &str = "protocol/code.rs";
 
@@ -54,180 +133,6 @@ const PUSHER_CODES: &[u32] = &[
     4302,
 ];
 
-/// A source file, without comments, strings and tests.
-struct Source {
-    path: String,
-    text: String,
-    code: String,
-}
-
-impl Source {
-    fn read(root: &Path, file: &Path) -> Self {
-        let text = fs::read_to_string(file).expect("a source file is text");
-        let path = file
-            .strip_prefix(root)
-            .expect("below src")
-            .display()
-            .to_string();
-        let bare = without_comments_and_strings(&text);
-        let code = match bare.find("#[cfg(test)]") {
-            Some(tests) => bare[..tests].to_owned(),
-            None => bare,
-        };
-        Self { path, text, code }
-    }
-
-    /// The top-level module that this file belongs to; none for the crate's roots.
-    fn module(&self) -> Option<&str> {
-        let module = self.path.split('/').next()?.trim_end_matches(".rs");
-        (!["main", "lib"].contains(&module)).then_some(module)
-    }
-
-    /// How many `super::` lead from this file to the crate's root.
-    fn depth(&self) -> usize {
-        let parts = self.path.split('/').count();
-        if self.path.ends_with("/mod.rs") {
-            parts - 1
-        } else {
-            parts
-        }
-    }
-
-    fn is_test(&self) -> bool {
-        self.path
-            .split('/')
-            .any(|part| ["tests", "tests.rs"].contains(&part))
-    }
-}
-
-fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    collect(&root, &mut files);
-    assert!(files.len() > 10, "the source was found");
-    files.sort();
-    files.iter().map(|file| Source::read(&root, file)).collect()
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-}
-
-/// Blanks out comments, string literals and character literals; line breaks stay.
-fn without_comments_and_strings(text: &str) -> String {
-    let mut code = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let skipped = literal_length(rest);
-        if skipped == 0 {
-            code.push(first);
-            rest = &rest[first.len_utf8()..];
-        } else {
-            code.push(' ');
-            code.extend(
-                rest[..skipped]
-                    .chars()
-                    .filter(|character| *character == '\n'),
-            );
-            rest = &rest[skipped..];
-        }
-    }
-    code
-}
-
-/// The bytes of the comment or literal that starts here; 0 where none does.
-fn literal_length(rest: &str) -> usize {
-    let until = |start: usize, end: &str| {
-        rest[start..]
-            .find(end)
-            .map_or(rest.len(), |at| start + at + end.len())
-    };
-    if rest.starts_with("//") {
-        return rest.find('\n').unwrap_or(rest.len());
-    }
-    if rest.starts_with("/*") {
-        return until(2, "*/");
-    }
-    if rest.starts_with("r\"") {
-        return until(2, "\"");
-    }
-    if rest.starts_with("r#\"") {
-        return until(3, "\"#");
-    }
-    if rest.starts_with('"') {
-        return quoted_length(rest, b'"');
-    }
-    // A character, and not a lifetime.
-    let is_character = rest.starts_with("'\\") || rest.chars().nth(2) == Some('\'');
-    if rest.starts_with('\'') && is_character {
-        return quoted_length(rest, b'\'');
-    }
-    0
-}
-
-fn quoted_length(rest: &str, quote: u8) -> usize {
-    let mut escaped = false;
-    for (at, byte) in rest.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            byte if byte == quote => return at + 1,
-            _ => {}
-        }
-    }
-    rest.len()
-}
-
-/// The crate's top-level modules that this code names.
-fn imports(source: &Source) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let to_root = "super::".repeat(source.depth());
-    for start in ["crate::", to_root.as_str()] {
-        for (at, _) in source.code.match_indices(start) {
-            let before = source.code[..at].chars().next_back();
-            if before
-                .is_some_and(|before| before.is_alphanumeric() || before == '_' || before == ':')
-            {
-                continue;
-            }
-            found.extend(first_names(&source.code[at + start.len()..]));
-        }
-    }
-    found
-}
-
-/// `hub::Hub` names `hub`; `{app::App, hub::{Hub, Shard}}` names `app` and `hub`.
-fn first_names(path: &str) -> Vec<String> {
-    let Some(group) = path.strip_prefix('{') else {
-        return vec![identifier(path)];
-    };
-    let mut names = vec![identifier(group.trim_start())];
-    let mut depth = 0;
-    for (at, character) in group.char_indices() {
-        match character {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => names.push(identifier(group[at + 1..].trim_start())),
-            _ => {}
-        }
-    }
-    names
-}
-
-fn identifier(text: &str) -> String {
-    text.chars()
-        .take_while(|character| character.is_alphanumeric() || *character == '_')
-        .collect()
-}
-
 fn layer(module: &str) -> Option<u8> {
     LAYERS
         .iter()
@@ -235,18 +140,51 @@ fn layer(module: &str) -> Option<u8> {
         .map(|(_, layer)| *layer)
 }
 
+/// Paths of the crate as they were written to, not as they are shown elsewhere.
+struct Originals(BTreeMap<Vec<String>, Vec<String>>);
+
+impl Originals {
+    fn of(sources: &[Source]) -> Self {
+        Self(sources.iter().flat_map(Source::reexports).collect())
+    }
+
+    fn find(&self, path: &[String]) -> Vec<String> {
+        for length in (1..=path.len()).rev() {
+            if let Some(original) = self.0.get(&path[..length]) {
+                let whole = [original, &path[length..]].concat();
+                // A function that is called as its module leads nowhere else.
+                let is_found = original.starts_with(&path[..length]);
+                return if is_found { whole } else { self.find(&whole) };
+            }
+        }
+        path.to_vec()
+    }
+}
+
+/// The row of the engine's order that a path belongs to: the longest.
+fn engine_row(path: &[String]) -> Option<&'static (&'static str, u8)> {
+    let belongs = |row: &str| {
+        let names: Vec<&str> = row.split("::").collect();
+        path.len() >= names.len() && path.iter().zip(&names).all(|(one, other)| one == other)
+    };
+    let rows = ENGINE.iter().filter(|(row, _)| belongs(row));
+    rows.max_by_key(|(row, _)| row.len())
+}
+
 #[test]
 fn each_layer_imports_only_from_layers_above_it() {
     let mut wrong = Vec::new();
-    for source in sources() {
-        let Some(module) = source.module() else {
+    let all = sources();
+    for source in &all {
+        let module = source.module();
+        let Some(module) = module.first().copied() else {
             continue;
         };
         let own =
             layer(module).unwrap_or_else(|| panic!("{module} has no layer: name it in LAYERS"));
-        for import in imports(&source) {
-            let allowed = import == module || ALLOWED.contains(&(module, &import));
-            if !allowed && layer(&import).is_some_and(|other| other >= own) {
+        for import in source.paths().iter().filter_map(|path| path.first()) {
+            let allowed = import == module || ALLOWED.contains(&(module, import));
+            if !allowed && layer(import).is_some_and(|other| other >= own) {
                 wrong.push(format!(
                     "{} ({module}, layer {own}) imports {import}",
                     source.path
@@ -254,6 +192,115 @@ fn each_layer_imports_only_from_layers_above_it() {
             }
         }
     }
+    for (module, _) in LAYERS {
+        if !all.iter().any(|source| source.module() == [*module]) {
+            wrong.push(format!("LAYERS names {module}, which is no module"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn within_the_engine_state_and_core_know_nothing_of_what_is_built_on_them() {
+    let all = sources();
+    let originals = Originals::of(&all);
+    let mut wrong = Vec::new();
+    for source in &all {
+        let module: Vec<String> = source.module().into_iter().map(str::to_owned).collect();
+        let Some((own, place)) = engine_row(&module) else {
+            continue;
+        };
+        for path in source.paths() {
+            let original = originals.find(&path);
+            if let Some((row, other)) = engine_row(&original)
+                && row != own
+                && other >= place
+                && ![*row, *own].iter().all(|one| ENGINE_PAIR.contains(one))
+            {
+                let (path, original) = (path.join("::"), original.join("::"));
+                wrong.push(format!(
+                    "{} imports {path}, which is {original}",
+                    source.path
+                ));
+            }
+        }
+    }
+    for (row, _) in ENGINE.iter().filter(|(row, _)| *row != "engine::Engine") {
+        if !all.iter().any(|source| source.module().join("::") == *row) {
+            wrong.push(format!("ENGINE names {row}, which is no module"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_requests_between_nodes_look_into_the_cluster() {
+    let outside = |source: &Source| !source.path.starts_with("engine/") && source.path != PEERS;
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| outside(source)) {
+        for path in source.paths() {
+            if path.starts_with(&["engine".to_owned(), "cluster".to_owned()]) {
+                wrong.push(format!("{} imports {}", source.path, path.join("::")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_is_pure_has_no_clock_no_chance_and_waits_for_nothing() {
+    let mut wrong = Vec::new();
+    for (folder, forbidden) in PURE {
+        let theirs: Vec<Source> = sources()
+            .into_iter()
+            .filter(|source| source.path.starts_with(folder) && !source.is_test())
+            .collect();
+        assert!(
+            !theirs.is_empty(),
+            "PURE names {folder}, which is not there"
+        );
+        for source in theirs {
+            let used = words(&source.code).map(|(_, word)| word);
+            wrong.extend(
+                used.filter(|word| forbidden.contains(word))
+                    .map(|word| format!("{} says {word}", source.path)),
+            );
+            for clock in ["Instant::now", ".elapsed()", "random("] {
+                if source.code.contains(clock) {
+                    wrong.push(format!("{} says {clock}", source.path));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_in_the_engine_is_too_large_to_be_read_at_once() {
+    let mut wrong = Vec::new();
+    let (mut structs, mut functions) = (0, 0);
+    let engine = |source: &Source| source.path.starts_with("engine/") && !source.is_test();
+    for source in sources().into_iter().filter(engine) {
+        for one in source.structs() {
+            structs += 1;
+            if one.size > ENGINE_FIELDS_MAX {
+                wrong.push(format!(
+                    "{}: {} has {} fields",
+                    source.path, one.name, one.size
+                ));
+            }
+        }
+        for one in source.functions() {
+            functions += 1;
+            if one.size > ENGINE_LINES_MAX {
+                wrong.push(format!(
+                    "{}: {} has {} lines",
+                    source.path, one.name, one.size
+                ));
+            }
+        }
+    }
+    assert!(structs > 20 && functions > 100, "the engine was read");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -348,12 +395,11 @@ fn numbers(line: &str) -> impl Iterator<Item = u32> {
 fn every_test_that_the_threat_model_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let model = fs::read_to_string(root.join("docs/security.md")).expect("the threat model");
-    let mut files = Vec::new();
-    for folder in ["src", "tests/it"] {
-        collect(&root.join(folder), &mut files);
-    }
-    let texts = files.iter().map(fs::read_to_string);
-    let code = texts.collect::<Result<String, _>>().expect("text");
+    let code: String = [sources(), sources_below("tests/it")]
+        .into_iter()
+        .flatten()
+        .map(|source| source.text)
+        .collect();
     let mut named = 0;
     for row in model.lines().filter(|line| line.starts_with("| ")) {
         let last = row.trim_end_matches(" |").rsplit(" | ").next();
@@ -369,17 +415,7 @@ fn every_test_that_the_threat_model_names_exists() {
 }
 
 #[test]
-fn this_test_reads_rust_well_enough() {
-    let text = "use crate::{app::App, hub::{Hub, node}, feed}; // crate::server\nlet a = \"crate::api\"; crate::node::x();";
-    let source = Source {
-        path: "hub/shard.rs".to_owned(),
-        text: String::new(),
-        code: without_comments_and_strings(
-            &(text.to_owned() + " super::super::admin::x; super::own; 'a'; &'a str"),
-        ),
-    };
-    let names: Vec<_> = imports(&source).into_iter().collect();
-    assert_eq!(names, ["admin", "app", "feed", "hub", "node"]);
+fn numbers_are_read_in_every_form() {
     assert_eq!(
         numbers("close(4_009u16, 4100) + x4200").collect::<Vec<_>>(),
         [4009, 4100]

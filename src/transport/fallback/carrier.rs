@@ -20,7 +20,8 @@ use super::{
     session::{Messages, ToSession, Way},
 };
 use crate::{
-    engine::{NodeId, Post, Unavailable},
+    engine::{NodeId, Unavailable},
+    node::Peers,
     protocol::{CloseCode, Frame},
 };
 
@@ -28,21 +29,21 @@ use crate::{
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client may take to read a piece.
 const READ_PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is asked whether the other node is still there, while it has nothing to say.
+/// How often the other node is asked whether it is still there, while it sends nothing.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// How often this node says which sessions are its own.
+/// How often this node holds the names of its sessions anew.
 const HOLD_AGAIN: Duration = Duration::from_secs(20);
 /// Pieces of one response that may be on their way.
 const PIECES_MAX: usize = 16;
-/// Letters about one request that may wait; there are never more.
-const DESK_SIZE: usize = 2 * PIECES_MAX;
+/// Replies about one request that may wait; there are never more.
+const REPLIES_MAX: usize = 2 * PIECES_MAX;
 
-/// What a client is told whose session is elsewhere when its node stops.
+/// Close reason for clients whose session is elsewhere when this node stops.
 const REASON: &str = "The server is restarting; reconnect.";
 
-/// What nodes write to each other.
+/// What nodes send each other about fallback sessions.
 #[derive(Debug, Serialize, Deserialize)]
-enum Letter {
+enum PeerMessage {
     /// To the session's node: the client sends.
     Send {
         session: String,
@@ -57,11 +58,11 @@ enum Letter {
         streaming: bool,
     },
     /// About a request, in either direction.
-    About { request: u64, word: Word },
+    About { request: u64, reply: Reply },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Word {
+enum Reply {
     /// The session has the request.
     Accepted,
     /// There is no such session.
@@ -82,47 +83,47 @@ enum Word {
 
 /// What became of a request that was carried.
 pub(super) enum Carried {
-    /// It is answered by the session's node.
+    /// The session's node answers it.
     Yes,
     /// That node or the session is gone.
     Gone,
 }
 
-/// This node's side of it.
+/// This node's part in carrying.
 pub struct Carrier {
-    post: Post,
+    peers: Peers,
     sessions: Sessions,
     /// Bytes of messages that one request may bring.
     max_body_bytes: usize,
-    /// Where letters about a request are read.
-    desks: DashMap<u64, mpsc::Sender<Word>, ahash::RandomState>,
+    /// Who reads the replies about a request.
+    pending: DashMap<u64, mpsc::Sender<Reply>, ahash::RandomState>,
     stopping: watch::Sender<bool>,
 }
 
 impl Carrier {
     /// Carries for these sessions.
     #[must_use]
-    pub fn new(post: Post, sessions: Sessions, max_message_bytes: usize) -> Arc<Self> {
+    pub fn new(peers: Peers, sessions: Sessions, max_message_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
-            post,
+            peers,
             sessions,
             max_body_bytes: max_body_bytes(max_message_bytes),
-            desks: DashMap::default(),
+            pending: DashMap::default(),
             stopping: watch::Sender::new(false),
         })
     }
 
-    /// Reads this node's letters, as long as it lives. Must run within a `LocalSet`.
+    /// Reads this node's messages, as long as it lives. Must run within a `LocalSet`.
     pub async fn run(self: Arc<Self>) {
-        let Some(mut letters) = self.post.take_letters() else {
+        let Some(mut inbound) = self.peers.take_inbound() else {
             return;
         };
         let mut hold_again = interval(HOLD_AGAIN);
         hold_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             select! {
-                letter = letters.recv() => match letter {
-                    Some(letter) => self.read(&letter),
+                message = inbound.recv() => match message {
+                    Some(message) => self.read(&message),
                     None => return,
                 },
                 _ = hold_again.tick() => {
@@ -140,15 +141,15 @@ impl Carrier {
     async fn hold_all(self: Arc<Self>) {
         let names: Vec<String> = self.sessions.0.iter().map(|s| s.key().clone()).collect();
         for name in names {
-            if self.post.hold(&name, None).await.is_err() {
+            if self.peers.hold(&name, None).await.is_err() {
                 return;
             }
         }
     }
 
-    fn read(self: &Arc<Self>, letter: &[u8]) {
-        match serde_json::from_slice(letter) {
-            Ok(Letter::Send {
+    fn read(self: &Arc<Self>, message: &[u8]) {
+        match serde_json::from_slice(message) {
+            Ok(PeerMessage::Send {
                 session,
                 number,
                 messages,
@@ -159,7 +160,7 @@ impl Carrier {
                     let _ = session.send(messages, self.max_body_bytes);
                 }
             }
-            Ok(Letter::Receive {
+            Ok(PeerMessage::Receive {
                 session,
                 from,
                 request,
@@ -170,38 +171,38 @@ impl Carrier {
                     carrier.serve(&session, from, request, streaming).await;
                 });
             }
-            Ok(Letter::About { request, word }) => {
-                if let Some(desk) = self.desks.get(&request) {
-                    let _ = desk.try_send(word);
+            Ok(PeerMessage::About { request, reply }) => {
+                if let Some(sender) = self.pending.get(&request) {
+                    let _ = sender.try_send(reply);
                 }
             }
             Err(error) => {
                 let error = error.to_string();
                 debug!(
                     error,
-                    "a peer request that this version does not know was ignored"
+                    "a message that this version does not know was ignored"
                 );
             }
         }
     }
 
-    async fn say(&self, to: NodeId, request: u64, word: Word) -> bool {
-        self.write(to, &Letter::About { request, word }).await
+    async fn say(&self, to: NodeId, request: u64, reply: Reply) -> bool {
+        self.write(to, &PeerMessage::About { request, reply }).await
     }
 
-    async fn write(&self, to: NodeId, letter: &Letter) -> bool {
-        let text = serde_json::to_vec(letter).expect("strings and numbers always serialise");
-        self.post.send(to, text.into()).await
+    async fn write(&self, to: NodeId, message: &PeerMessage) -> bool {
+        let text = serde_json::to_vec(message).expect("strings and numbers always serialise");
+        self.peers.send(to, text.into()).await
     }
 
     /// Has a session fetch for a request at another node, until either ends.
     async fn serve(&self, session: &str, from: NodeId, request: u64, streaming: bool) {
         let Some(session) = self.sessions.find(session) else {
-            self.say(from, request, Word::Unknown).await;
+            self.say(from, request, Reply::Unknown).await;
             return;
         };
-        let (desk, words) = mpsc::channel(DESK_SIZE);
-        self.desks.insert(request, desk);
+        let (sender, replies) = mpsc::channel(REPLIES_MAX);
+        self.pending.insert(request, sender);
         let (response, pieces) = mpsc::channel(RESPONSE_BACKLOG);
         let attach = ToSession::Attach {
             response,
@@ -209,14 +210,14 @@ impl Carrier {
         };
         let session = session.requests;
         if session.send(attach).await.is_err() {
-            self.say(from, request, Word::Unknown).await;
-        } else if self.say(from, request, Word::Accepted).await
-            && !self.carry_back(from, request, pieces, words).await
+            self.say(from, request, Reply::Unknown).await;
+        } else if self.say(from, request, Reply::Accepted).await
+            && !self.carry_back(from, request, pieces, replies).await
         {
             // A piece may not have arrived, so the client must begin anew.
             let _ = session.send(ToSession::Lost).await;
         }
-        self.desks.remove(&request);
+        self.pending.remove(&request);
     }
 
     /// Whether everything arrived, as far as the client was there.
@@ -225,7 +226,7 @@ impl Carrier {
         from: NodeId,
         request: u64,
         mut pieces: mpsc::Receiver<Bytes>,
-        mut words: mpsc::Receiver<Word>,
+        mut replies: mpsc::Receiver<Reply>,
     ) -> bool {
         let (mut on_their_way, mut has_ended) = (0, false);
         let mut deadline = Instant::now();
@@ -237,20 +238,20 @@ impl Carrier {
                     }
                     has_ended = piece.is_none();
                     on_their_way += usize::from(piece.is_some());
-                    let word = piece.map_or(Word::End, |piece| {
-                        Word::Piece(String::from_utf8_lossy(&piece).into_owned())
+                    let reply = piece.map_or(Reply::End, |piece| {
+                        Reply::Piece(String::from_utf8_lossy(&piece).into_owned())
                     });
-                    if !self.say(from, request, word).await {
+                    if !self.say(from, request, reply).await {
                         return false;
                     }
                 }
-                word = words.recv() => match word {
-                    Some(Word::Taken) => {
+                reply = replies.recv() => match reply {
+                    Some(Reply::Taken) => {
                         on_their_way = on_their_way.saturating_sub(1);
                         deadline = Instant::now() + READ_PATIENCE;
                     }
-                    Some(Word::Here) => {}
-                    Some(Word::Told) => return false,
+                    Some(Reply::Here) => {}
+                    Some(Reply::Told) => return false,
                     _ => return true,
                 },
                 () = sleep_until(deadline), if on_their_way > 0 => return false,
@@ -261,7 +262,7 @@ impl Carrier {
 
     /// A session of this node has ended.
     pub(super) async fn release(&self, session: &str) {
-        self.post.release(session).await;
+        self.peers.release(session).await;
     }
 
     /// Carries a sending request to the session's node; whether there is one.
@@ -275,17 +276,17 @@ impl Carrier {
             return Ok(false);
         };
         let session = session.to_owned();
-        let letter = Letter::Send {
+        let message = PeerMessage::Send {
             session,
             number,
             messages,
         };
-        Ok(self.write(holder, &letter).await)
+        Ok(self.write(holder, &message).await)
     }
 
     async fn other_holder(&self, session: &str) -> Result<Option<NodeId>, Unavailable> {
-        let holder = self.post.holder(session).await?;
-        Ok(holder.filter(|holder| *holder != self.post.node()))
+        let holder = self.peers.holder(session).await?;
+        Ok(holder.filter(|holder| *holder != self.peers.own_id()))
     }
 
     /// Has the session's node answer a receiving request; `None` when the session is this node's to open. While Redis is away
@@ -298,8 +299,8 @@ impl Carrier {
     ) -> Option<()> {
         let mut gone = None;
         loop {
-            let holder = match self.post.hold(session, gone).await {
-                Ok(holder) if holder == self.post.node() => return None,
+            let holder = match self.peers.hold(session, gone).await {
+                Ok(holder) if holder == self.peers.own_id() => return None,
                 Ok(holder) => Some(holder),
                 Err(Unavailable) => None,
             };
@@ -322,25 +323,25 @@ impl Carrier {
         streaming: bool,
     ) -> Carried {
         let request = rand::random();
-        let (desk, mut words) = mpsc::channel(DESK_SIZE);
-        self.desks.insert(request, desk);
-        let letter = Letter::Receive {
+        let (sender, mut replies) = mpsc::channel(REPLIES_MAX);
+        self.pending.insert(request, sender);
+        let message = PeerMessage::Receive {
             session: session.to_owned(),
-            from: self.post.node(),
+            from: self.peers.own_id(),
             request,
             streaming,
         };
-        if self.write(holder, &letter).await
-            && let Ok(Some(Word::Accepted)) = timeout(ANSWER_PATIENCE, words.recv()).await
+        if self.write(holder, &message).await
+            && let Ok(Some(Reply::Accepted)) = timeout(ANSWER_PATIENCE, replies.recv()).await
         {
             let (carrier, response) = (Arc::clone(self), response.clone());
             tokio::task::spawn_local(async move {
-                carrier.hand_over(holder, request, words, response).await;
-                carrier.desks.remove(&request);
+                carrier.hand_over(holder, request, replies, response).await;
+                carrier.pending.remove(&request);
             });
             return Carried::Yes;
         }
-        self.desks.remove(&request);
+        self.pending.remove(&request);
         Carried::Gone
     }
 
@@ -349,28 +350,28 @@ impl Carrier {
         &self,
         holder: NodeId,
         request: u64,
-        mut words: mpsc::Receiver<Word>,
+        mut replies: mpsc::Receiver<Reply>,
         response: mpsc::Sender<Bytes>,
     ) {
         let mut stopping = self.stopping.subscribe();
         loop {
-            let word = select! {
+            let reply = select! {
                 _ = stopping.wait_for(|stops| *stops) => {
                     say_goodbye(&response).await;
-                    Some(Word::Told)
+                    Some(Reply::Told)
                 }
-                word = timeout(LOOK_AGAIN, words.recv()) => word.unwrap_or(Some(Word::Here)),
-                () = response.closed() => Some(Word::Gone),
+                reply = timeout(LOOK_AGAIN, replies.recv()) => reply.unwrap_or(Some(Reply::Here)),
+                () = response.closed() => Some(Reply::Gone),
             };
-            let answer = match word {
-                Some(Word::Piece(text)) => match response.send(text.into()).await {
-                    Ok(()) => Word::Taken,
-                    Err(_) => Word::Gone,
+            let answer = match reply {
+                Some(Reply::Piece(text)) => match response.send(text.into()).await {
+                    Ok(()) => Reply::Taken,
+                    Err(_) => Reply::Gone,
                 },
-                Some(word @ (Word::Gone | Word::Here | Word::Told)) => word,
+                Some(reply @ (Reply::Gone | Reply::Here | Reply::Told)) => reply,
                 _ => return,
             };
-            let is_gone = matches!(answer, Word::Gone | Word::Told);
+            let is_gone = matches!(answer, Reply::Gone | Reply::Told);
             if !self.say(holder, request, answer).await || is_gone {
                 return;
             }

@@ -209,3 +209,40 @@ fn a_batch_goes_to_every_node_in_order() {
         }
     }
 }
+
+/// 1,000 events of 10 KB are twice what the kernel and an outbox hold for a client that does not read.
+#[test]
+fn clients_that_read_later_than_another_node_publishes_miss_nothing() {
+    let (_redis, nodes) = three_nodes();
+    let mut clients: Vec<TestClient> = (0..4).map(|_| nodes[1].client()).collect();
+    clients.iter_mut().for_each(|client| {
+        client.subscribe("news");
+    });
+    // Nodes that have just come may not know each other yet.
+    let mut listener = nodes[0].client();
+    listener.subscribe("greetings");
+    for node in &nodes {
+        node.api().publish("greetings", "hello", "");
+        listener.expect_on("greetings", "hello");
+    }
+    let padding = "x".repeat(10_000);
+    let (requests, events) = (100, 10);
+    for request in 0..requests {
+        let batch: Vec<Value> = (0..events)
+            .map(|at| {
+                let name = format!("e{}", request * events + at);
+                json!({"name": name, "channel": "news", "data": padding})
+            })
+            .collect();
+        assert_eq!(nodes[0].api().batch(&batch).status, 200);
+    }
+    thread::scope(|scope| {
+        for client in &mut clients {
+            scope.spawn(|| {
+                for number in 0..requests * events {
+                    client.expect_on("news", &format!("e{number}"));
+                }
+            });
+        }
+    });
+}

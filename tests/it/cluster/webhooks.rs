@@ -241,7 +241,7 @@ fn the_last_node_to_stop_tells_of_all_departures() {
     cluster.nodes[0].terminate();
     cluster.nodes[0].expect_clean_exit();
     cluster.hear_each(&["member_removed 1", "channel_vacated"]);
-    let keys: Vec<String> = cluster.redis.ask(&["KEYS", "*:rows:*"]);
+    let keys: Vec<String> = cluster.redis.ask(&["KEYS", "*:buckets:*"]);
     assert_eq!(keys, [""; 0]);
 }
 
@@ -257,11 +257,11 @@ fn what_is_put_back_after_a_loss_of_data_is_no_news() {
     cluster.hear_all(&["channel_occupied on news", "subscription_count 1 on news"]);
     let () = cluster.redis.ask(&["FLUSHALL"]);
     within(AGREEMENT, "the rows are put back", || {
-        let subs: Vec<String> = cluster.redis.ask(&["KEYS", "*:subs"]);
-        if subs.len() == 2 {
+        let totals: Vec<String> = cluster.redis.ask(&["KEYS", "*:total"]);
+        if totals.len() == 2 {
             Ok(())
         } else {
-            Err(format!("{subs:?}"))
+            Err(format!("{totals:?}"))
         }
     });
     expect_users(&cluster.nodes, ROOM, &["0", "1"]);

@@ -1,0 +1,73 @@
+//! Departures that an app's backend hears of after a delay, unless the user is back: their marks stand in Redis, so that a return on
+//! any node takes them away, and so that another node can take them over.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{Core, bucket::BucketId, call::Claim};
+
+/// Marks that wait at most. Over it they are claimed at once.
+const WAITING_MAX: usize = 100_000;
+
+/// The marks that this node is to claim, by the time at which it may.
+#[derive(Default)]
+pub(super) struct Departures {
+    waiting: BTreeMap<(Instant, u64), (BucketId, Claim)>,
+    next: u64,
+}
+
+impl Departures {
+    fn add(&mut self, due: Instant, bucket: BucketId, claim: Claim) {
+        self.next += 1;
+        self.waiting.insert((due, self.next), (bucket, claim));
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.waiting.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn pop_due(&mut self, now: Instant) -> Option<(BucketId, Claim)> {
+        let is_due = self.next_due().is_some_and(|due| due <= now);
+        let is_over = self.waiting.len() > WAITING_MAX;
+        if is_due || is_over {
+            return self.waiting.pop_first().map(|(_, waiting)| waiting);
+        }
+        None
+    }
+
+    /// Has everything claimed now.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        for (number, ((due, _), waiting)) in
+            std::mem::take(&mut self.waiting).into_iter().enumerate()
+        {
+            self.waiting.insert((due.min(now), number as u64), waiting);
+        }
+        self.next += self.waiting.len() as u64;
+    }
+}
+
+impl<T> Core<T> {
+    pub(super) fn await_departure(&mut self, id: BucketId, claim: Claim, due: Instant) {
+        self.buckets[id].marks += 1;
+        self.timers.departures.add(due, id, claim);
+    }
+
+    /// Has departures claimed that may be told now.
+    pub(super) fn claim_due(&mut self, now: Instant) {
+        while let Some((id, claim)) = self.timers.departures.pop_due(now) {
+            if let Some(bucket) = self.buckets.get_mut(id) {
+                bucket.chores.claims.push_back(claim);
+                self.make_ready(id);
+            }
+        }
+    }
+}
+
+/// How long a departure waits before it is reported, so that a page reload causes no webhook.
+pub const DEPARTURE_DELAY: Duration = Duration::from_secs(3);

@@ -1,0 +1,379 @@
+//! The link to Redis: up or down, and how a new link continues the work of the last.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Change, Core, Effect, Effects, Notice, RedisMode,
+    bucket::{Batching, BucketId, BucketName, End, Listens, Proof, Ready, Registration},
+    call::{Answer, Call, CallError},
+    channel::{Channel, Listening, Stage, Sync},
+    key_of,
+    membership::RENEWAL,
+};
+use crate::engine::EnterError;
+
+/// Pauses before the attempts to reach Redis; the last one repeats. Short, so that the node is back within two seconds.
+const BACK_OFF: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+];
+/// A link that did not live for so long counts as a failed attempt.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// Topics of one call.
+const LISTENS_MAX: usize = 128;
+/// How long messages wait at least for the other nodes to listen again, if the link was away for as long, or the lease was lost.
+const HOLD_MIN: Duration = Duration::from_secs(1);
+/// How long they wait at most.
+const HOLD_MAX: Duration = Duration::from_secs(5);
+/// While messages wait, the lease is renewed this often, to see who listens.
+const HOLD_RENEWAL: Duration = Duration::from_millis(100);
+
+/// The way to Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// An attempt is under way.
+    Down,
+    /// It is up; whether Redis accepts writes is not known yet.
+    Unproven {
+        since: Instant,
+    },
+    Up {
+        since: Instant,
+    },
+}
+
+/// Whether messages wait until the other nodes listen again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    No,
+    Until { min: Instant, max: Instant },
+}
+
+/// Whether the node hears what concerns all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AsNode {
+    No,
+    Asked,
+    Yes,
+}
+
+/// The link, and what hangs on it.
+pub(super) struct LinkState {
+    link: Link,
+    hold: Hold,
+    as_node: AsNode,
+    /// Attempts that failed since a link lived long enough.
+    failed: usize,
+    /// When the last link was lost.
+    lost_at: Option<Instant>,
+}
+
+impl Default for LinkState {
+    fn default() -> Self {
+        Self {
+            link: Link::Down,
+            hold: Hold::No,
+            as_node: AsNode::No,
+            failed: 0,
+            lost_at: None,
+        }
+    }
+}
+
+impl LinkState {
+    pub(super) fn is_down(&self) -> bool {
+        self.link == Link::Down
+    }
+
+    /// How often the lease is renewed.
+    pub(super) fn renewal_interval(&self) -> Duration {
+        match self.hold {
+            Hold::No => RENEWAL,
+            Hold::Until { .. } => HOLD_RENEWAL,
+        }
+    }
+
+    /// Whether messages may go out.
+    pub(super) fn carries_messages(&self) -> bool {
+        matches!(self.link, Link::Up { .. }) && self.hold == Hold::No
+    }
+}
+
+impl<T> Core<T> {
+    /// The runner has a connection.
+    pub(super) fn on_connected(&mut self, now: Instant, out: &mut Effects<T>) {
+        if !self.link.is_down() {
+            return;
+        }
+        self.link.link = Link::Unproven { since: now };
+        self.link.as_node = AsNode::No;
+        let away = self.link.lost_at.take();
+        let away = away.map_or(Duration::ZERO, |lost_at| now.duration_since(lost_at));
+        self.link.hold = Hold::Until {
+            min: now + away.min(HOLD_MIN),
+            max: now + HOLD_MAX,
+        };
+        self.membership.renew_at(now);
+        self.renew_if_due(now, out);
+        for id in self.buckets.ids() {
+            let bucket = &mut self.buckets[id];
+            bucket.ready = Ready::No;
+            // A server that took over may not have it.
+            if bucket.stored.registration != Registration::No {
+                bucket.stored.registration = Registration::Doubted;
+            }
+            if bucket.stored.acked > 0 {
+                bucket.chores.proof = Proof::Wanted;
+            }
+            if let End::Left(_) = bucket.stored.end {
+                bucket.stored.end = End::Due;
+            }
+        }
+        self.touch_all(now);
+        for id in self.buckets.ids() {
+            self.make_ready_or_close(id, now, out);
+        }
+        self.resume_reaping(now, out);
+    }
+
+    /// The lease was renewed, so Redis can be written to.
+    pub(super) fn link_is_proven(&mut self, now: Instant, out: &mut Effects<T>) {
+        if let Link::Unproven { since } = self.link.link {
+            self.link.link = Link::Up { since };
+            out.push(Effect::Reachable(true));
+            out.push(Effect::Report(Notice::LinkUp));
+        }
+        let (nodes, listening) = self.membership.census;
+        if let Hold::Until { min, max } = self.link.hold
+            && (now >= max || (now >= min && listening >= nodes))
+        {
+            self.link.hold = Hold::No;
+        }
+    }
+
+    /// The lease was lost together with the link: so were the other nodes' perhaps, and messages wait for them.
+    pub(super) fn hold_back_if_unproven(&mut self, now: Instant) {
+        if let Link::Unproven { .. } = self.link.link {
+            self.link.hold = Hold::Until {
+                min: now + HOLD_MIN,
+                max: now + HOLD_MAX,
+            };
+        }
+    }
+
+    /// The runner could not connect.
+    pub(super) fn on_connect_failed(&mut self, reason: String, out: &mut Effects<T>) {
+        if self.link.is_down() {
+            out.push(Effect::Report(Notice::StillDown(reason)));
+            self.link.failed += 1;
+            self.connect(out);
+        }
+    }
+
+    fn connect(&mut self, out: &mut Effects<T>) {
+        self.link.link = Link::Down;
+        let attempt = self.link.failed.min(BACK_OFF.len() - 1);
+        out.push(Effect::Connect(BACK_OFF[attempt]));
+    }
+
+    /// The link is of no more use. What was under way goes on with the next one.
+    pub(super) fn lose_link(&mut self, reason: &str, now: Instant, out: &mut Effects<T>) {
+        let (since, was_up) = match self.link.link {
+            Link::Down => return,
+            Link::Unproven { since } => (since, false),
+            Link::Up { since } => (since, true),
+        };
+        if was_up {
+            out.push(Effect::Report(Notice::LinkDown(reason.to_owned())));
+            out.push(Effect::Reachable(false));
+        } else {
+            out.push(Effect::Report(Notice::StillDown(reason.to_owned())));
+        }
+        self.link.lost_at.get_or_insert(now);
+        for call in self.calls.take_all() {
+            self.on_lost_call(call);
+        }
+        self.calls.clear_turns();
+        self.membership.doubt(now);
+        self.queries.refuse_all(out);
+        self.outgoing.on_link_lost();
+        let is_short = now.duration_since(since) < SHORT_LIFE;
+        self.link.failed = if !was_up || is_short {
+            self.link.failed + 1
+        } else {
+            0
+        };
+        // Where another server may take over, it may not have heard the latest.
+        let suspects_loss = self.settings.mode != RedisMode::Single;
+        for id in self.buckets.ids() {
+            self.suspend(id, suspects_loss, out);
+        }
+        self.doubt_histories(out);
+        self.connect(out);
+    }
+
+    /// A call whose answer will never come.
+    pub(super) fn on_lost_call(&mut self, call: Call) {
+        if let Call::Write(batch) = call
+            && let Some(id) = self.buckets.find(&batch.bucket.app_id, batch.bucket.number)
+            && matches!(self.buckets[id].batch, Batching::InFlight(_))
+        {
+            self.buckets[id].batch = Batching::Unanswered(batch);
+        }
+    }
+
+    /// The node hears none of the bucket's channels any more; clients that need Redis are refused.
+    fn suspend(&mut self, id: BucketId, suspects_loss: bool, out: &mut Effects<T>) {
+        let bucket = &mut self.buckets[id];
+        bucket.listening = Listens::Idle;
+        bucket.listen.clear();
+        bucket.ready = Ready::No;
+        let mut admitted = Vec::new();
+        let mut refused = Vec::new();
+        for channel in bucket.channels.values_mut() {
+            channel.suspend(suspects_loss);
+            if channel.needs_state() {
+                refused.extend(channel.dismiss(|_| true));
+            } else {
+                admitted.extend(channel.take_waiters(|_| true));
+            }
+        }
+        self.answer(admitted, Ok(()), out);
+        self.answer(refused, Err(EnterError::Unavailable), out);
+    }
+
+    /// Events published while the link is down are missing from every history.
+    pub(super) fn doubt_histories(&mut self, out: &mut Effects<T>) {
+        for bucket in self.buckets.iter() {
+            for (name, channel) in &bucket.channels {
+                let shared = channel.shared.as_deref();
+                if shared.is_some_and(|shared| shared.replay.is_some()) {
+                    let key = key_of(bucket, name, channel.kind);
+                    out.push(Effect::Change(key, Change::DoubtedPast));
+                }
+            }
+        }
+    }
+
+    // --- Listening ---------------------------------------------------------------------------------------
+
+    /// Listens to some of the channels that wait for it.
+    pub(super) fn send_listens(&mut self, id: BucketId, now: Instant, out: &mut Effects<T>) {
+        let bucket = &mut self.buckets[id];
+        if !bucket.has_listens() {
+            return;
+        }
+        let mut names = Vec::new();
+        while names.len() < LISTENS_MAX {
+            let Some(name) = bucket.listen.pop() else {
+                break;
+            };
+            if let Some(channel) = bucket.channels.get_mut(&name)
+                && channel.listening == Listening::Queued
+            {
+                channel.listening = Listening::Asked;
+                names.push(name);
+            }
+        }
+        if names.is_empty() {
+            return;
+        }
+        bucket.listening = Listens::InFlight;
+        let name = bucket.name.clone();
+        let weight = u32::try_from(names.len()).unwrap_or(u32::MAX);
+        self.call(Call::Listen(name, names), weight, now, out);
+    }
+
+    pub(super) fn on_listening(
+        &mut self,
+        bucket: &BucketName,
+        names: &[Arc<str>],
+        result: &Result<Answer, CallError>,
+        now: Instant,
+        out: &mut Effects<T>,
+    ) {
+        let Some(id) = self.buckets.find(&bucket.app_id, bucket.number) else {
+            return;
+        };
+        self.buckets[id].listening = Listens::Idle;
+        for name in names {
+            let Some(channel) = self.buckets[id].channels.get_mut(name) else {
+                continue;
+            };
+            if result.is_ok() {
+                channel.listening = Listening::Yes;
+                self.touch(id, name, now);
+            } else {
+                channel.listening = Listening::No;
+                self.fail_listening(id, name, now, out);
+            }
+        }
+        self.make_ready_or_close(id, now, out);
+    }
+
+    /// Redis refuses to let the node listen: waiting clients are refused, and it is tried again later.
+    fn fail_listening(
+        &mut self,
+        id: BucketId,
+        name: &Arc<str>,
+        now: Instant,
+        out: &mut Effects<T>,
+    ) {
+        if let Some(channel) = self.buckets[id].channels.get_mut(name) {
+            let refused = channel.dismiss(|waiter| waiter.stage == Stage::Queued);
+            self.answer(refused, Err(EnterError::Unavailable), out);
+        }
+        self.timers.failures.retry_later(id, name, now);
+    }
+
+    /// Listens as a node once all channels are listened to: who counts the listeners then knows that nothing is missed.
+    pub(super) fn listen_as_node(&mut self, now: Instant, out: &mut Effects<T>) {
+        let is_due = self.link.as_node == AsNode::No
+            && matches!(self.link.link, Link::Up { .. })
+            && self
+                .buckets
+                .iter()
+                .all(|bucket| bucket.listening == Listens::Idle && bucket.listen.is_empty());
+        if is_due {
+            self.link.as_node = AsNode::Asked;
+            self.call(Call::ListenAsNode, 1, now, out);
+        }
+    }
+
+    pub(super) fn on_listening_as_node(
+        &mut self,
+        result: &Result<Answer, CallError>,
+        now: Instant,
+        out: &mut Effects<T>,
+    ) {
+        match result {
+            Ok(_) => {
+                self.link.as_node = AsNode::Yes;
+                self.membership.renew_at(now);
+                self.say_hello();
+            }
+            Err(error) => self.lose_link(&format!("{error:?}"), now, out),
+        }
+    }
+}
+
+impl<T> Channel<T> {
+    /// The link is lost.
+    fn suspend(&mut self, suspects_loss: bool) {
+        self.listening = Listening::No;
+        if let Some(shared) = self.shared.as_deref_mut() {
+            shared.sync = if suspects_loss {
+                Sync::Suspect
+            } else {
+                shared.sync.doubted()
+            };
+            shared.kept.heard_last = false;
+            shared.early.clear();
+        }
+    }
+}

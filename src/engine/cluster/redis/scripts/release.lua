@@ -1,0 +1,3 @@
+-- Gives a name back. KEYS: the name. ARGV: the node.
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1

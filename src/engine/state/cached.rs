@@ -1,0 +1,134 @@
+//! The cached event of a channel: kept in one step with its delivery.
+
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
+
+use super::{ChannelState, State};
+use crate::{
+    engine::{CacheableEvent, Cached, ChannelEdge, ChannelKey},
+    hub::Change,
+    protocol::Frame,
+};
+
+pub(super) struct Kept {
+    pub(super) frame: Frame,
+    expires: Instant,
+}
+
+/// This node's events of a cache channel on their way to the other nodes. As long as Redis has not said where among the others'
+/// the last of them stands, it is what a new subscriber is shown: it was delivered here before.
+#[derive(Default)]
+pub(super) struct OwnEvents {
+    last: u64,
+    confirmed: u64,
+}
+
+impl OwnEvents {
+    pub(super) fn are_under_way(&self) -> bool {
+        self.last > self.confirmed
+    }
+}
+
+impl ChannelState {
+    /// The cached event, unless it has expired.
+    pub(super) fn fresh(&self, now: Instant) -> Option<&Kept> {
+        self.cached.as_ref().filter(|kept| kept.expires > now)
+    }
+
+    /// Takes the event that Redis has for the last, or that there is none; unless this node knows better.
+    pub(super) fn keep(&mut self, kept: Option<(Frame, Duration)>, now: Instant) {
+        if !self.own.are_under_way() {
+            self.cached = kept.map(|(frame, ttl)| Kept {
+                frame,
+                expires: now + ttl,
+            });
+        }
+    }
+}
+
+impl State {
+    /// Keeps the event as the channel's last and delivers it to this node's subscribers.
+    pub fn remember(&self, event: CacheableEvent<'_>, ttl: Duration) {
+        let mut state = self.channels.entry(event.key()).or_default();
+        self.remember_in(&mut state, event, ttl);
+    }
+
+    /// As [`State::remember`], for an event of this node that `send` brings on its way to the others: in the same step, so that it
+    /// goes out in the order in which this node's subscribers see it. `send` returns the event's number.
+    pub fn remember_own(
+        &self,
+        event: CacheableEvent<'_>,
+        ttl: Duration,
+        send: impl FnOnce() -> u64,
+    ) {
+        let mut state = self.channels.entry(event.key()).or_default();
+        self.remember_in(&mut state, event, ttl);
+        state.own.last = send();
+    }
+
+    /// As [`State::remember`], for an event of another node.
+    pub fn remember_others(&self, event: CacheableEvent<'_>, ttl: Duration) {
+        let mut state = self.channels.entry(event.key()).or_default();
+        let own = state.own.are_under_way().then(|| state.cached.take());
+        self.remember_in(&mut state, event, ttl);
+        if let Some(own) = own {
+            state.cached = own;
+        }
+    }
+
+    fn remember_in(&self, state: &mut ChannelState, event: CacheableEvent<'_>, ttl: Duration) {
+        state.cached = Some(Kept {
+            frame: event.frame.clone(),
+            expires: event.at + ttl,
+        });
+        state.missed = false;
+        event.deliver(&self.hub, Change::Cache(self.next_sequence()));
+    }
+
+    /// Redis has this node's events up to this number; with the event, if it is the last of all nodes'.
+    pub fn confirm_own(
+        &self,
+        key: &ChannelKey,
+        number: u64,
+        last: Option<(Frame, Duration)>,
+        now: Instant,
+    ) {
+        if let Some(mut state) = self.channels.get_mut(key) {
+            state.own.confirmed = state.own.confirmed.max(number);
+            if last.is_some() {
+                state.keep(last, now);
+            }
+        }
+        self.forget_needless(key);
+    }
+
+    /// The cached event of a channel.
+    #[must_use]
+    pub fn cached(&self, key: &ChannelKey, now: Instant) -> Option<Cached> {
+        let state = self.channels.get(key)?;
+        let kept = state.fresh(now)?;
+        let ttl_s = kept.expires.duration_since(now).as_secs();
+        Some(Cached {
+            frame: kept.frame.clone(),
+            ttl_s,
+        })
+    }
+
+    /// A subscriber got `pusher:cache_miss`.
+    pub fn miss(&self, key: &ChannelKey) {
+        let mut state = self.channels.entry(key.clone()).or_default();
+        if !mem::replace(&mut state.missed, true) {
+            self.tell(&key.app_id, &key.name, ChannelEdge::CacheMissed);
+        }
+    }
+
+    /// No subscriber that got a cache miss is left.
+    pub fn forget_miss(&self, key: &ChannelKey) {
+        if let Some(mut state) = self.channels.get_mut(key) {
+            state.missed = false;
+        }
+        self.forget_needless(key);
+    }
+}
