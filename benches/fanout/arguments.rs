@@ -123,6 +123,20 @@ pub(crate) enum Scenario {
     Load,
     /// Three nodes on one redis-server, against a node alone
     Cluster,
+    /// The following six: what three nodes on one Redis do when very many channels move at once
+    Strain,
+    /// 40 sockets subscribe to 100,000 channels (--channels) at once
+    MassJoin,
+    /// 15,000 sockets with 100,000 channels are gone at once
+    MassLeave,
+    /// The link of a node with 100,000 channels is cut
+    Relink,
+    /// `GET /channels` of an app with 100,000 occupied channels
+    Listing,
+    /// Publishers on one node that are faster than 1,000 subscribers on another
+    CrossNode,
+    /// 10,000 clients come and go, five times
+    ClusterChurn,
     /// Instructions of the hot path, counted by valgrind and held to a baseline
     Instructions,
     /// Internal: be the floor

@@ -357,6 +357,15 @@ impl Host {
         })
     }
 
+    /// How many lines of the log of a server that was started here have this text.
+    pub(crate) fn logged(&self, text: &str) -> usize {
+        let scratch = self.scratch.as_ref();
+        let log = scratch.and_then(|scratch| fs::read_to_string(scratch.join(LOG)).ok());
+        log.map_or(0, |log| {
+            log.lines().filter(|line| line.contains(text)).count()
+        })
+    }
+
     /// Where events are published.
     pub(crate) fn api(&self) -> Place {
         let same = || Place {

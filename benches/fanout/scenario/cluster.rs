@@ -3,7 +3,7 @@
 //! What is published goes to the first node; the others hear of it through Redis. A second app has channels that nobody on the third
 //! node listens to: their events must cost that node nothing.
 
-mod nodes;
+pub(super) mod nodes;
 mod phase;
 
 use std::time::Duration;

@@ -17,6 +17,7 @@ mod per_user;
 mod slow;
 mod smoke;
 mod storms;
+mod strain;
 
 use std::time::Duration;
 
@@ -36,6 +37,13 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::Ingest => sections.push(ingest::run(arguments)?),
         Scenario::Slow => sections.push(slow::run(arguments)?),
         Scenario::Cluster => sections.push(cluster::run(arguments)?),
+        Scenario::Strain
+        | Scenario::MassJoin
+        | Scenario::MassLeave
+        | Scenario::Relink
+        | Scenario::Listing
+        | Scenario::CrossNode
+        | Scenario::ClusterChurn => sections.extend(strain::run(arguments)?),
         Scenario::Instructions => sections.push(instructions::run(arguments)?),
         Scenario::Storms => sections.push(storms::run(arguments)?),
         Scenario::Fairness => sections.push(fairness::run(arguments)?),

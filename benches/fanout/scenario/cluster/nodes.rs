@@ -15,7 +15,7 @@ const ELSEWHERE: &str = "elsewhere";
 
 /// A Redis of our own, which ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Redis {
+pub(in crate::scenario) struct Redis {
     child: Child,
     port: u16,
     scratch: PathBuf,
@@ -26,7 +26,7 @@ impl Redis {
         Command::new(PROGRAM).arg("--version").output().is_ok()
     }
 
-    pub(super) fn start() -> Result<Self, Failure> {
+    pub(in crate::scenario) fn start() -> Result<Self, Failure> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let scratch = std::env::temp_dir().join(format!("loudhailer-redis-{}", std::process::id()));
         fs::create_dir_all(&scratch)?;
@@ -53,8 +53,12 @@ impl Redis {
         Ok(redis)
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(in crate::scenario) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(in crate::scenario) fn port(&self) -> u16 {
+        self.port
     }
 }
 
@@ -67,7 +71,7 @@ impl Drop for Redis {
 }
 
 /// Starts a node, with others on `redis` or alone.
-pub(super) fn start(
+pub(in crate::scenario) fn start(
     name: &'static str,
     redis: Option<&Redis>,
     members: usize,
