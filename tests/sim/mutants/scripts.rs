@@ -10,12 +10,6 @@ const RECORD: &str = "src/engine/cluster/redis/scripts/record.lua";
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
-        name: "a repeated batch is executed again",
-        file: WRITE,
-        original: "if last == request.number then",
-        replacement: "if last == request.number and request.too_late then",
-    },
-    Mutant {
         name: "the answer to a batch is not kept",
         file: WRITE,
         original: "(#told > 0 or #pending > 0) and cjson.encode({told, pending}) or ''",
@@ -26,12 +20,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: WRITE,
         original: "told, pending = answer[1], answer[2]",
         replacement: "pending = answer[2]",
-    },
-    Mutant {
-        name: "a late batch is executed",
-        file: WRITE,
-        original: "if last > request.number then return {'stale'} end",
-        replacement: "",
     },
     Mutant {
         name: "a loss is not noticed by the batch's number",
