@@ -265,7 +265,7 @@ impl Runner {
 
     fn take_message(&mut self, topic: &str, message: Bytes, now: Instant) {
         if topic == self.encoder.names.node(self.outside.node) {
-            return self.take_letter(message, now);
+            return self.take_own_message(message, now);
         }
         let Some(topic) = self.encoder.names.parse(topic) else {
             return;
@@ -282,14 +282,14 @@ impl Runner {
         }
     }
 
-    /// Takes a message to this node alone: one for the core, or one that others read.
-    fn take_letter(&mut self, message: Bytes, now: Instant) {
+    /// Takes a message to this node alone: an answer to a mark, or a peer request.
+    fn take_own_message(&mut self, message: Bytes, now: Instant) {
         if let Some(message) = envelope::decode(message.clone()) {
             let topic = Topic::Nodes;
             let input = Input::Heard(Heard { topic, message });
             return self.core.handle(input, now, &mut self.effects);
         }
-        // Whoever sent it has a deadline for the answer.
+        // Its sender has a deadline for the answer.
         let _ = self.outside.inbound.try_send(message);
     }
 
