@@ -26,7 +26,7 @@ const PAUSE_TIME: Duration = Duration::from_millis(100);
 /// How often a stopping server looks whether everyone has gone.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Not ready; no new connections and every client told to reconnect; webhooks sent; HTTP replies finished.
+/// Not ready; no new connections and every client told to reconnect; HTTP replies finished; webhooks sent.
 pub async fn drain(
     server: &Server,
     node: &Node,
@@ -48,8 +48,9 @@ pub async fn drain(
         carrier.stop();
     }
     close_clients(server, node, door, clients).await;
-    flush(server, node).await;
+    // What a backend was told is accepted must still reach the other nodes.
     clients.stop(true).await;
+    flush(server, node).await;
     node.enter_phase(Phase::Stopped);
 }
 
