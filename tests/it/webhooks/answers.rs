@@ -98,25 +98,25 @@ fn an_answer_that_comes_byte_by_byte_is_given_ten_seconds() {
 
 #[test]
 fn heads_without_end_are_cut_off() {
+    let too_long = "more than 128 KiB";
     for (head, repeated, reason) in [
         (
             "HTTP/1.1 200 OK\r\n",
             "X-Header: value\r\n",
             "head is too large",
         ),
-        (
-            "HTTP/1.1 200 OK\r\nX-Header: ",
-            "value",
-            "more than 128 KiB",
-        ),
+        ("HTTP/1.1 200 OK\r\nX-Header: ", "value", too_long),
         (
             "",
             "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
-            "more than 128 KiB",
+            too_long,
         ),
     ] {
         let line = meet(Reply::Endless(head, repeated));
-        expect_failure(&line, reason);
+        // Of the two bounds one is met first, depending on how much has arrived when the head is read.
+        let error = line["error"].as_str().unwrap_or_default();
+        let is_too_long = error.contains(too_long);
+        expect_failure(&line, if is_too_long { too_long } else { reason });
         let took = line["took_ms"].as_u64().map(Duration::from_millis);
         assert!(took < Some(TIMEOUT / 2), "{line}");
     }
