@@ -25,14 +25,14 @@ pub struct FlowLimits {
 }
 
 impl Default for FlowLimits {
-    /// A quarter of a client's outbox of 1 MiB, so that what is under way fits when a node begins to hold answers back. A mark and its
-    /// answers are a few messages for 128 events.
+    /// An eighth of a client's outbox of 1 MiB, so that what is under way fits when a node begins to hold answers back. A mark and its
+    /// answers are a few messages for 64 events.
     fn default() -> Self {
         Self {
-            mark_events: 128,
-            mark_bytes: 64 << 10,
-            events_max: 512,
-            bytes_max: 256 << 10,
+            mark_events: 64,
+            mark_bytes: 32 << 10,
+            events_max: 256,
+            bytes_max: 128 << 10,
         }
     }
 }
