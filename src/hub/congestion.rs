@@ -12,7 +12,7 @@ use std::{
 use smallvec::SmallVec;
 use tokio::time::sleep;
 
-use super::{ChannelId, Outbox, Receipt, Shard, shard::Seat};
+use super::{Channel, ChannelId, Outbox, Receipt, Shard, shard::Seat};
 
 /// A mark waits while one of so many deliveries went to a client that is far behind. Clients that read alike do not fall behind at
 /// once: the first are closed before most are late. Fewer clients than that can't hold up the others.
@@ -55,35 +55,27 @@ struct Held {
 }
 
 impl Congestion {
-    /// Counts events that a channel's clients were sent.
-    pub(super) fn count(
-        &self,
-        app_id: &Arc<str>,
-        channel: ChannelId,
-        seats: &[Seat],
-        events: usize,
-    ) {
+    /// Counts deliveries of a channel's events, and those of them to clients that are far behind.
+    pub(super) fn count(&self, channel: &Channel, deliveries: usize, behind: usize) {
         let mut apps = self.apps.borrow_mut();
-        let tally = match apps.get_mut(app_id) {
+        let tally = match apps.get_mut(&channel.app_id) {
             Some(tally) => tally,
-            None => apps.entry(Arc::clone(app_id)).or_default(),
+            None => apps.entry(Arc::clone(&channel.app_id)).or_default(),
         };
-        tally.all += seats.len() * events;
-        let behind = behind(seats);
-        if behind == 0 {
-            return;
-        }
-        tally.behind += behind * events;
-        if tally.channels.len() < CHANNELS_MAX && !tally.channels.contains(&channel) {
-            tally.channels.push(channel);
+        tally.all += deliveries;
+        tally.behind += behind;
+        let is_noted = tally.channels.contains(&channel.id);
+        if behind > 0 && tally.channels.len() < CHANNELS_MAX && !is_noted {
+            tally.channels.push(channel.id);
         }
     }
 }
 
-/// How many of a channel's clients are far behind.
-fn behind(seats: &[Seat]) -> usize {
+/// Whether too many of a channel's clients are far behind. Looks no further than it must.
+fn are_behind(seats: &[Seat]) -> bool {
+    let enough = seats.len().div_ceil(PART).max(1);
     let is_behind = |seat: &&Seat| seat.subscriber.outbox.is_far_behind();
-    seats.iter().filter(is_behind).count()
+    seats.iter().filter(is_behind).take(enough).count() == enough
 }
 
 impl Shard {
@@ -134,10 +126,7 @@ impl Shard {
     }
 
     fn are_any_behind(&self, channels: &[ChannelId]) -> bool {
-        self.seats_of(channels).any(|seats| {
-            let behind = behind(&seats);
-            behind > 0 && behind * PART >= seats.len()
-        })
+        self.seats_of(channels).any(|seats| are_behind(&seats))
     }
 
     fn waiting_bytes(&self, channels: &[ChannelId]) -> usize {

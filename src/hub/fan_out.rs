@@ -64,6 +64,8 @@ struct Group<'a> {
     is_selective: bool,
     /// Sockets that were given all events.
     reached: Cell<usize>,
+    /// Sockets whose clients have much left to read.
+    behind: Cell<usize>,
 }
 
 struct Event<'a> {
@@ -310,13 +312,10 @@ impl Shard {
         }
         if self.hub.spans_nodes() {
             for group in groups {
-                let channel = &group.local.channel;
-                self.congestion.count(
-                    &channel.app_id,
-                    channel.id,
-                    &group.seats,
-                    group.events.len(),
-                );
+                let (events, behind) = (group.events.len(), group.behind.get());
+                let deliveries = group.seats.len() * events;
+                self.congestion
+                    .count(&group.local.channel, deliveries, behind * events);
             }
         }
         // Of those that leave together the first has waited longest.
@@ -337,6 +336,7 @@ impl<'a> Group<'a> {
             is_compressible: false,
             is_selective: false,
             reached: Cell::new(0),
+            behind: Cell::new(0),
         }
     }
 
@@ -407,11 +407,16 @@ impl<'a> Group<'a> {
         let outbox = &seat.subscriber.outbox;
         if self.is_selective && !self.events.iter().all(|event| seat.wants(event.delivery)) {
             let wanted = self.events.iter();
-            return write_some(outbox, wanted.filter(|event| seat.wants(event.delivery)));
-        }
-        if outbox.write(self.bytes_for(outbox)) {
+            write_some(outbox, wanted.filter(|event| seat.wants(event.delivery)));
+        } else if outbox.write(self.bytes_for(outbox)) {
             self.reached.set(self.reached.get() + 1);
         }
+        self.note_whether_behind(outbox);
+    }
+
+    fn note_whether_behind(&self, outbox: &Outbox) {
+        self.behind
+            .set(self.behind.get() + usize::from(outbox.is_far_behind()));
     }
 
     /// Tells who wants to know how many sockets were reached. Says how many messages left, and of how many bytes.
@@ -493,7 +498,11 @@ fn write_across(theirs: &[(&Group<'_>, &Seat)]) {
         wanted.extend(events.filter(|event| seat.wants(event.delivery)));
     }
     wanted.sort_unstable_by_key(|event| event.place);
-    write_some(&theirs[0].1.subscriber.outbox, wanted.into_iter());
+    let outbox = &theirs[0].1.subscriber.outbox;
+    write_some(outbox, wanted.into_iter());
+    for (group, _) in theirs {
+        group.note_whether_behind(outbox);
+    }
 }
 
 /// One write for several frames.
