@@ -123,9 +123,8 @@ impl<S: AppStore> Keeper<S> {
 
     async fn write(&mut self, change: Change) -> Result<(), WriteError> {
         self.store.write(change).await?;
-        let read = self.reload(Scope::Changed, Loss::Accepted).await;
-        self.node.announce_app_change();
-        match read {
+        // Other nodes look for themselves: at once on PostgreSQL, elsewhere within `database.poll_s`.
+        match self.reload(Scope::Changed, Loss::Accepted).await {
             Ok(_) | Err(StoreError::Unchanged) => Ok(()),
             Err(error) => Err(WriteError::Unavailable(error.to_string())),
         }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tracing::{debug, error, info};
+use tracing::{error, info};
 
 use super::{Node, subscribe::settings_of};
 use crate::{
@@ -49,14 +49,6 @@ impl Node {
             self.tell(&changes);
         }
         changes
-    }
-
-    /// Called after the apps' store was changed through this node. The other nodes are not told: each looks for itself, at once on
-    /// PostgreSQL, elsewhere within `database.poll_s`.
-    pub fn announce_app_change(&self) {
-        if self.engine.spans_nodes() {
-            debug!("other nodes notice the changed apps at their next look");
-        }
     }
 
     fn change_app(self: &Arc<Self>, old: &App, new: &App, window: Duration) {
