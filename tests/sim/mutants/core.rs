@@ -4,6 +4,7 @@ use super::Mutant;
 
 const ARRIVALS: &str = "src/engine/cluster/core/arrivals.rs";
 const BATCH: &str = "src/engine/cluster/core/batch.rs";
+const SETTLE: &str = "src/engine/cluster/core/settle.rs";
 const BUCKET: &str = "src/engine/cluster/core/bucket.rs";
 const CHANNEL: &str = "src/engine/cluster/core/channel.rs";
 const CORE: &str = "src/engine/cluster/core/mod.rs";
@@ -100,19 +101,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "departures of a batch that was not executed are not claimed",
-        file: BATCH,
+        file: SETTLE,
         original: "chores.claims.extend(batch.claims.iter().cloned());",
         replacement: "",
     },
     Mutant {
         name: "a channel that failed counts as stored",
-        file: BATCH,
+        file: SETTLE,
         original: "self.stored = u32::MAX;",
         replacement: "",
     },
     Mutant {
         name: "claimed marks are still waited for",
-        file: BATCH,
+        file: SETTLE,
         original: "bucket.marks = bucket.marks.saturating_sub(batch.claims.len());",
         replacement: "",
     },

@@ -186,6 +186,14 @@ impl Sync {
 }
 
 impl Shared {
+    /// Changes a user's seat, if there is one.
+    pub(super) fn change_seat(&mut self, user_id: &Arc<str>, change: impl FnOnce(&mut Seat)) {
+        if let Some(seat) = self.seats.get_mut(user_id) {
+            change(seat);
+        }
+        self.check_seat(user_id);
+    }
+
     /// Queues the user for the next batch if Redis' seat differs from the one wanted.
     pub(super) fn check_seat(&mut self, user_id: &Arc<str>) {
         let Some(seat) = self.seats.get(user_id) else {

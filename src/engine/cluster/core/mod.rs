@@ -19,6 +19,7 @@ mod membership;
 mod outgoing;
 mod queries;
 mod queue;
+mod settle;
 mod timers;
 
 use std::{
