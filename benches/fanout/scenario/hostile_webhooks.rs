@@ -250,7 +250,7 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// The arrivals, once there are so many or patience has ended.
+    /// Waits for this many arrivals, or until the deadline. Returns those that came.
     fn wait_for(&self, members: usize, patience: Duration) -> HashMap<String, Vec<Instant>> {
         let deadline = Instant::now() + patience;
         loop {

@@ -54,7 +54,7 @@ pub(super) fn list(ground: &Ground<'_>) -> Result<Vec<Figure>, Failure> {
     }])
 }
 
-/// A socket that listens to so many channels, with the microseconds of each, by the thousand.
+/// Subscribes one socket to this many channels. Returns the server's CPU time per subscription in µs, for each batch in order.
 fn subscribe_to(host: &Host, channels: usize) -> Result<(TcpStream, Vec<f64>), Failure> {
     let mut stream = websocket(host, "")?;
     let mut costs = Vec::new();

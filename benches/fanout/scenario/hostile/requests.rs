@@ -16,7 +16,7 @@ use crate::websocket::http_head;
 const BODIES: usize = 120;
 const BODY_BYTES: usize = 1 << 20;
 const SESSIONS: usize = 5000;
-/// How long what is left over is waited for.
+/// Limit for a read, and for the server to end abandoned sessions.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Half without a signature, half with the right key and time: each sends all but the last byte.

@@ -90,35 +90,69 @@ fn enter(swarm: &mut Swarm, channels: usize) {
     }
 }
 
+/// What Redis has done so far.
+struct RedisWork {
+    commands: u64,
+    cpu_ns: u64,
+}
+
+impl RedisWork {
+    fn of(world: &World) -> Result<Self, Failure> {
+        Ok(Self {
+            commands: world.redis_commands()?,
+            cpu_ns: world.redis_cpu_ns()?,
+        })
+    }
+
+    /// What it has done since, for each of these changes.
+    fn until_now(
+        &self,
+        world: &World,
+        changes: usize,
+        change: &str,
+    ) -> Result<[Figure; 2], Failure> {
+        let now = Self::of(world)?;
+        let changes = float(u64::try_from(changes)?);
+        let commands = float(now.commands - self.commands) / changes;
+        let us = float(now.cpu_ns - self.cpu_ns) / 1e3 / changes;
+        Ok([
+            Figure::at_most(
+                &format!("Redis commands per {change}"),
+                commands,
+                COMMANDS_MAX,
+            ),
+            Figure::at_most(&format!("µs of Redis per {change}"), us, REDIS_US_MAX),
+        ])
+    }
+}
+
+/// What was noticed beside a scenario, and whether the nodes kept their links.
+fn noticed(beside: Beside, world: &World) -> Result<Vec<Figure>, Failure> {
+    let mut figures = beside.end(world)?;
+    let lost = float(u64::try_from(world.links_lost())?);
+    figures.push(Figure::at_most("links lost", lost, 0.0));
+    Ok(figures)
+}
+
 /// Some sockets subscribe to all channels at once.
 pub(super) fn join(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
     let (world, channels) = (World::start(arguments)?, channels(arguments));
     let mut swarm = Swarm::connect(&world.nodes[0], JOINING_SOCKETS, 2)?;
     let beside = Beside::start(&world)?;
     std::thread::sleep(Duration::from_secs(1));
-    let (commands, cpu) = (world.redis_commands()?, world.redis_cpu_ns()?);
+    let work = RedisWork::of(&world)?;
     enter(&mut swarm, channels);
     let begun = Instant::now();
     swarm.pump(|answers| answers.succeeded + answers.refused >= channels)?;
     let took = begun.elapsed().as_secs_f64();
-    let each = |total: u64| float(total) / float(u64::try_from(channels).unwrap_or(1));
-    let (commands, cpu) = (
-        world.redis_commands()? - commands,
-        world.redis_cpu_ns()? - cpu,
-    );
+    let work = work.until_now(&world, channels, "join")?;
     std::thread::sleep(Duration::from_secs(2));
     let mut figures = vec![
         Figure::at_most("seconds until all are in", took, SECONDS_MAX),
         Figure::at_most("refused", float(u64::try_from(swarm.answers.refused)?), 0.0),
-        Figure::at_most("Redis commands per join", each(commands), COMMANDS_MAX),
-        Figure::at_most("µs of Redis per join", each(cpu) / 1e3, REDIS_US_MAX),
     ];
-    figures.extend(beside.end(&world)?);
-    figures.push(Figure::at_most(
-        "links lost",
-        float(u64::try_from(world.links_lost())?),
-        0.0,
-    ));
+    figures.extend(work);
+    figures.extend(noticed(beside, &world)?);
     Ok(figures)
 }
 
@@ -129,30 +163,19 @@ pub(super) fn leave(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
     let swarm = occupied(&world, sockets, channels)?;
     let beside = Beside::start(&world)?;
     std::thread::sleep(Duration::from_secs(1));
-    let (commands, cpu) = (world.redis_commands()?, world.redis_cpu_ns()?);
+    let work = RedisWork::of(&world)?;
     drop(swarm);
     let took = until(PATIENCE, || Ok(subscribed(&world)? < 10))?;
-    let each = |total: u64| float(total) / float(u64::try_from(channels).unwrap_or(1));
-    let (commands, cpu) = (
-        world.redis_commands()? - commands,
-        world.redis_cpu_ns()? - cpu,
-    );
+    let work = work.until_now(&world, channels, "leave")?;
     std::thread::sleep(Duration::from_secs(7));
-    let mut figures = vec![
-        Figure::at_most(
-            "seconds until all are gone",
-            took.as_secs_f64(),
-            SECONDS_MAX,
-        ),
-        Figure::at_most("Redis commands per leave", each(commands), COMMANDS_MAX),
-        Figure::at_most("µs of Redis per leave", each(cpu) / 1e3, REDIS_US_MAX),
-    ];
-    figures.extend(beside.end(&world)?);
-    figures.push(Figure::at_most(
-        "links lost",
-        float(u64::try_from(world.links_lost())?),
-        0.0,
-    ));
+    let took = took.as_secs_f64();
+    let mut figures = vec![Figure::at_most(
+        "seconds until all are gone",
+        took,
+        SECONDS_MAX,
+    )];
+    figures.extend(work);
+    figures.extend(noticed(beside, &world)?);
     Ok(figures)
 }
 

@@ -217,7 +217,7 @@ impl Probe {
                 let sent = now_ns();
                 publisher.publish(channel, &sent.to_string())?;
                 let deadline = Instant::now() + LATE;
-                // An event that was lost is told from a late one by the next.
+                // Earlier events may still arrive. Half a second of silence means that this one is lost.
                 let heard = loop {
                     let left = deadline.saturating_duration_since(Instant::now());
                     match client.next(left.min(Duration::from_millis(500)))? {
