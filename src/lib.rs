@@ -11,7 +11,7 @@
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
 //! | 5 | [`connection`] | one client's protocol state |
 //! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
-//! | 7 | [`server`], [`banner`], `keeper`, [`commands`] | bind, run, drain; what the start prints; the apps in step with their store; what is done without serving |
+//! | 7 | [`server`], [`banner`], `keeper`, `memory`, [`commands`] | bind, run, drain; what the start prints; the apps in step with their store; memory that a crowd leaves behind; what is done without serving |
 
 pub mod address;
 pub mod admin;
@@ -27,6 +27,7 @@ pub mod feed;
 pub mod http_body;
 pub mod hub;
 mod keeper;
+mod memory;
 pub mod metrics;
 pub mod node;
 pub mod presence;

@@ -36,12 +36,13 @@ use crate::{
     app::AppRegistry,
     banner::banner,
     config::{self, Config, Loaded},
-    connection::Worker,
+    connection::{Turnstile, Worker},
     drain::drain,
-    engine::Engine,
+    engine::{COUNT_TICK, Engine},
     feed::Feed,
     hub::{Capacity, Hub, Shard, ShardSettings},
     keeper::{self, Opened},
+    memory::{self, Ebb},
     node::{self, Node, Peers},
     settings::Count,
     store::{AppControl, FileStore, Loss, Reading, StoreError},
@@ -55,8 +56,8 @@ use crate::{
 
 /// Connections that the kernel may hold for us while a storm of them arrives.
 const BACKLOG: u32 = 4096;
-/// How often the engine does what is due.
-const ENGINE_TICK: Duration = Duration::from_secs(1);
+/// Ticks for subscription counts between two for all the rest, which is due once a second.
+const TICKS_A_SECOND: u64 = 1000 / COUNT_TICK.as_millis() as u64;
 /// What HTTP replies may take after the clients have gone.
 const HTTP_GRACE_S: u64 = 5;
 
@@ -295,6 +296,7 @@ fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Worker> {
         shard,
         activity_timeout_s: config.websocket.activity_timeout_s.get().as_secs(),
         require_protocol: config.websocket.require_protocol,
+        turnstile: Turnstile::default(),
     })
 }
 
@@ -348,10 +350,18 @@ async fn sweep_http(connections: Rc<HttpConnections>) {
 }
 
 async fn tick_engine(node: Arc<Node>) {
-    let mut times = interval(ENGINE_TICK);
-    loop {
+    let (mut times, mut ebb) = (interval(COUNT_TICK), Ebb::new(Instant::now()));
+    for ticks in 0_u64.. {
         times.tick().await;
-        node.tick(Instant::now());
+        let now = Instant::now();
+        node.engine().send_due_counts(now);
+        if ticks.is_multiple_of(TICKS_A_SECOND) {
+            node.tick(now);
+            if ebb.note(node.hub.connections(), now) {
+                // A task that nobody waits for; it can't fail.
+                let _ = actix_rt::task::spawn_blocking(memory::give_back);
+            }
+        }
     }
 }
 

@@ -58,7 +58,7 @@ settings! {
         allowed_origins: Vec<OriginPattern>,
         /// With such a list: whether clients that send no `Origin` (native apps, servers) are closed with 4009.
         require_origin: bool = true,
-        /// Whether a channel's subscribers are sent their number (`pusher:subscription_count`); above 100 every 5 s.
+        /// Whether a channel's subscribers are sent their number (`pusher:subscription_count`), at most four times a second; above 100 every 5 s.
         subscription_counts: bool = false,
         /// Whether a client that signs in with a watchlist is sent an event when those users come and go.
         watchlists: bool = false,

@@ -2,15 +2,23 @@
 
 mod admission;
 mod client_event;
+mod comings;
 mod departure;
 mod entrances;
 mod session;
 mod signin;
 mod subscribe;
+mod turnstile;
 
-use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use self::{
+    comings::Comings,
     entrances::Entrances,
     session::Sessions,
     signin::{FirstLook, SigningIn, User},
@@ -22,12 +30,13 @@ use departure::LEFT_AT_ONCE;
 use governor::DefaultDirectRateLimiter;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
+pub use turnstile::{Pass, Queued, Turnstile};
 
 use crate::{
     address::ClientAddress,
     app::{App, Limits, Moment, Secret},
     feed::Line,
-    hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber},
+    hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber, Subscription},
     node::{Client, Node},
     protocol::{
         ChannelKind, CloseCode, ErrorCode, Frame,
@@ -36,6 +45,8 @@ use crate::{
     },
 };
 
+/// Members from whom on a list of them takes longer than most messages.
+const MANY_MEMBERS: usize = 100;
 /// Characters of a client's text that an error repeats.
 const SHOWN_LENGTH_MAX: usize = 200;
 
@@ -49,6 +60,26 @@ pub struct Worker {
     pub activity_timeout_s: u64,
     /// Whether a missing protocol version is refused.
     pub require_protocol: bool,
+    /// Before what takes long.
+    pub turnstile: Turnstile,
+}
+
+/// What a client's next message may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum May {
+    /// Only what takes microseconds.
+    Ask,
+    /// Anything: it has passed the [`Turnstile`].
+    AskMuch,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It was taken.
+    Whole,
+    /// It asks for what takes long, and nothing was done; it is to come again behind the [`Turnstile`].
+    NotYet,
 }
 
 /// One client that was let in.
@@ -63,6 +94,8 @@ pub struct Connection {
     client_events: Option<Box<DefaultDirectRateLimiter>>,
     /// Subscriptions that wait for the engine; none on a single node.
     entrances: Entrances,
+    /// Presence channels that it has left lately.
+    comings: Comings,
     /// On channels that only one session may listen to; most clients have none.
     sessions: Option<Box<Sessions>>,
     first_look: Option<Box<FirstLook>>,
@@ -121,6 +154,7 @@ impl Connection {
             user: None,
             client_events: None,
             entrances: Entrances::default(),
+            comings: Comings::default(),
             sessions: None,
             first_look: None,
             signing_in: None,
@@ -169,12 +203,20 @@ impl Connection {
     }
 
     /// Takes one text message. A mistake of the client's becomes an answer; the connection stays open.
-    pub fn on_message(&mut self, text: &str, now: Instant) {
+    pub fn on_message(&mut self, text: &str, may: May, now: Instant) -> Taken {
         self.look_up_app();
+        let message = ClientMessage::parse(text);
+        if may == May::Ask
+            && message
+                .as_ref()
+                .is_ok_and(|message| self.asks_much(message))
+        {
+            return Taken::NotYet;
+        }
         let traffic = self.channels.traffic();
         traffic.messages_received.increment();
         traffic.bytes_received.add(text.len());
-        match ClientMessage::parse(text) {
+        match message {
             Ok(ClientMessage::Ping) => self.send(&message::pong()),
             Ok(ClientMessage::Pong | ClientMessage::Unknown) => {}
             Ok(ClientMessage::Subscribe(request)) => self.subscribe(&request, now),
@@ -190,6 +232,37 @@ impl Connection {
             }
             Err(malformed) => self.error(None, &format!("Invalid message: {malformed}.")),
         }
+        Taken::Whole
+    }
+
+    /// Whether the message asks for a long list of members, or for a look at many users.
+    fn asks_much(&self, message: &ClientMessage<'_>) -> bool {
+        match message {
+            ClientMessage::Subscribe(request) => {
+                ChannelKind::of(&request.channel).is_presence()
+                    && self
+                        .worker
+                        .node
+                        .members_here(self.channels.app_id(), &request.channel)
+                        >= MANY_MEMBERS
+            }
+            ClientMessage::Signin(_) => self.app.watchlists,
+            _ => false,
+        }
+    }
+
+    /// Ends a turn of messages. Says how long nothing is to be read of this client then.
+    pub fn end_turn(&mut self, now: Instant) -> Duration {
+        if let Some(left) = self.comings.take() {
+            self.depart_from(&left, now);
+        }
+        self.comings.rest()
+    }
+
+    /// Tells the others on a presence channel that the client has left it.
+    fn depart_from(&mut self, left: &Subscription, now: Instant) {
+        self.comings.count(&left.channel().name, now);
+        self.worker.node.leave(self.client(), left, now);
     }
 
     /// What the client's app allows now.
@@ -218,6 +291,7 @@ impl Connection {
     /// Undoes everything when the client has gone. Of very many subscriptions some are left for later turns.
     #[must_use]
     pub fn close(&mut self, end: End, now: Instant) -> Option<Departure> {
+        self.end_turn(now);
         let Worker { node, shard, .. } = &*self.worker;
         for entrance in self.entrances.take_all() {
             node.give_up(self.client(), &entrance, now);
@@ -273,17 +347,24 @@ impl Connection {
         if self.leave_session(channel, now) || self.give_up(channel, now) {
             return true;
         }
-        let node = &self.worker.node;
-        let left = node.unsubscribe(self.client(), channel, now);
-        if left {
-            debug!(app = &*self.app.id, socket_id = %self.subscriber.id, channel, "unsubscribed");
-            node.feed.emit(|| Line::Unsubscribed {
-                app: &self.app.id,
-                socket_id: self.subscriber.id.to_string(),
-                channel,
-            });
+        let Some(left) = self.worker.shard.unsubscribe(&self.subscriber, channel) else {
+            return false;
+        };
+        if left.channel().kind.is_presence() {
+            // Who returns within this turn has never been away.
+            if let Some(left_before) = self.comings.leave(left) {
+                self.depart_from(&left_before, now);
+            }
+        } else {
+            self.worker.node.leave(self.client(), &left, now);
         }
-        left
+        debug!(app = &*self.app.id, socket_id = %self.subscriber.id, channel, "unsubscribed");
+        self.worker.node.feed.emit(|| Line::Unsubscribed {
+            app: &self.app.id,
+            socket_id: self.subscriber.id.to_string(),
+            channel,
+        });
+        true
     }
 
     /// Stops waiting for an answer about the channel; `false` when none was awaited.

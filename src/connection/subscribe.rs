@@ -11,6 +11,7 @@ use crate::{
     app::Limits,
     engine::{EnterError, Unavailable},
     feed::Line,
+    hub::Subscription,
     node::{Entrance, Subscribing, Welcome},
     presence::Member,
     protocol::{
@@ -225,10 +226,25 @@ impl Connection {
             None
         };
         self.check_room()?;
-        match self.app.single_session_on(name.as_str()) {
+        let single_session = self.app.single_session_on(name.as_str());
+        if let Some(left) = self.comings.take_from(name.as_str()) {
+            if single_session.is_none() && left.member.as_deref() == member.as_ref() {
+                self.return_to(&left, now);
+                return Ok(());
+            }
+            self.depart_from(&left, now);
+        }
+        match single_session {
             Some(newest) => self.join_first(name, channel_data, member, newest, now),
             None => self.enter(name, member, now),
         }
+    }
+
+    /// Goes back into a channel that the client left in this turn: it gets a fresh list, and the others hear nothing.
+    fn return_to(&self, left: &Subscription, now: Instant) {
+        let welcome = self.worker.node.seat_again(self.client(), left, now);
+        let user_id = left.member.as_ref().map(|member| &*member.user_id);
+        self.welcome(&welcome, &left.channel().name, user_id);
     }
 
     /// Whether the client is subscribed to the channel or will be when an answer comes.

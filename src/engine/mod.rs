@@ -22,7 +22,7 @@ pub use self::{
     edge::{ChannelEdge, EdgeSink, Edges, Heard},
     key::ChannelKey,
     shared::{EventId, Listed, SharedState},
-    state::State,
+    state::{COUNT_TICK, State},
 };
 use crate::{
     app::Replay,
@@ -226,6 +226,12 @@ impl Engine {
     #[must_use]
     pub fn snapshot(&self, channel: &Channel, socket: SocketId, now: Instant) -> Snapshot {
         self.state.snapshot(channel, socket, now)
+    }
+
+    /// How many users this process knows to be on a presence channel.
+    #[must_use]
+    pub fn members_here(&self, key: &ChannelKey) -> usize {
+        self.state.user_count(key)
     }
 
     /// Whether a newer session than this one has entered a user's session channel.
@@ -469,6 +475,11 @@ impl Engine {
     /// Does what is due; called once a second.
     pub fn tick(&self, now: Instant) {
         self.state.tick(now);
+    }
+
+    /// Sends the subscription counts that are due; called every [`COUNT_TICK`].
+    pub fn send_due_counts(&self, now: Instant) {
+        self.state.send_due_counts(now);
     }
 
     /// Takes this node out of the cluster, once its clients have gone.

@@ -13,7 +13,7 @@ use smallvec::{SmallVec, smallvec};
 use super::Node;
 use crate::{
     app::{App, Replay},
-    engine::{Answer, Client as Entering, EnterError},
+    engine::{Answer, ChannelKey, Client as Entering, EnterError},
     hub::{AppChannels, Channel, ChannelSettings, Shard, Subscriber, Subscription},
     presence::Member,
     protocol::{ChannelKind, ChannelName, Frame, message},
@@ -133,9 +133,12 @@ impl Node {
             member: member.as_ref(),
         };
         match self.engine.enter(&channel, entering, max_members, now) {
-            Answer::Now(Ok(())) => Ok(Subscribing::Seated(
-                self.take_seat(client, channel, member, now),
-            )),
+            Answer::Now(Ok(())) => Ok(Subscribing::Seated(self.take_seat(
+                client,
+                channel,
+                member.map(Arc::new),
+                now,
+            ))),
             Answer::Now(Err(error)) => {
                 self.detach(client, &channel);
                 Err(error)
@@ -148,9 +151,15 @@ impl Node {
         }
     }
 
+    /// How many users this node knows to be on a presence channel of the app.
+    #[must_use]
+    pub fn members_here(&self, app_id: &Arc<str>, channel: &str) -> usize {
+        self.engine.members_here(&ChannelKey::new(app_id, channel))
+    }
+
     /// Seats a client whose answer was good.
     pub fn seat(&self, client: Client<'_>, entrance: Entrance, now: Instant) -> Welcome {
-        self.take_seat(client, entrance.channel, entrance.member, now)
+        self.take_seat(client, entrance.channel, entrance.member.map(Arc::new), now)
     }
 
     /// Undoes an entrance that was refused.
@@ -177,7 +186,7 @@ impl Node {
         &self,
         client: Client<'_>,
         channel: Arc<Channel>,
-        member: Option<Member>,
+        member: Option<Arc<Member>>,
         now: Instant,
     ) -> Welcome {
         let subscriber = client.subscriber;
@@ -193,17 +202,20 @@ impl Node {
         welcome.frames.extend(snapshot.count);
         client
             .shard
-            .subscribe(subscriber, channel, member.map(Arc::new), snapshot.since);
+            .subscribe(subscriber, channel, member, snapshot.since);
         welcome
     }
 
-    /// Ends a subscription; `false` when there was none.
-    pub fn unsubscribe(&self, client: Client<'_>, channel: &str, now: Instant) -> bool {
-        let subscription = client.shard.unsubscribe(client.subscriber, channel);
-        if let Some(subscription) = &subscription {
-            self.leave(client, subscription, now);
+    /// Seats a client that gave its seat up, but has not left.
+    pub fn seat_again(&self, client: Client<'_>, left: &Subscription, now: Instant) -> Welcome {
+        self.take_seat(client, Arc::clone(left.channel()), left.member.clone(), now)
+    }
+
+    /// Ends a subscription, if there is one.
+    pub fn unsubscribe(&self, client: Client<'_>, channel: &str, now: Instant) {
+        if let Some(left) = client.shard.unsubscribe(client.subscriber, channel) {
+            self.leave(client, &left, now);
         }
-        subscription.is_some()
     }
 
     /// Ends so many of a client's subscriptions. Says whether there may be more.
@@ -240,7 +252,8 @@ impl Node {
             });
     }
 
-    fn leave(&self, client: Client<'_>, subscription: &Subscription, now: Instant) {
+    /// Takes a client that gave its seat up out of the channel.
+    pub fn leave(&self, client: Client<'_>, subscription: &Subscription, now: Instant) {
         self.detach(client, subscription.channel());
         let leaving = Entering {
             socket: client.subscriber.id,

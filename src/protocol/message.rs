@@ -279,31 +279,6 @@ pub fn subscription_succeeded(channel: &str) -> Frame {
     )
 }
 
-/// `pusher_internal:subscription_succeeded` of a presence channel. Members are (user id, user info as JSON).
-#[must_use]
-pub fn presence_succeeded<'a>(
-    channel: &str,
-    members: impl Iterator<Item = (&'a str, &'a str)> + Clone,
-) -> Frame {
-    let mut ids = String::new();
-    let mut hash = String::new();
-    let mut count = 0_usize;
-    for (id, info) in members {
-        let comma = if count == 0 { "" } else { "," };
-        let id = json_string(id);
-        // Writing to a String cannot fail.
-        let _ = write!(ids, "{comma}{id}");
-        let _ = write!(hash, "{comma}{id}:{info}");
-        count += 1;
-    }
-    let data = format!(r#"{{"presence":{{"ids":[{ids}],"hash":{{{hash}}},"count":{count}}}}}"#);
-    Frame::event(
-        r#""pusher_internal:subscription_succeeded""#,
-        channel,
-        &json_string(&data),
-    )
-}
-
 /// `pusher_internal:member_added`; `info` is JSON.
 #[must_use]
 pub fn member_added(channel: &str, user_id: &str, info: &str) -> Frame {
@@ -481,18 +456,6 @@ mod tests {
         assert_eq!(payload(&rejected)["data"]["code"], 4301);
         let closing = closing_error(CloseCode::Reconnect, "x");
         assert_eq!(payload(&closing)["data"]["code"], 4200);
-    }
-
-    #[test]
-    fn the_presence_hash_has_a_key_for_every_member() {
-        let members = [("7", r#"{"name":"Ann"}"#), ("a\"b", "null")];
-        let frame = payload(&presence_succeeded("presence-room", members.into_iter()));
-        let data: serde_json::Value =
-            serde_json::from_str(frame["data"].as_str().expect("data is a string")).expect("JSON");
-        assert_eq!(
-            data,
-            serde_json::json!({"presence": {"ids": ["7", "a\"b"], "hash": {"7": {"name": "Ann"}, "a\"b": null}, "count": 2}})
-        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod code;
 pub mod data;
 pub mod deflate;
 pub mod frame;
+pub mod member_list;
 pub mod message;
 pub mod path;
 pub mod signature;
@@ -15,5 +16,6 @@ pub use channel::{Access, ChannelKind, ChannelName, InvalidChannelName, NameLeng
 pub use code::{CloseCode, ErrorCode};
 pub use data::EventData;
 pub use frame::Frame;
+pub use member_list::MemberList;
 pub use socket_id::SocketId;
 pub use user_id::{InvalidUserId, check_user_id};

@@ -10,7 +10,10 @@ use std::{
 
 use tokio::time::{Sleep, sleep};
 
-use crate::app::Limits;
+use crate::{
+    app::Limits,
+    connection::{May, Pass, Queued, Turnstile},
+};
 
 /// Time that the messages of one client may take before others get the thread. What is under way is finished.
 const TURN: Duration = Duration::from_micros(200);
@@ -100,12 +103,31 @@ pub(super) struct Pace {
     within_at: Instant,
     /// Present from the first pause until the client is well within the rate again.
     slowed: Option<Box<Slowed>>,
+    /// Present while the client asks for what takes long.
+    passage: Option<Box<Passage>>,
+}
+
+/// How far a client is that asks for what takes long.
+enum Passage {
+    Queued(Queued),
+    Open(Pass),
+    /// The next one may pass when others have had their turn.
+    Used(#[expect(dead_code, reason = "what matters is when it is dropped")] Pass),
 }
 
 struct Slowed {
     since: Instant,
     /// Until then nothing is read.
     pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Slowed {
+    fn since(now: Instant) -> Self {
+        Self {
+            since: now,
+            pause: None,
+        }
+    }
 }
 
 /// What becomes of a client that sends too fast.
@@ -129,6 +151,7 @@ impl Pace {
         Self {
             within_at: now,
             slowed: None,
+            passage: None,
         }
     }
 
@@ -151,12 +174,9 @@ impl Pace {
         }
         let wait = ahead - allowance.burst;
         let is_new = self.slowed.is_none();
-        let slowed = self.slowed.get_or_insert_with(|| {
-            Box::new(Slowed {
-                since: now,
-                pause: None,
-            })
-        });
+        let slowed = self
+            .slowed
+            .get_or_insert_with(|| Box::new(Slowed::since(now)));
         slowed.pause = Some(Box::pin(sleep(wait.max(PAUSE_MIN))));
         Some(match now.duration_since(slowed.since) {
             time if time >= PATIENCE => TooFast::ForTooLong,
@@ -165,8 +185,59 @@ impl Pace {
         })
     }
 
+    /// Reads nothing of a client for a while that does what others notice, however slowly it sends.
+    pub(super) fn rest(&mut self, time: Duration, now: Instant) {
+        if time.is_zero() {
+            return;
+        }
+        let slowed = self
+            .slowed
+            .get_or_insert_with(|| Box::new(Slowed::since(now)));
+        slowed.pause = Some(Box::pin(sleep(time)));
+    }
+
+    /// What the next message may ask for.
+    pub(super) fn may(&self) -> May {
+        match self.passage.as_deref() {
+            Some(Passage::Open(_)) => May::AskMuch,
+            _ => May::Ask,
+        }
+    }
+
+    /// Reads nothing until it is this client's turn to ask for what takes long.
+    pub(super) fn queue(&mut self, turnstile: &Turnstile) {
+        self.passage = Some(Box::new(Passage::Queued(turnstile.enter())));
+    }
+
+    /// Ends the turn of a client that could ask for what takes long. Says whether others are to have theirs now.
+    pub(super) fn use_pass(&mut self, turnstile: &Turnstile, now: Instant) -> bool {
+        let pass = self
+            .passage
+            .take_if(|passage| matches!(**passage, Passage::Open(_)));
+        let Some(Passage::Open(pass)) = pass.map(|passage| *passage) else {
+            return false;
+        };
+        let ends_round = turnstile.ends_round(now);
+        self.passage = ends_round.then(|| Box::new(Passage::Used(pass)));
+        ends_round
+    }
+
+    /// The same, where others have their turn anyway.
+    pub(super) fn pass_on(&mut self) {
+        self.passage
+            .take_if(|passage| matches!(**passage, Passage::Open(_)));
+    }
+
     /// Pending while the client is not to be read.
     pub(super) fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.passage.as_deref_mut() {
+            Some(Passage::Queued(queued)) => {
+                let pass = std::task::ready!(queued.as_mut().poll(cx));
+                self.passage = Some(Box::new(Passage::Open(pass)));
+            }
+            Some(Passage::Used(_)) => self.passage = None,
+            Some(Passage::Open(_)) | None => {}
+        }
         let Some(slowed) = &mut self.slowed else {
             return Poll::Ready(());
         };

@@ -31,7 +31,7 @@ use super::{
     subprotocol,
 };
 use crate::{
-    connection::{Connection, Destination, Refusal, Worker},
+    connection::{Connection, Destination, Refusal, Taken, Worker},
     hub::{End, Outbox, Subscriber, Transport},
     protocol::{CloseCode, Frame, SocketId, deflate, path},
 };
@@ -203,6 +203,7 @@ impl Listener {
             unread,
             stage: Stage::Open,
             pace: Pace::new(Instant::now()),
+            kept: None,
         }
     }
 
@@ -270,6 +271,8 @@ struct Session {
     unread: Unread,
     stage: Stage,
     pace: Pace,
+    /// A message that asks for what takes long, until its turn comes.
+    kept: Option<Box<str>>,
 }
 
 /// Whether `input` has bytes that were not looked at: they came with the handshake, or the turn before was over.
@@ -321,7 +324,8 @@ impl Future for Session {
             }
             let turn = turn.get_or_insert_with(Turn::begin);
             self.receive(turn);
-            if turn.is_over() {
+            let Self { pace, listener, .. } = &mut *self;
+            if pace.use_pass(&listener.worker.turnstile, turn.now()) || turn.is_over() {
                 yield_turn(cx);
                 return Poll::Pending;
             }
@@ -390,7 +394,13 @@ impl Session {
         // What completes no frame counts, too.
         let mut counted = units(0);
         self.unread = Unread::Nothing;
-        while self.stage == Stage::Open {
+        if let Some(text) = self.kept.take()
+            && !self.subscriber.outbox.is_closing()
+        {
+            self.on_text(&text, turn.now());
+            turn.step();
+        }
+        while self.stage == Stage::Open && self.kept.is_none() {
             match self.input.next(buffer, max_message_bytes) {
                 Ok(Some(received)) => {
                     counted = units(received.bytes());
@@ -410,6 +420,9 @@ impl Session {
                 break;
             }
         }
+        if self.kept.is_some() {
+            self.unread = Unread::Bytes;
+        }
         if self.stage != Stage::Open {
             counted += units(buffer.len());
             buffer.clear();
@@ -418,6 +431,9 @@ impl Session {
         if counted > 0 {
             turn.step();
             self.pace.take(counted, allowance, turn.now());
+        }
+        if let Some(connection) = &mut self.connection {
+            self.pace.rest(connection.end_turn(turn.now()), turn.now());
         }
         self.subscriber.outbox.release();
         self.slow_down(allowance, turn.now());
@@ -457,14 +473,25 @@ impl Session {
             }
             Received::Pong => self.subscriber.answered_ping(),
             Received::Fragment(_) => {}
-            Received::Text(payload) => match (str::from_utf8(&payload), &mut self.connection) {
-                (Ok(text), Some(connection)) => connection.on_message(text, now),
+            Received::Text(payload) => match (str::from_utf8(&payload), &self.connection) {
+                (Ok(text), Some(_)) => self.on_text(text, now),
                 (Ok(_), None) => {}
                 (Err(_), _) => self.violated(&Violation {
                     code: CloseCode::InvalidPayload,
                     reason: "Text must be valid UTF-8.",
                 }),
             },
+        }
+    }
+
+    /// Takes a message, or keeps it until its turn comes.
+    fn on_text(&mut self, text: &str, now: Instant) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        if connection.on_message(text, self.pace.may(), now) == Taken::NotYet {
+            self.kept = Some(text.into());
+            self.pace.queue(&self.listener.worker.turnstile);
         }
     }
 

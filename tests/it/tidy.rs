@@ -31,6 +31,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("commands", 7),
     ("drain", 7),
     ("keeper", 7),
+    ("memory", 7),
     ("server", 7),
 ];
 
@@ -44,6 +45,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("server", "banner"),
     ("server", "drain"),
     ("server", "keeper"),
+    ("server", "memory"),
 ];
 
 /// The order within the engine: a module imports only from rows with a smaller number, and from itself. What `engine/mod.rs` defines is

@@ -110,7 +110,7 @@ impl State {
     pub fn is_online(&self, key: &ChannelKey) -> bool {
         self.channels
             .get(key)
-            .is_some_and(|state| !state.roster.is_empty() || state.went_offline.is_some())
+            .is_some_and(|state| !state.members.roster().is_empty() || state.went_offline.is_some())
     }
 
     /// Seats one connection and announces its user's first.
@@ -122,14 +122,15 @@ impl State {
         let is_session = key.kind.access == Access::Session;
         let others: Vec<String> = match is_session {
             true => state
-                .roster
+                .members
+                .roster()
                 .members()
                 .map(|(id, _)| id.to_owned())
                 .collect(),
             false => Vec::new(),
         };
         let user_id: &str = &member.user_id;
-        match state.roster.join(member, max_members) {
+        match state.members.join(member, max_members) {
             Ok(Join::First) => {
                 self.announce_arrival(key, &mut state, member);
                 if !is_session {
@@ -162,7 +163,7 @@ impl State {
         let Some(mut state) = self.channels.get_mut(key) else {
             return;
         };
-        if state.roster.leave(user_id) == Leave::Last {
+        if state.members.leave(user_id) == Leave::Last {
             self.announce_departure(key, &mut state, user_id, now);
             self.tell(&key.app_id, &key.name, ChannelEdge::MemberRemoved(user_id));
         }
@@ -173,9 +174,9 @@ impl State {
     /// Adds a user that is not there yet.
     pub fn arrive(&self, key: &ChannelKey, member: &Member) {
         let mut state = self.channels.entry(key.clone()).or_default();
-        if !state.roster.contains(&member.user_id) {
+        if !state.members.roster().contains(&member.user_id) {
             // The limit was kept where the member entered.
-            let _ = state.roster.join(member, usize::MAX);
+            let _ = state.members.join(member, usize::MAX);
             self.announce_arrival(key, &mut state, member);
         }
     }
@@ -187,9 +188,9 @@ impl State {
     }
 
     fn add_known(&self, key: &ChannelKey, state: &mut ChannelState, member: &Member) {
-        if !state.roster.contains(&member.user_id) {
+        if !state.members.roster().contains(&member.user_id) {
             // The limit was kept where the member entered.
-            let _ = state.roster.join(member, usize::MAX);
+            let _ = state.members.join(member, usize::MAX);
             if key.kind.access != Access::Session {
                 self.announce_arrival(key, state, member);
             }
@@ -206,13 +207,13 @@ impl State {
         now: Instant,
     ) {
         let users = &shared.members;
-        let members = state.roster.members();
+        let members = state.members.roster().members();
         let gone: Vec<String> = members
             .filter(|(id, _)| !keeps_missing && !users.contains_key(*id))
             .map(|(id, _)| id.to_owned())
             .collect();
         for user_id in gone {
-            state.roster.leave(&user_id);
+            state.members.leave(&user_id);
             self.announce_departure(key, state, &user_id, now);
         }
         for (user_id, user_info) in users {
@@ -241,13 +242,15 @@ impl State {
             user_info: info.into(),
         };
         self.channels.get(key).map_or_else(Vec::new, |state| {
-            state.roster.members().map(member).collect()
+            state.members.roster().members().map(member).collect()
         })
     }
 
     /// How many distinct users a presence channel has.
     #[must_use]
     pub fn user_count(&self, key: &ChannelKey) -> usize {
-        self.channels.get(key).map_or(0, |state| state.roster.len())
+        self.channels
+            .get(key)
+            .map_or(0, |state| state.members.roster().len())
     }
 }

@@ -3,6 +3,7 @@
 mod cached;
 mod counts;
 mod history;
+mod listed;
 mod members;
 mod past;
 
@@ -16,10 +17,12 @@ use std::{
 
 use dashmap::DashMap;
 
+pub use self::counts::COUNT_TICK;
 use self::{
     cached::{Kept, OwnEvents},
     counts::LastCount,
     history::{Budget, History},
+    listed::Members,
 };
 pub(super) use self::{
     counts::{COUNT_AT_ONCE_MAX, COUNT_INTERVAL},
@@ -30,7 +33,6 @@ use super::{ChannelEdge, ChannelKey, EdgeSink, Snapshot};
 use crate::{
     feed::Feed,
     hub::{Change, Channel, Delivery, Hub},
-    presence::Roster,
     protocol::{Frame, SocketId, message},
 };
 
@@ -45,7 +47,7 @@ pub struct State {
     channels: DashMap<ChannelKey, ChannelState, ahash::RandomState>,
     /// One count for all channels: it rises within each, and never restarts when a channel comes back.
     sequence: AtomicU64,
-    /// Channels with many subscribers whose count was sent within the interval.
+    /// Channels whose count was sent lately, or waits.
     counts: DashMap<ChannelKey, LastCount, ahash::RandomState>,
     /// Users who went offline, and when; their watchers hear of it after a delay.
     offline: Mutex<Vec<(Instant, ChannelKey)>>,
@@ -60,7 +62,7 @@ pub struct State {
 
 #[derive(Default)]
 struct ChannelState {
-    roster: Roster,
+    members: Members,
     cached: Option<Kept>,
     own: OwnEvents,
     /// When the user of an online channel went, until watchers hear of it.
@@ -76,7 +78,7 @@ struct ChannelState {
 
 impl ChannelState {
     fn is_needless(&self) -> bool {
-        self.roster.is_empty()
+        self.members.roster().is_empty()
             && self.cached.is_none()
             && self.history.is_none()
             && self.went_offline.is_none()
@@ -85,12 +87,18 @@ impl ChannelState {
             && !self.own.are_under_way()
     }
 
-    fn snapshot(&self, channel: &Channel, socket: SocketId, since: u64, now: Instant) -> Snapshot {
+    fn snapshot(
+        &mut self,
+        channel: &Channel,
+        socket: SocketId,
+        since: u64,
+        now: Instant,
+    ) -> Snapshot {
         let history = self.history.as_ref().filter(|_| channel.replay.is_some());
         Snapshot {
             since,
             succeeded: if channel.kind.has_members() {
-                message::presence_succeeded(&channel.name, self.roster.members())
+                self.members.succeeded(&channel.name)
             } else {
                 message::subscription_succeeded(&channel.name)
             },
@@ -161,8 +169,8 @@ impl State {
         if !has_state && channel.replay.is_none() {
             return plain();
         }
-        match self.channels.get(&ChannelKey::from(channel)) {
-            Some(state) => state.snapshot(channel, socket, self.next_sequence(), now),
+        match self.channels.get_mut(&ChannelKey::from(channel)) {
+            Some(mut state) => state.snapshot(channel, socket, self.next_sequence(), now),
             None => plain(),
         }
     }
@@ -184,7 +192,6 @@ impl State {
     /// Does what is due; called once a second.
     pub fn tick(&self, now: Instant) {
         self.announce_offline(now);
-        self.send_due_counts(now);
         if self
             .ticks
             .fetch_add(1, Ordering::Relaxed)
@@ -200,6 +207,7 @@ impl State {
             if state.fresh(now).is_none() {
                 state.cached = None;
             }
+            state.members.forget_list();
             state.history.take_if(|history| history.expire(now));
             !state.is_needless()
         });

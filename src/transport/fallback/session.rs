@@ -22,7 +22,7 @@ use tokio::{
 use super::lines::{HEARTBEAT, Lines, NOTHING};
 use crate::{
     address::Held,
-    connection::{Connection, Opening, Worker},
+    connection::{Connection, Opening, Taken, Worker},
     hub::{End, Outbox, Subscriber},
     protocol::{CloseCode, SocketId},
     transport::{
@@ -302,12 +302,23 @@ impl Session {
                 self.ordered.clear();
                 return;
             }
-            self.connection.on_message(&text, turn.now());
+            let taken = self
+                .connection
+                .on_message(&text, self.pace.may(), turn.now());
+            if taken == Taken::NotYet {
+                messages.texts.push_front(text);
+                self.pace.queue(&self.worker.turnstile);
+                break;
+            }
             turn.step();
             if !self.pace.take(units(text.len()), allowance, turn.now()) || turn.is_over() {
                 break;
             }
         }
+        // Others have their turn before the next of this session.
+        self.pace.pass_on();
+        self.pace
+            .rest(self.connection.end_turn(turn.now()), turn.now());
         match self.pace.pause(allowance, turn.now()) {
             Some(TooFast::Slowed) => self.connection.slowed(turn.now()),
             Some(TooFast::ForTooLong) => self

@@ -100,3 +100,29 @@ fn a_connection_listens_to_a_thousand_channels_unless_its_app_says_otherwise() {
     client.expect_refusal("one-more");
     client.expect_silence();
 }
+
+#[test]
+fn very_many_who_join_one_channel_at_once_hold_nobody_up() {
+    let _alone = alone();
+    let app = unpaced().set("max_presence_members", 2000);
+    let server = TestServer::start(one_worker().app(app));
+    let mut members: Vec<_> = (0..1500).map(|_| server.client()).collect();
+    let mut probe = Probe::of(&server);
+    let info = "x".repeat(500);
+    let asks = members.iter().enumerate().map(|(number, client)| {
+        let user = json!({"user_id": number.to_string(), "user_info": info}).to_string();
+        let data = json!({"channel": "presence-room", "channel_data": user, "auth": client.auth_with("presence-room", &user)});
+        let ask = json!({"event": "pusher:subscribe", "data": data});
+        Frame::text(ask.to_string()).bytes()
+    });
+    let asks: Vec<_> = asks.collect();
+    for (client, ask) in members.iter_mut().zip(asks) {
+        let sent = client.socket.stream.duplicate().write_all(&ask);
+        sent.expect("it is let in");
+    }
+    let longest = probe.longest_of(30);
+    assert!(longest < Duration::from_millis(400), "{longest:?}");
+    for client in &mut members {
+        client.expect("pusher_internal:subscription_succeeded");
+    }
+}

@@ -4,3 +4,4 @@ mod interleaving;
 mod leaving;
 mod limits;
 mod members;
+mod returns;
