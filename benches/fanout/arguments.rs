@@ -109,6 +109,8 @@ pub(crate) enum Scenario {
     Hostile,
     /// 2 KB of JSON, compressed and not
     Compression,
+    /// All attacks at once beside 1,000 clients of two apps, for five minutes
+    HostileTogether,
     /// Subscribes and unsubscribes public channels beside members whose webhooks must arrive
     HostileWebhooks,
     /// 10,000 apps: the start, memory, reloads with one change, and the metrics

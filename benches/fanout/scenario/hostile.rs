@@ -6,8 +6,10 @@
 mod channels;
 mod client;
 mod floods;
+mod members;
 mod probe;
 mod requests;
+pub(super) mod together;
 
 use std::time::Duration;
 
@@ -50,7 +52,11 @@ const UNPACED: &str = "max_messages_per_second = 100000000\n";
 const UNPACED_MANY: &str =
     "max_messages_per_second = 100000000\nmax_channels_per_connection = 200000\n";
 
-const ROWS: [Row; 17] = [
+const UNPACED_LARGE: &str = "max_messages_per_second = 100000000\nmax_presence_members = 5000\n";
+const COUNTED: &str = "subscription_counts = true\n";
+const WATCHED: &str = "watchlists = true\n";
+
+const ROWS: [Row; 21] = [
     Row::flood("1: control pings, one socket", floods::pings),
     Row::flood("1: the text 3, one socket", floods::nonsense),
     Row::flood("1: pusher:ping, one socket", floods::text_pings),
@@ -75,6 +81,14 @@ const ROWS: [Row; 17] = [
     )
     .with(UNPACED),
     Row::flood("2: 40,000 channels on one socket", channels::subscribe).with(UNPACED_MANY),
+    Row::flood("3: 5,000 join one presence channel", members::join)
+        .with(UNPACED_LARGE)
+        .quiet(50.0),
+    Row::flood("8: counts of who comes and goes", members::count).with(COUNTED),
+    Row::flood("8b: a member that comes and goes", members::come_and_go),
+    Row::flood("10: 2,000 sign in, watching 100 each", members::watch)
+        .with(WATCHED)
+        .quiet(20.0),
     Row::flood("5: bodies that never end", requests::endless_bodies).beside_many(),
     Row::flood("5: requests in a row, one connection", floods::pipelined),
     Row::flood(
@@ -103,8 +117,12 @@ impl Row {
     }
 
     const fn beside_many(self) -> Self {
+        self.quiet(20.0)
+    }
+
+    const fn quiet(self, quiet_ms_max: f64) -> Self {
         Self {
-            quiet_ms_max: 20.0,
+            quiet_ms_max,
             ..self
         }
     }

@@ -128,7 +128,7 @@ fn users_bench(host: &Host, shape: Shape) -> Result<Bench, Failure> {
 }
 
 /// The memory of each second.
-fn read_memory(host: &Host, over: &AtomicBool) -> Result<Vec<u64>, Failure> {
+pub(super) fn read_memory(host: &Host, over: &AtomicBool) -> Result<Vec<u64>, Failure> {
     let (mut readings, mut next) = (Vec::new(), Instant::now());
     while !over.load(Ordering::Relaxed) {
         if !host.pids.is_empty() {
@@ -148,7 +148,7 @@ fn read_memory(host: &Host, over: &AtomicBool) -> Result<Vec<u64>, Failure> {
 }
 
 /// The last quarter against the ten seconds before the first minute's end; in a shorter run, against its second quarter.
-fn growth(readings: &[u64]) -> Option<f64> {
+pub(super) fn growth(readings: &[u64]) -> Option<f64> {
     let first_part = usize::try_from(FIRST_PART.as_secs()).ok()?;
     let settled = first_part.min(readings.len() / 2);
     let before = readings.get(settled.checked_sub(10)?..settled)?;

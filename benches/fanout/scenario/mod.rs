@@ -18,6 +18,7 @@ mod slow;
 mod smoke;
 mod storms;
 mod strain;
+mod swarm;
 
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::Instructions => sections.push(instructions::run(arguments)?),
         Scenario::Storms => sections.push(storms::run(arguments)?),
         Scenario::Fairness => sections.push(fairness::run(arguments)?),
+        Scenario::HostileTogether => sections.push(hostile::together::run(arguments)?),
         Scenario::HostileWebhooks => sections.push(hostile_webhooks::run(arguments)?),
         Scenario::ManyApps => sections.push(many_apps::run(arguments)?),
         Scenario::Compression => sections.push(compression::run(arguments)?),

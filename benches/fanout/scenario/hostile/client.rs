@@ -12,13 +12,19 @@ use sha2::Sha256;
 
 use crate::Failure;
 use crate::host::Host;
-use crate::websocket::http_head;
+use crate::scenario::swarm::socket_id_in;
+use crate::websocket::{header, http_head};
 
 /// Bytes of one write.
 const WRITE_BYTES: usize = 64 << 10;
 
 /// A WebSocket that was greeted.
 pub(super) fn websocket(host: &Host, headers: &str) -> Result<TcpStream, Failure> {
+    greeted(host, headers).map(|(stream, _)| stream)
+}
+
+/// A WebSocket, and all that it was sent until it was greeted.
+fn greeted(host: &Host, headers: &str) -> Result<(TcpStream, Vec<u8>), Failure> {
     let mut stream = TcpStream::connect(host.address)?;
     stream.set_nodelay(true)?;
     let request = format!(
@@ -27,10 +33,69 @@ pub(super) fn websocket(host: &Host, headers: &str) -> Result<TcpStream, Failure
         host.app.key, host.authority
     );
     stream.write_all(request.as_bytes())?;
-    read_until(&mut stream, |bytes| {
+    let greeting = read_until(&mut stream, |bytes| {
         http_head(bytes).is_some() && bytes.windows(16).any(|part| part == b"activity_timeout")
     })?;
-    Ok(stream)
+    Ok((stream, greeting))
+}
+
+/// The same, and what the host calls it.
+pub(super) fn with_socket_id(host: &Host) -> Result<(TcpStream, String), Failure> {
+    let (stream, greeting) = greeted(host, "")?;
+    let start = http_head(&greeting).ok_or("no head")?;
+    let frame = header(&greeting[start..]).ok_or("no greeting")?;
+    let payload = greeting[start + frame.start..].get(..frame.payload);
+    let id = payload.and_then(socket_id_in).ok_or("no socket_id")?;
+    Ok((stream, id))
+}
+
+/// Signs with the secret of the host's app, as a backend does for its clients.
+pub(super) fn signature(host: &Host, text: &str) -> Result<String, Failure> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(host.app.secret.as_bytes())?;
+    mac.update(text.as_bytes());
+    let signature = hex::encode(mac.finalize().into_bytes());
+    Ok(format!("{}:{signature}", host.app.key))
+}
+
+/// A socket on a thread of its own that counts the messages it hears.
+pub(super) struct Listener {
+    messages: Arc<AtomicU64>,
+    stream: TcpStream,
+}
+
+impl Listener {
+    /// Sends this first.
+    pub(super) fn of(mut stream: TcpStream, first: &[u8]) -> Result<Self, Failure> {
+        stream.write_all(first)?;
+        let (mut reader, messages) = (stream.try_clone()?, Arc::<AtomicU64>::default());
+        let counted = Arc::clone(&messages);
+        thread::spawn(move || {
+            let (mut bytes, mut part) = (Vec::new(), vec![0; 64 << 10]);
+            while let Ok(count @ 1..) = reader.read(&mut part) {
+                bytes.extend_from_slice(&part[..count]);
+                while let Some(frame) = header(&bytes) {
+                    let end = frame.start + frame.payload;
+                    if bytes.len() < end {
+                        break;
+                    }
+                    bytes.drain(..end);
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Ok(Self { messages, stream })
+    }
+
+    pub(super) fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Its thread ends with it; the server may have closed it.
+        self.stream.shutdown(Shutdown::Both).ok();
+    }
 }
 
 /// Everything that comes until it is enough.

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::Figure;
-use super::swarm::Swarm;
 use super::world::World;
 use crate::Failure;
 use crate::arguments::Arguments;
 use crate::proc::settled_rss_bytes;
 use crate::report::float;
+use crate::scenario::swarm::Swarm;
 
 const CLIENTS: usize = 10_000;
 const TIMES: usize = 5;

@@ -8,12 +8,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::Figure;
-use super::swarm::Swarm;
 use super::world::World;
 use crate::Failure;
 use crate::arguments::Arguments;
 use crate::host::Host;
 use crate::report::float;
+use crate::scenario::swarm::Swarm;
 use crate::websocket::http_head;
 
 const CHANNELS: usize = 100_000;

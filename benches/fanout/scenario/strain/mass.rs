@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::probe::Probe;
-use super::swarm::Swarm;
 use super::world::{Peak, World, until};
 use super::{EVENT_P99_MS, Figure, JOIN_P99_MS, RSS_FACTOR_MAX, SECONDS_MAX};
 use crate::Failure;
 use crate::arguments::Arguments;
 use crate::proc::settled_rss_bytes;
 use crate::report::float;
+use crate::scenario::swarm::Swarm;
 
 const CHANNELS: usize = 100_000;
 const JOINING_SOCKETS: usize = 40;

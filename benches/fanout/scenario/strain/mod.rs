@@ -6,7 +6,6 @@ mod cross_node;
 mod listing;
 mod mass;
 mod probe;
-mod swarm;
 mod world;
 
 use crate::Failure;

@@ -1,10 +1,11 @@
-//! Sockets that subscribe to very many channels, on one thread.
+//! Sockets that ask for very much, on one thread.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::host::Host;
@@ -20,6 +21,7 @@ struct Socket {
     written: usize,
     rest: Vec<u8>,
     is_upgraded: bool,
+    socket_id: String,
 }
 
 /// What the sockets were answered.
@@ -29,6 +31,7 @@ pub(super) struct Answers {
     pub(super) succeeded: usize,
     pub(super) refused: usize,
     pub(super) closed: usize,
+    pub(super) signed_in: usize,
 }
 
 /// The sockets.
@@ -65,6 +68,7 @@ impl Swarm {
                     written: 0,
                     rest: Vec::new(),
                     is_upgraded: false,
+                    socket_id: String::new(),
                 });
             }
             let all = swarm.sockets.len();
@@ -77,12 +81,21 @@ impl Swarm {
         self.sockets.len()
     }
 
+    /// What the host calls this socket.
+    pub(super) fn socket_id(&self, socket: usize) -> &str {
+        &self.sockets[socket].socket_id
+    }
+
     /// Writes a subscription to a public channel behind what the socket has yet to write.
     pub(super) fn subscribe(&mut self, socket: usize, channel: &str) {
-        let text = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
-        self.sockets[socket]
-            .out
-            .extend(client_frame(TEXT, text.as_bytes()));
+        let data = json!({"channel": channel});
+        self.send(socket, &json!({"event": "pusher:subscribe", "data": data}));
+    }
+
+    /// Writes a message behind what the socket has yet to write.
+    pub(super) fn send(&mut self, socket: usize, message: &Value) {
+        let frame = client_frame(TEXT, message.to_string().as_bytes());
+        self.sockets[socket].out.extend(frame);
     }
 
     /// Goes on until something is so of the answers.
@@ -160,7 +173,10 @@ impl Swarm {
                 if begins("pusher_internal:subscription_succeeded") {
                     self.answers.succeeded += 1;
                 } else if begins("pusher:connection_established") {
+                    self.sockets[index].socket_id = socket_id_in(payload).unwrap_or_default();
                     self.answers.established += 1;
+                } else if begins("pusher:signin_success") {
+                    self.answers.signed_in += 1;
                 } else if begins("pusher:subscription_error") {
                     self.answers.refused += 1;
                 }
@@ -169,6 +185,13 @@ impl Swarm {
         }
         at
     }
+}
+
+/// What `pusher:connection_established` says.
+pub(super) fn socket_id_in(established: &[u8]) -> Option<String> {
+    let message: Value = serde_json::from_slice(established).ok()?;
+    let data: Value = serde_json::from_str(message["data"].as_str()?).ok()?;
+    data["socket_id"].as_str().map(str::to_owned)
 }
 
 fn connect_from(source: u8, host: &Host) -> Result<TcpStream, Failure> {
