@@ -38,7 +38,7 @@ use crate::{
     config::{self, Config, Loaded},
     connection::{Turnstile, Worker},
     drain::drain,
-    engine::{COUNT_TICK, Engine},
+    engine::{COUNT_TICKS_A_SECOND, Engine},
     feed::Feed,
     hub::{Capacity, Hub, Shard, ShardSettings},
     keeper::{self, Opened},
@@ -56,8 +56,6 @@ use crate::{
 
 /// Connections that the kernel may hold for us while a storm of them arrives.
 const BACKLOG: u32 = 4096;
-/// Ticks for subscription counts between two for all the rest, which is due once a second.
-const TICKS_A_SECOND: u64 = 1000 / COUNT_TICK.as_millis() as u64;
 /// What HTTP replies may take after the clients have gone.
 const HTTP_GRACE_S: u64 = 5;
 
@@ -350,16 +348,18 @@ async fn sweep_http(connections: Rc<HttpConnections>) {
 }
 
 async fn tick_engine(node: Arc<Node>) {
-    let (mut times, mut ebb) = (interval(COUNT_TICK), Ebb::new(Instant::now()));
-    for ticks in 0_u64.. {
+    let mut times = interval(Duration::from_secs(1) / COUNT_TICKS_A_SECOND);
+    let mut ebb = Ebb::new(Instant::now());
+    for ticks in 0_u32.. {
         times.tick().await;
         let now = Instant::now();
         node.engine().send_due_counts(now);
-        if ticks.is_multiple_of(TICKS_A_SECOND) {
+        // All the rest is due once a second.
+        if ticks.is_multiple_of(COUNT_TICKS_A_SECOND) {
             node.tick(now);
             if ebb.note(node.hub.connections(), now) {
-                // A task that nobody waits for; it can't fail.
-                let _ = actix_rt::task::spawn_blocking(memory::give_back);
+                // Nobody waits for it, and it can't fail.
+                drop(actix_rt::task::spawn_blocking(memory::give_back));
             }
         }
     }

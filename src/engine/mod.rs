@@ -22,7 +22,7 @@ pub use self::{
     edge::{ChannelEdge, EdgeSink, Edges, Heard},
     key::ChannelKey,
     shared::{EventId, Listed, SharedState},
-    state::{COUNT_TICK, State},
+    state::{COUNT_TICKS_A_SECOND, State},
 };
 use crate::{
     app::Replay,
@@ -477,7 +477,7 @@ impl Engine {
         self.state.tick(now);
     }
 
-    /// Sends the subscription counts that are due; called every [`COUNT_TICK`].
+    /// Sends the subscription counts that are due; called [`COUNT_TICKS_A_SECOND`] times a second.
     pub fn send_due_counts(&self, now: Instant) {
         self.state.send_due_counts(now);
     }

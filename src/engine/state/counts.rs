@@ -20,8 +20,8 @@ pub(crate) const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 const SPACING: Duration = Duration::from_millis(250);
 /// Counts of a channel with few subscribers that are sent at once.
 const BURST: u32 = 4;
-/// How often counts that wait are looked at.
-pub const COUNT_TICK: Duration = SPACING;
+/// How often counts that wait are looked at: once in [`SPACING`].
+pub const COUNT_TICKS_A_SECOND: u32 = 4;
 
 /// When a channel's last `subscription_count` was sent, and what has changed since.
 #[derive(Default)]

@@ -17,7 +17,7 @@ use std::{
 
 use dashmap::DashMap;
 
-pub use self::counts::COUNT_TICK;
+pub use self::counts::COUNT_TICKS_A_SECOND;
 use self::{
     cached::{Kept, OwnEvents},
     counts::LastCount,
