@@ -5,6 +5,8 @@ mod admin_api;
 mod changes;
 mod command;
 mod keys;
+#[cfg(feature = "sql")]
+mod nodes;
 mod openapi;
 mod read_only;
 mod reload;
