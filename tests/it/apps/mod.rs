@@ -5,6 +5,7 @@ mod admin_api;
 mod changes;
 mod command;
 mod keys;
+mod many;
 #[cfg(feature = "sql")]
 mod nodes;
 mod openapi;
