@@ -1,6 +1,10 @@
 //! Apps in a database: rows that are wrong, databases that go away, tables of others (#14).
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -484,4 +488,47 @@ fn an_sqlite_file_that_another_program_locks_ends_nothing() {
         || lock.set(Some(database.lock())),
         || drop(lock.take()),
     );
+}
+
+/// Where the apps are.
+fn file_of(stored: &Stored) -> &Path {
+    let database = stored.database.as_ref().expect("a database");
+    database.file.as_deref().expect("SQLite's file")
+}
+
+#[test]
+fn an_sqlite_file_that_is_gone_ends_nothing() {
+    let stored = start(Kind::Sqlite, &[App::usual()]);
+    let file = file_of(&stored);
+    let away = file.with_extension("away");
+    let rename = |from: &Path, to: &Path| fs::rename(from, to).expect("its owner may");
+    outlives(&stored, || rename(file, &away), || rename(&away, file));
+}
+
+#[test]
+fn an_sqlite_file_that_takes_the_place_of_another_is_read_and_written_to() {
+    let usual = App::usual();
+    let stored = start(Kind::Sqlite, std::slice::from_ref(&usual));
+    let (file, other) = (file_of(&stored), other());
+    let next = Database {
+        kind: Kind::Sqlite,
+        url: format!("sqlite://{}", file.with_extension("next").display()),
+        file: Some(file.with_extension("next")),
+    };
+    let put_in_place = |apps: &[App]| {
+        fs::copy(file, file.with_extension("next")).expect("a copy");
+        next.execute(&statements(&next, apps));
+        fs::rename(file.with_extension("next"), file).expect("its owner may");
+    };
+    put_in_place(&[usual.clone(), other.clone()]);
+    soon_connects(&stored.server, &other);
+    let late = App::new("1003", "key-of-1003");
+    put_in_place(&[usual, late.clone()]);
+    // Its row is in the new file only.
+    let body = json!({"name": "Shop"}).to_string();
+    let changed = stored
+        .server
+        .admin_call("PATCH /api/apps/1003", &JSON, &body);
+    assert_eq!(changed.status, 200, "{changed:?}");
+    assert!(connects(&stored.server, &late) && !connects(&stored.server, &other));
 }
