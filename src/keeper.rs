@@ -1,18 +1,25 @@
-//! Keeps the node's apps in step with their store: reads again when the store has changed, on SIGHUP and on request, and changes nothing
-//! unless what it reads is valid. A thread of its own, so that reading 10,000 apps holds up no client.
+//! Keeps the node's apps in step with their store: reads again when the store has changed, when another node has changed it, on SIGHUP and
+//! on request, and changes nothing unless what it reads is valid. A thread of its own, so that reading 10,000 apps holds up no client.
 
-use std::{future::Future, io, sync::Arc, thread, time::Duration};
+use std::{
+    future::{self, Future},
+    io,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use tokio::{
     select,
     sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
 
 use crate::{
     app::AppChanges,
     feed::Line,
-    node::Node,
+    node::{Apps, AppsNews, Node, Peers},
     settings::{Problem, Problems},
     store::{
         AppControl, AppStore, Change, Loss, Reading, Report, Request, Scope, StoreError,
@@ -22,6 +29,8 @@ use crate::{
 
 /// Problems that the log names at once.
 const NAMED_MAX: usize = 20;
+/// Between two looks at the store because of other nodes, whatever they announce. A change is still in force on them within a second.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Apps that were read, and how they are kept from now on.
 pub(crate) struct Opened {
@@ -78,11 +87,13 @@ async fn open_and_keep<S, F>(
     }
     if let Ok((node, window)) = kept.await {
         let keeper = Keeper {
+            announcements: Announcements::of(&store, &node),
             store,
             node,
             status,
             requests,
             window,
+            withheld: None,
         };
         keeper.run().await;
     }
@@ -90,11 +101,14 @@ async fn open_and_keep<S, F>(
 
 /// Keeps the apps of one node.
 struct Keeper<S> {
+    announcements: Option<Announcements>,
     store: S,
     node: Arc<Node>,
     status: Arc<StoreStatus>,
     requests: mpsc::Receiver<Request>,
     window: Duration,
+    /// The last reading, if it was refused because it has no apps. Whoever removed them may say later that it is meant.
+    withheld: Option<Reading>,
 }
 
 impl<S: AppStore> Keeper<S> {
@@ -113,17 +127,22 @@ impl<S: AppStore> Keeper<S> {
                     }
                     None => return,
                 },
-                () = self.store.changed() => {
-                    // What came of it is told by the log, the feed and the state.
-                    let _ = self.reload(Scope::Changed, Loss::Refused).await;
-                }
+                () = self.store.changed() => self.look(Loss::Refused).await,
+                loss = heard(&mut self.announcements) => self.look(loss).await,
             }
         }
     }
 
+    async fn look(&mut self, loss: Loss) {
+        // The log, the feed and the state have the result.
+        let _ = self.reload(Scope::Changed, loss).await;
+    }
+
     async fn write(&mut self, change: Change) -> Result<(), WriteError> {
         self.store.write(change).await?;
-        // Other nodes look for themselves: at once on PostgreSQL, elsewhere within `database.poll_s`.
+        if let Some(announcements) = &self.announcements {
+            announcements.peers.announce_apps();
+        }
         match self.reload(Scope::Changed, Loss::Accepted).await {
             Ok(_) | Err(StoreError::Unchanged) => Ok(()),
             Err(error) => Err(WriteError::Unavailable(error.to_string())),
@@ -131,21 +150,28 @@ impl<S: AppStore> Keeper<S> {
     }
 
     async fn reload(&mut self, scope: Scope, loss: Loss) -> Result<Report, StoreError> {
-        let read = self.store.load(scope).await;
-        let reading = read.and_then(|reading| {
-            let had_apps = !self.node.apps.all().is_empty();
-            match loss {
-                Loss::Refused if reading.apps.is_empty() && had_apps => {
-                    Err(StoreError::Invalid(all_lost(self.store.place())))
-                }
-                _ => Ok(reading),
-            }
-        });
+        let reading = self.read(scope, loss).await;
         let reading = reading.inspect_err(|error| self.refused(error))?;
         let mut report = Report::of(&reading, AppChanges::default());
         report.changes = self.node.change_apps(reading.apps, self.window);
         self.tell(&report);
         Ok(report)
+    }
+
+    async fn read(&mut self, scope: Scope, loss: Loss) -> Result<Reading, StoreError> {
+        let read = self.store.load(scope).await;
+        let is_meant = loss == Loss::Accepted && matches!(read, Err(StoreError::Unchanged));
+        let reading = match self.withheld.take_if(|_| is_meant) {
+            Some(withheld) => withheld,
+            None => read?,
+        };
+        self.withheld = None;
+        let had_apps = !self.node.apps.all().is_empty();
+        if loss == Loss::Refused && reading.apps.is_empty() && had_apps {
+            self.withheld = Some(reading);
+            return Err(StoreError::Invalid(all_lost(self.store.place())));
+        }
+        Ok(reading)
     }
 
     /// Tells of what is new in the report.
@@ -203,6 +229,46 @@ impl<S: AppStore> Keeper<S> {
         }
         self.status.reloads.increment(result);
         self.status.was_refused(message, result != "unavailable");
+    }
+}
+
+/// Changes of the store that nodes announce to each other.
+struct Announcements {
+    peers: Peers,
+    news: AppsNews,
+    /// When more may be heard.
+    next: Instant,
+}
+
+impl Announcements {
+    /// `None` on a node alone, and where no node can change the store.
+    fn of(store: &impl AppStore, node: &Arc<Node>) -> Option<Self> {
+        let peers = Peers::of(node).filter(|_| store.is_writable())?;
+        Some(Self {
+            news: peers.apps(),
+            peers,
+            next: Instant::now(),
+        })
+    }
+
+    /// Ends when another node has changed the store, or may have. What it changed is meant, even if no app is left.
+    async fn heard(&mut self) -> Loss {
+        sleep_until(self.next).await;
+        let Some(apps) = self.news.next().await else {
+            return future::pending().await;
+        };
+        self.next = Instant::now() + PAUSE;
+        match apps {
+            Apps::Changed => Loss::Accepted,
+            Apps::Doubted => Loss::Refused,
+        }
+    }
+}
+
+async fn heard(announcements: &mut Option<Announcements>) -> Loss {
+    match announcements {
+        Some(announcements) => announcements.heard().await,
+        None => future::pending().await,
     }
 }
 

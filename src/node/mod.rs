@@ -17,7 +17,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 
 pub use apps::Revoked;
 use latency::RecentLatency;
-pub use peers::Peers;
+pub use peers::{Apps, AppsNews, Peers};
 use phase::CurrentPhase;
 pub use phase::Phase;
 pub use publish::{ClientPublication, Overloaded, Publication, Reached};

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::Node;
+pub use crate::engine::cluster::{AppsNews, core::Apps};
 use crate::engine::{
     Cluster, NodeId, Unavailable,
     cluster::core::{Query, QueryAnswer},
@@ -76,6 +77,17 @@ impl Peers {
     pub async fn release(&self, name: &str) {
         // If that fails, it is held no longer than a minute.
         let _ = self.cluster().ask(Query::Release(name.into())).await;
+    }
+
+    /// Has the other nodes look for changed apps.
+    pub fn announce_apps(&self) {
+        self.cluster().announce_apps();
+    }
+
+    /// What is heard of changed apps.
+    #[must_use]
+    pub fn apps(&self) -> AppsNews {
+        self.cluster().apps()
     }
 
     /// Sends a message to a node; `false` when it does not listen.

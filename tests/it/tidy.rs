@@ -56,6 +56,7 @@ const ENGINE: &[(&str, u8)] = &[
     ("engine::shared", 0),
     ("engine::cluster::core", 1),
     ("engine::state", 1),
+    ("engine::cluster::apps", 2),
     ("engine::cluster::envelope", 2),
     ("engine::cluster::mailbox", 2),
     ("engine::cluster::mirror", 2),

@@ -82,6 +82,10 @@ fn measure(arguments: &Arguments) -> Result<Figures, Failure> {
             host.replace_config(&config(admin, number, arguments))?;
             let began = Instant::now();
             let answer = ask(admin, "POST /api/reload", "{}")?;
+            if answer.contains(r#""changed":[]"#) {
+                // The watch was faster, and how long it took is not known.
+                continue;
+            }
             reloads.record(micros(began.elapsed()))?;
             if !answer.contains(r#""changed":["t9999"]"#) {
                 return Err(format!("not one change: {answer}").into());

@@ -44,6 +44,12 @@ pub fn hello(node: u64) -> Bytes {
     format!("2J{node}").into()
 }
 
+/// The bytes of a [`PeerMessage::AppsChanged`].
+#[must_use]
+pub fn apps_changed(node: u64) -> Bytes {
+    format!("2R{node}").into()
+}
+
 /// The bytes of a [`PeerMessage::Mark`].
 #[must_use]
 pub fn mark(mark: &Mark) -> Bytes {
@@ -94,6 +100,10 @@ pub fn decode(mut bytes: Bytes) -> Option<PeerMessage> {
             .ok()
             .map(|(number, at_us)| PeerMessage::Count(Count { number, at_us })),
         b'J' => serde_json::from_slice(&bytes).ok().map(PeerMessage::Hello),
+        b'R' => {
+            let node = serde_json::from_slice(&bytes).ok()?;
+            Some(PeerMessage::AppsChanged(node))
+        }
         b'M' => decode_mark(&bytes).map(PeerMessage::Mark),
         b'A' => decode_mark(&bytes).map(PeerMessage::MarkAnswered),
         b'T' => {
@@ -150,6 +160,7 @@ mod tests {
         };
         assert_eq!(decode(edge), Some(PeerMessage::Edge(expected)));
         assert_eq!(decode(hello(3)), Some(PeerMessage::Hello(3)));
+        assert_eq!(decode(apps_changed(3)), Some(PeerMessage::AppsChanged(3)));
         let sent = Mark {
             node: 3,
             app_id: "a".into(),
@@ -177,6 +188,8 @@ mod tests {
             b"2X",
             b"2N[-1,1]",
             b"2T[]",
+            b"2R",
+            b"2R-1",
         ] {
             assert_eq!(decode(Bytes::from_static(junk)), None);
         }

@@ -3,6 +3,7 @@
 //! [`Cluster`] is the handle of the shards' threads: they hand over what happened and never wait. One thread runs the [`core`], a
 //! pure state machine, on a connection to Redis ([`redis`]). What the core decides is done to this node's state by a [`mirror`].
 
+mod apps;
 pub mod core;
 pub mod envelope;
 mod mailbox;
@@ -21,7 +22,9 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::apps::AppsNews;
 use self::{
+    apps::apps_news,
     core::{
         Destination, Enter, Event, Input, Keep, Lasting, Message, NodeConnections, Outgoing, Query,
         QueryAnswer, bucket_of,
@@ -76,6 +79,7 @@ pub struct Cluster {
     /// What all apps have waiting for other nodes.
     waiting: Arc<Backlog>,
     inbound: Mutex<Option<mpsc::Receiver<Bytes>>>,
+    apps: AppsNews,
 }
 
 impl Cluster {
@@ -85,6 +89,7 @@ impl Cluster {
     /// When Redis can't be reached.
     pub async fn start(settings: &Redis, state: Arc<State>, edges: EdgeSink) -> io::Result<Self> {
         let (sender, inbound) = mpsc::channel(INBOUND_MAX);
+        let (heard, apps) = apps_news();
         let cluster = Self {
             node: rand::random(),
             state: Arc::clone(&state),
@@ -92,6 +97,7 @@ impl Cluster {
             reachable: Arc::default(),
             waiting: Arc::default(),
             inbound: Mutex::new(Some(inbound)),
+            apps,
         };
         let outside = Outside {
             node: cluster.node,
@@ -100,6 +106,7 @@ impl Cluster {
             edges,
             reachable: Arc::clone(&cluster.reachable),
             inbound: sender,
+            apps: heard,
         };
         cluster.state.hub().span_nodes();
         redis::start(settings, outside).await?;
@@ -221,14 +228,28 @@ impl Cluster {
 
     /// Has the other nodes close the connections that are signed in as this user.
     pub(super) fn terminate(&self, app_id: &Arc<str>, user_id: &Arc<str>) {
-        let text = envelope::terminate(self.node, app_id, user_id);
+        self.tell_nodes(envelope::terminate(self.node, app_id, user_id));
+    }
+
+    /// Has the other nodes look for changed apps.
+    pub(crate) fn announce_apps(&self) {
+        self.tell_nodes(envelope::apps_changed(self.node));
+    }
+
+    fn tell_nodes(&self, envelope: Bytes) {
         self.mailbox.publish(|_| Outgoing {
             message: Message {
                 to: Destination::Nodes,
-                envelope: text,
+                envelope,
             },
             tickets: Vec::new(),
         });
+    }
+
+    /// What is heard of the apps.
+    #[must_use]
+    pub(crate) fn apps(&self) -> AppsNews {
+        self.apps.clone()
     }
 
     // --- Questions ---------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 //! was. The table is made if it is missing, and gets a column for each key that is new; a user who may only read suffices.
 
 mod dialect;
+mod file;
 mod listen;
 mod row;
 mod table;
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use file::DatabaseFile;
 use listen::Listener;
 use row::Row;
 use sqlx::any::AnyPoolOptions;
@@ -48,6 +50,7 @@ pub struct SqlStore {
     /// What the last reading gave, by id.
     served: BTreeMap<String, Arc<App>>,
     listener: Option<Listener>,
+    file: Option<DatabaseFile>,
 }
 
 /// What the operator does not let an app have, whoever configures it.
@@ -130,6 +133,7 @@ impl SqlStore {
         let mut store = Self {
             place: format!("{} ({})", settings.table(), url.shown),
             listener: Listener::of(&url, &settings),
+            file: DatabaseFile::of(&url),
             table,
             poll: settings.poll_s.get(),
             rules,
@@ -142,6 +146,7 @@ impl SqlStore {
     }
 
     async fn read(&mut self, scope: Scope) -> Result<Reading, StoreError> {
+        self.follow_file().await?;
         if scope == Scope::All || self.probe.is_none() {
             self.table.prepare().await?;
         }
@@ -158,6 +163,17 @@ impl SqlStore {
         }
         self.probe = probe;
         Ok(self.reading())
+    }
+
+    /// Has the next statement go to the file that is there now.
+    async fn follow_file(&mut self) -> Result<(), StoreError> {
+        if let Some(file) = &mut self.file
+            && file.was_replaced()?
+        {
+            self.table.disconnect().await?;
+            self.probe = None;
+        }
+        Ok(())
     }
 
     /// Reads the rows whose stamps differ.
@@ -245,6 +261,8 @@ impl SqlStore {
 
     async fn change(&mut self, change: Change) -> Result<(), WriteError> {
         self.table.refuse_if_foreign(&self.place)?;
+        let followed = self.follow_file().await;
+        followed.map_err(|error| WriteError::Unavailable(error.to_string()))?;
         // SQLite's own connection does not see its changes as such.
         self.probe = None;
         match change {

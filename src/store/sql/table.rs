@@ -131,6 +131,11 @@ impl SqlTable {
         any
     }
 
+    /// Ends the connection; the next statement makes another.
+    pub(super) async fn disconnect(&self) -> Result<(), StoreError> {
+        Ok(self.pool.acquire().await?.close().await?)
+    }
+
     /// A value that differs after each change; `None` if only the rows tell.
     pub(super) async fn probe(&self) -> Result<Option<String>, StoreError> {
         if !self.is_stamped && self.dialect != Dialect::Sqlite {

@@ -2,10 +2,17 @@
 
 use serde_json::{Value, json};
 
+use super::store::{StoreKind, Stored, on_every_store};
 use crate::{
     support::{app::App, server::TestServer, setup::Setup, signing::hmac_hex, websocket::Upgrade},
     webhooks::Receiver,
 };
+
+on_every_store! {
+    every_key_connects_authorizes_signs_in_and_publishes_whichever_the_others_use
+    a_disabled_key_opens_nothing
+    webhooks_are_signed_by_the_newest_valid_key_or_by_the_one_that_is_named
+}
 
 const LONG_AGO: &str = "2020-01-01T00:00:00Z";
 
@@ -22,11 +29,11 @@ fn table(app: &App, disabled: Option<&str>) -> Value {
     table
 }
 
-#[test]
-fn every_key_connects_authorizes_signs_in_and_publishes_whichever_the_others_use() {
+fn every_key_connects_authorizes_signs_in_and_publishes_whichever_the_others_use(kind: StoreKind) {
     let (old, new) = (with_key("old"), with_key("new"));
     let app = old.clone().set("keys", json!([table(&new, None)]));
-    let server = TestServer::start(Setup::new().app(app));
+    let stored = Stored::start(kind, &[app]);
+    let server = &stored.server;
     for (one, other) in [(&old, &new), (&new, &old), (&new, &new)] {
         let mut client = server.client_of(one);
         let auth = other.auth(&client.socket_id, "private-room");
@@ -45,13 +52,13 @@ fn every_key_connects_authorizes_signs_in_and_publishes_whichever_the_others_use
     refused.is_error(401);
 }
 
-#[test]
-fn a_disabled_key_opens_nothing() {
+fn a_disabled_key_opens_nothing(kind: StoreKind) {
     let (old, new) = (with_key("old"), with_key("new"));
     let app = new
         .clone()
         .set("keys", json!([table(&old, Some(LONG_AGO))]));
-    let server = TestServer::start(Setup::new().app(app));
+    let stored = Stored::start(kind, &[app]);
+    let server = &stored.server;
     let mut socket = Upgrade::new("/app/old?protocol=7").connect(server.public);
     socket.expect_close(4001);
     server.api_of(&old).get("/channels", &[]).is_error(401);
@@ -80,8 +87,7 @@ fn an_app_may_have_only_further_keys() {
     server.api_of(&app).publish("news", "order", "");
 }
 
-#[test]
-fn webhooks_are_signed_by_the_newest_valid_key_or_by_the_one_that_is_named() {
+fn webhooks_are_signed_by_the_newest_valid_key_or_by_the_one_that_is_named(kind: StoreKind) {
     let (old, new, gone) = (with_key("old"), with_key("new"), with_key("gone"));
     let keys = json!([table(&new, None), table(&gone, Some(LONG_AGO))]);
     for (named, signer) in [(None, &new), (Some("old"), &old)] {
@@ -91,7 +97,8 @@ fn webhooks_are_signed_by_the_newest_valid_key_or_by_the_one_that_is_named() {
         if let Some(named) = named {
             app = app.set("webhook_key", named);
         }
-        let server = TestServer::start(Setup::new().app(app));
+        let stored = Stored::start(kind, &[app]);
+        let server = &stored.server;
         server.client_of(&old).subscribe("news");
         let request = receiver.next();
         assert_eq!(request.header("x-pusher-key"), signer.key);

@@ -5,6 +5,9 @@ mod admin_api;
 mod changes;
 mod command;
 mod keys;
+mod many;
+#[cfg(feature = "sql")]
+mod nodes;
 mod openapi;
 mod read_only;
 mod reload;

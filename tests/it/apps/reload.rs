@@ -32,17 +32,6 @@ fn reload(server: &TestServer, toml: &str) -> Value {
     response.json()
 }
 
-/// The next line of this type.
-#[track_caller]
-fn line(feed: &mut Feed, kind: &str) -> Value {
-    loop {
-        match feed.next() {
-            line if line["type"] == kind => return line,
-            _ => {}
-        }
-    }
-}
-
 #[test]
 fn sighup_reads_the_file_again_and_ends_nobodys_connection() {
     let usual = App::usual();
@@ -54,7 +43,7 @@ fn sighup_reads_the_file_again_and_ends_nobodys_connection() {
     let added = toml(&setup, &[&usual, &other()]);
     server.config.as_ref().expect("a file").replace(&added);
     server.process.signal("HUP");
-    let told = line(&mut feed, "apps_changed");
+    let told = feed.next_of("apps_changed");
     assert_eq!(told["added"], json!(["1002"]), "{told}");
     server.client_of(&App::usual());
     assert!(connects(&server, &other()));
@@ -84,9 +73,9 @@ fn the_file_is_watched_however_it_is_written() {
     let mut feed = Feed::connect(&server);
     let file = server.config.as_ref().expect("a file");
     file.replace(&toml(&setup, &[&usual, &other()]));
-    assert_eq!(line(&mut feed, "apps_changed")["added"], json!(["1002"]));
+    assert_eq!(feed.next_of("apps_changed")["added"], json!(["1002"]));
     file.overwrite(&toml(&setup, &[&usual]));
-    assert_eq!(line(&mut feed, "apps_changed")["removed"], json!(["1002"]));
+    assert_eq!(feed.next_of("apps_changed")["removed"], json!(["1002"]));
 }
 
 #[test]
@@ -100,7 +89,7 @@ fn a_half_written_or_bad_file_changes_nothing_and_says_why() {
     let whole = toml(&setup, &[&usual, &other()]);
     let half = &whole[..whole.len() - 10];
     file.overwrite(half);
-    let refused = line(&mut feed, "apps_refused");
+    let refused = feed.next_of("apps_refused");
     let message = refused["message"].as_str().expect("a message");
     let place = format!("{}:", file.path());
     assert!(message.starts_with(&place), "{message}");

@@ -1,6 +1,10 @@
 //! Apps in a database: rows that are wrong, databases that go away, tables of others (#14).
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -10,7 +14,7 @@ use super::{
 };
 use crate::support::{
     app::App,
-    database::{Database, Kind, Server},
+    database::{Database, Kind, Server, on_every_database},
     feed::Feed,
     process::ConfigFile,
     proxy::Proxy,
@@ -20,32 +24,6 @@ use crate::support::{
 };
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// Runs each of these functions as a test on every database.
-macro_rules! on_every_database {
-    ($($name:ident)*) => {
-        $(
-            mod $name {
-                use crate::support::database::Kind;
-
-                #[test]
-                fn sqlite() {
-                    super::$name(Kind::Sqlite);
-                }
-
-                #[test]
-                fn postgres() {
-                    super::$name(Kind::Postgres);
-                }
-
-                #[test]
-                fn mariadb() {
-                    super::$name(Kind::MariaDb);
-                }
-            }
-        )*
-    };
-}
 
 on_every_database! {
     a_row_that_is_not_valid_stays_as_it_was_and_the_others_change
@@ -160,12 +138,7 @@ fn a_table_that_is_emptied_by_mistake_changes_nothing(kind: Kind) {
     client.subscribe("news");
     let mut feed = Feed::connect(&stored.server);
     stored.write(&[]);
-    let line = loop {
-        match feed.next() {
-            line if line["type"] == "apps_refused" => break line,
-            _ => {}
-        }
-    };
+    let line = feed.next_of("apps_refused");
     let message = line["message"].as_str().expect("a message");
     assert!(message.contains("lists no apps any more"), "{message}");
     goes_on(&stored.server, &mut client);
@@ -354,7 +327,7 @@ fn postgres_tells_of_changes_within_a_second() {
     let other = other();
     let begun = Instant::now();
     database.execute(&statements(&database, &[usual, other]));
-    while feed.next()["type"] != "apps_changed" {}
+    feed.next_of("apps_changed");
     assert!(
         begun.elapsed() < Duration::from_secs(1),
         "{:?}",
@@ -428,35 +401,134 @@ fn a_killed_mariadb_ends_nothing() {
     outlives_a_killed_server(Kind::MariaDb);
 }
 
+/// A server that reaches its database through a proxy.
+fn start_behind_proxy(kind: Kind) -> (Proxy, Stored) {
+    let database = Database::new(kind);
+    let proxy = Proxy::start(database.port());
+    let through = database.through(proxy.address.port());
+    let apps = [App::usual()];
+    let stored = Stored::start_through(&through, database, Setup::new(), &apps);
+    (proxy, stored)
+}
+
+/// A change arrives although the way to the database is bad; meanwhile everything goes on, and the database counts as available.
+#[track_caller]
+fn arrives_on_a_bad_way(stored: &Stored) {
+    let (server, other) = (&stored.server, other());
+    let mut client = server.client();
+    client.subscribe("news");
+    stored.write(&[server.app().clone(), other.clone()]);
+    within(SOON, "the change arrives", || {
+        goes_on(server, &mut client);
+        let state = store_state(server);
+        assert_eq!(state["available"], true, "{state}");
+        match connects(server, &other) {
+            true => Ok(()),
+            false => Err(state.to_string()),
+        }
+    });
+}
+
+fn a_database_that_is_slower_than_the_poll_serves(kind: Kind) {
+    const LATE: Duration = Duration::from_millis(250);
+    let (proxy, stored) = start_behind_proxy(kind);
+    proxy.delay(LATE);
+    let begun = Instant::now();
+    assert_eq!(stored.reload("").status, 200);
+    assert!(
+        begun.elapsed() > Duration::from_secs(1),
+        "the poll's second"
+    );
+    arrives_on_a_bad_way(&stored);
+}
+
+fn connections_to_the_database_that_are_cut_are_made_again(kind: Kind) {
+    let (proxy, stored) = start_behind_proxy(kind);
+    proxy.cut();
+    arrives_on_a_bad_way(&stored);
+}
+
+mod on_a_bad_way {
+    use super::*;
+
+    #[test]
+    fn slow_postgres() {
+        a_database_that_is_slower_than_the_poll_serves(Kind::Postgres);
+    }
+
+    #[test]
+    fn slow_mariadb() {
+        a_database_that_is_slower_than_the_poll_serves(Kind::MariaDb);
+    }
+
+    #[test]
+    fn cut_postgres() {
+        connections_to_the_database_that_are_cut_are_made_again(Kind::Postgres);
+    }
+
+    #[test]
+    fn cut_mariadb() {
+        connections_to_the_database_that_are_cut_are_made_again(Kind::MariaDb);
+    }
+}
+
 #[test]
 fn a_database_that_hangs_ends_nothing() {
-    let direct = Database::new(Kind::Postgres);
-    let port = direct
-        .url
-        .split([':', '/'])
-        .find_map(|it| it.parse::<u16>().ok());
-    let port = port.expect("a port");
-    let proxy = Proxy::start(port);
-    let stored = Stored::start_on(direct, Setup::new(), &[App::usual()]);
+    let (proxy, stored) = start_behind_proxy(Kind::Postgres);
+    outlives(&stored, || proxy.hold_all(), || proxy.release());
+}
+
+#[test]
+fn an_sqlite_file_that_another_program_locks_ends_nothing() {
+    let stored = start(Kind::Sqlite, &[App::usual()]);
     let database = stored.database.as_ref().expect("a database");
-    let through = database
-        .url
-        .replace(&port.to_string(), &proxy.address.port().to_string());
-    let setup = Setup::new()
-        .set("database.url", through)
-        .set("database.poll_s", 1);
-    let config = ConfigFile::new(&setup.toml());
-    let mut server = TestServer::launch(&["--config", config.path()], &[]);
-    server.apps = stored.server.apps.clone();
-    server.config = Some(config);
-    let slow = Stored {
-        server,
-        setup,
-        database: Some(Database {
-            kind: Kind::Postgres,
-            url: database.url.clone(),
-            file: None,
-        }),
+    let lock = std::cell::Cell::new(None);
+    outlives(
+        &stored,
+        || lock.set(Some(database.lock())),
+        || drop(lock.take()),
+    );
+}
+
+/// Where the apps are.
+fn file_of(stored: &Stored) -> &Path {
+    let database = stored.database.as_ref().expect("a database");
+    database.file.as_deref().expect("SQLite's file")
+}
+
+#[test]
+fn an_sqlite_file_that_is_gone_ends_nothing() {
+    let stored = start(Kind::Sqlite, &[App::usual()]);
+    let file = file_of(&stored);
+    let away = file.with_extension("away");
+    let rename = |from: &Path, to: &Path| fs::rename(from, to).expect("its owner may");
+    outlives(&stored, || rename(file, &away), || rename(&away, file));
+}
+
+#[test]
+fn an_sqlite_file_that_takes_the_place_of_another_is_read_and_written_to() {
+    let usual = App::usual();
+    let stored = start(Kind::Sqlite, std::slice::from_ref(&usual));
+    let (file, other) = (file_of(&stored), other());
+    let next = Database {
+        kind: Kind::Sqlite,
+        url: format!("sqlite://{}", file.with_extension("next").display()),
+        file: Some(file.with_extension("next")),
     };
-    outlives(&slow, || proxy.hold_all(), || proxy.release());
+    let put_in_place = |apps: &[App]| {
+        fs::copy(file, file.with_extension("next")).expect("a copy");
+        next.execute(&statements(&next, apps));
+        fs::rename(file.with_extension("next"), file).expect("its owner may");
+    };
+    put_in_place(&[usual.clone(), other.clone()]);
+    soon_connects(&stored.server, &other);
+    let late = App::new("1003", "key-of-1003");
+    put_in_place(&[usual, late.clone()]);
+    // Its row is in the new file only.
+    let body = json!({"name": "Shop"}).to_string();
+    let changed = stored
+        .server
+        .admin_call("PATCH /api/apps/1003", &JSON, &body);
+    assert_eq!(changed.status, 200, "{changed:?}");
+    assert!(connects(&stored.server, &late) && !connects(&stored.server, &other));
 }

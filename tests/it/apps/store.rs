@@ -55,9 +55,15 @@ impl Stored {
     #[cfg(feature = "sql")]
     #[track_caller]
     pub(crate) fn start_on(database: Database, setup: Setup, apps: &[App]) -> Self {
-        let setup = setup
-            .set("database.url", database.url.clone())
-            .set("database.poll_s", 1);
+        let url = database.url.clone();
+        Self::start_through(&url, database, setup, apps)
+    }
+
+    /// A server that has another URL of the database than the test.
+    #[cfg(feature = "sql")]
+    #[track_caller]
+    pub(crate) fn start_through(url: &str, database: Database, setup: Setup, apps: &[App]) -> Self {
+        let setup = setup.set("database.url", url).set("database.poll_s", 1);
         let config = crate::support::process::ConfigFile::new(&setup.toml());
         let mut server = TestServer::launch(&["--config", config.path()], &[]);
         server.apps = apps.to_vec();
@@ -112,17 +118,19 @@ impl StoreKind {
 #[cfg(feature = "sql")]
 pub(crate) fn statements(database: &Database, apps: &[App]) -> Vec<String> {
     let mut statements = vec!["DELETE FROM loudhailer_apps".to_owned()];
-    for app in apps {
-        let columns = app.columns();
-        let names: Vec<_> = columns
-            .iter()
-            .map(|(name, _)| database.quoted(name))
-            .collect();
-        let values: Vec<_> = columns.iter().map(|(_, value)| literal(value)).collect();
+    let names = |app: &App| -> Vec<String> {
+        let columns = app.columns().into_iter();
+        columns.map(|(name, _)| database.quoted(name)).collect()
+    };
+    for apps in apps.chunk_by(|one, other| names(one) == names(other)) {
+        let rows = apps.iter().map(|app| {
+            let values: Vec<_> = app.columns().iter().map(|(_, it)| literal(it)).collect();
+            format!("({})", values.join(", "))
+        });
         statements.push(format!(
-            "INSERT INTO loudhailer_apps ({}) VALUES ({})",
-            names.join(", "),
-            values.join(", ")
+            "INSERT INTO loudhailer_apps ({}) VALUES {}",
+            names(&apps[0]).join(", "),
+            rows.collect::<Vec<_>>().join(", ")
         ));
     }
     statements

@@ -1,8 +1,14 @@
 //! The environment: Loudhailer's own names over the file, and other servers' names understood.
 
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+};
+
 use super::is_config_error;
 use crate::support::{
-    app::App, process::ConfigFile, server::TestServer, setup::Setup, websocket::Upgrade,
+    app::App, eventually, process::ConfigFile, server::TestServer, setup::Setup, websocket::Upgrade,
 };
 
 const ADMIN: (&str, &str) = ("LOUDHAILER_ADMIN__PORT", "0");
@@ -149,14 +155,47 @@ fn unrelated_variables_are_left_alone() {
     TestServer::launch(&[], &environment);
 }
 
+/// A folder as systemd makes it for credentials and Docker for secrets: its owner may read it, nobody may write to it.
+struct Credentials(PathBuf);
+
+impl Credentials {
+    fn holding(name: &str, secret: &str) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("loudhailer-it-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let credentials = Self(folder);
+        credentials.put(name, secret);
+        credentials
+    }
+
+    fn put(&self, name: &str, secret: &str) {
+        self.allow(0o700);
+        let file = self.0.join(name);
+        // Another file in its place, as whoever rotates secrets makes it.
+        let _ = fs::remove_file(&file);
+        fs::write(&file, format!("{secret}\n")).expect("a file");
+        fs::set_permissions(&file, Permissions::from_mode(0o400)).expect("its owner may");
+        self.allow(0o500);
+    }
+
+    fn allow(&self, mode: u32) {
+        fs::set_permissions(&self.0, Permissions::from_mode(mode)).expect("its owner may");
+    }
+}
+
+impl Drop for Credentials {
+    fn drop(&mut self) {
+        self.allow(0o700);
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// The file names where the secret is; Docker's secrets and systemd's credentials are files.
 #[test]
 fn a_secret_may_be_elsewhere() {
     let app = App::usual();
-    let credentials = std::env::temp_dir().join(format!("loudhailer-it-{}", std::process::id()));
-    std::fs::create_dir_all(&credentials).unwrap();
-    std::fs::write(credentials.join("shop"), format!("{}\n", app.secret)).unwrap();
-    let folder = credentials.display().to_string();
+    let credentials = Credentials::holding("shop", &app.secret);
+    let folder = credentials.0.display().to_string();
     let without = app.toml().replace(&format!("{:?}", app.secret), "SECRET");
     for (secret, variable) in [
         (
@@ -177,5 +216,28 @@ fn a_secret_may_be_elsewhere() {
         server.client().subscribe("private-room");
         server.api().publish("news", "order", "");
     }
-    std::fs::remove_dir_all(credentials).unwrap();
+}
+
+#[test]
+fn a_secret_that_was_replaced_in_its_file_counts_from_the_next_reload() {
+    let (old, new) = (App::usual(), App::usual());
+    let credentials = Credentials::holding("rotated", &old.secret);
+    let reference = "${file:${CREDENTIALS_DIRECTORY}/rotated}";
+    let toml = Setup::new().toml() + &old.toml().replace(&old.secret, reference);
+    let config = ConfigFile::new(&toml);
+    let folder = credentials.0.display().to_string();
+    let variable = ("CREDENTIALS_DIRECTORY", folder.as_str());
+    let mut server = TestServer::launch(&["--config", config.path()], &[variable]);
+    server.apps = vec![old.clone()];
+    let mut client = server.client();
+    client.subscribe("news");
+    credentials.put("rotated", &new.secret);
+    server.process.signal("HUP");
+    eventually("the new secret counts", || {
+        let answer = server.api_of(&new).get("/channels", &[]);
+        (answer.status == 200).then_some(())
+    });
+    server.api_of(&old).get("/channels", &[]).is_error(401);
+    client.expect_nothing_before_marker(&server.api_of(&new), "news");
+    assert!(!server.process.stderr().contains(&new.secret));
 }

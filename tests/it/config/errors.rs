@@ -46,6 +46,26 @@ fn a_duplicate_app_key_or_id_is_named() {
 }
 
 #[test]
+fn an_app_of_the_environment_that_repeats_one_of_the_file_is_named() {
+    let config = ConfigFile::new(APP);
+    let app = |id, key| {
+        let secret = ("LOUDHAILER_APPS__1__SECRET", "s");
+        [
+            ("LOUDHAILER_APPS__1__ID", id),
+            ("LOUDHAILER_APPS__1__KEY", key),
+            secret,
+        ]
+    };
+    let arguments = ["check-config", "--config", config.path()];
+    is_config_error(&arguments, &app("1", "l"), &["apps[1].id \"1\"", "apps[0]"]);
+    is_config_error(
+        &arguments,
+        &app("2", "k"),
+        &["apps[1].key \"k\"", "apps[0]"],
+    );
+}
+
+#[test]
 fn a_missing_part_of_an_app_is_named() {
     for part in ["id", "key", "secret"] {
         let lines = APP.lines().filter(|line| !line.starts_with(part));

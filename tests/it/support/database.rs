@@ -13,6 +13,7 @@ use std::{
 };
 
 use sqlx::{AnyConnection, Connection, Executor};
+use tokio::runtime::Runtime;
 
 /// How long a server may take to start on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -71,6 +72,33 @@ impl Database {
         done.unwrap_or_else(|error| panic!("{error}: {statements:?}"));
     }
 
+    /// Keeps others from reading and writing an SQLite file until the lock is dropped.
+    pub(crate) fn lock(&self) -> Lock {
+        let runtime = runtime();
+        let locked = runtime.block_on(async {
+            let mut connection = connect(&self.url, self.kind).await?;
+            connection.execute("BEGIN EXCLUSIVE").await?;
+            Ok::<_, sqlx::Error>(connection)
+        });
+        let _connection = locked.expect("nobody else has locked it");
+        Lock {
+            _connection,
+            _runtime: runtime,
+        }
+    }
+
+    /// The port of its server.
+    pub(crate) fn port(&self) -> u16 {
+        let mut parts = self.url.split([':', '/']);
+        parts.find_map(|it| it.parse().ok()).expect("a server")
+    }
+
+    /// Its URL by way of another port.
+    pub(crate) fn through(&self, port: u16) -> String {
+        let own = format!(":{}/", self.port());
+        self.url.replace(&own, &format!(":{port}/"))
+    }
+
     /// A name in quotes.
     pub(crate) fn quoted(&self, name: &str) -> String {
         match self.kind {
@@ -78,6 +106,12 @@ impl Database {
             _ => format!("\"{name}\""),
         }
     }
+}
+
+/// A transaction that nobody else can read beside.
+pub(crate) struct Lock {
+    _connection: AnyConnection,
+    _runtime: Runtime,
 }
 
 impl Drop for Database {
@@ -281,7 +315,37 @@ async fn connect(url: &str, kind: Kind) -> Result<AnyConnection, sqlx::Error> {
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().expect("a runtime");
-    runtime.block_on(work)
+    runtime().block_on(work)
 }
+
+fn runtime() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().expect("a runtime")
+}
+
+/// Runs each of these functions as a test on every database.
+macro_rules! on_every_database {
+    ($($name:ident)*) => {
+        $(
+            mod $name {
+                use crate::support::database::Kind;
+
+                #[test]
+                fn sqlite() {
+                    super::$name(Kind::Sqlite);
+                }
+
+                #[test]
+                fn postgres() {
+                    super::$name(Kind::Postgres);
+                }
+
+                #[test]
+                fn mariadb() {
+                    super::$name(Kind::MariaDb);
+                }
+            }
+        )*
+    };
+}
+pub(crate) use on_every_database;

@@ -35,6 +35,17 @@ impl Feed {
         line
     }
 
+    /// The next line of this type; others are skipped.
+    #[track_caller]
+    pub(crate) fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let line = self.next();
+            if line["type"] == kind {
+                return line;
+            }
+        }
+    }
+
     /// The next line, which must be of this type.
     #[track_caller]
     pub(crate) fn expect(&mut self, kind: &str) -> Value {

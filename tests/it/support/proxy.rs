@@ -1,10 +1,11 @@
-//! A TCP proxy in front of Redis, to break the network of one node only.
+//! A TCP proxy in front of Redis or a database, to break the network of one node only.
 
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
     thread,
+    time::Duration,
 };
 
 /// Forwards every connection to one address.
@@ -24,8 +25,24 @@ struct State {
     connections: usize,
     /// Connections with a smaller number pass nothing on to the server; what they say is kept.
     held_below: usize,
+    /// Pieces that were passed on to the server.
+    passed: usize,
     /// Bytes a second towards the server.
     bytes_per_second: Option<usize>,
+    /// By how much each piece towards the server is late.
+    delay: Duration,
+    /// Both ends of every connection.
+    streams: Vec<TcpStream>,
+}
+
+impl State {
+    /// How long so many bytes take towards the server.
+    fn time_of(&self, bytes: usize) -> Duration {
+        let rate = self
+            .bytes_per_second
+            .map_or(f64::INFINITY, |rate| rate as f64);
+        self.delay + Duration::from_secs_f64(bytes as f64 / rate)
+    }
 }
 
 impl Gate {
@@ -34,13 +51,20 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits until this connection may pass something on; tells how fast.
-    fn wait(&self, connection: usize) -> Option<usize> {
+    /// Waits until this connection may pass something on.
+    fn wait(&self, connection: usize) {
         let state = self.state.lock().expect("no thread panics");
         let open = self
             .changed
             .wait_while(state, |state| connection < state.held_below);
-        open.expect("no thread panics").bytes_per_second
+        drop(open.expect("no thread panics"));
+    }
+
+    /// Counts a piece towards the server, and tells how long it takes.
+    fn count(&self, bytes: usize) -> Duration {
+        let mut state = self.state.lock().expect("no thread panics");
+        state.passed += 1;
+        state.time_of(bytes)
     }
 }
 
@@ -60,6 +84,7 @@ impl Proxy {
                 gate_of_all.change(|state| {
                     number = state.connections;
                     state.connections += 1;
+                    state.streams.extend([clone(&client), clone(&server)]);
                 });
                 let (client_in, server_in) = (clone(&client), clone(&server));
                 let gate = Arc::clone(&gate_of_all);
@@ -91,6 +116,26 @@ impl Proxy {
         self.gate.change(|state| state.held_below = 0);
     }
 
+    /// From now on each piece towards the server is late by so much.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.gate.change(|state| state.delay = delay);
+    }
+
+    /// Every connection that exists ends; new ones are made.
+    pub(crate) fn cut(&self) {
+        self.gate.change(|state| {
+            for stream in state.streams.drain(..) {
+                // It may have ended by itself.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        });
+    }
+
+    /// How many pieces were passed on to the server; a request is at least one.
+    pub(crate) fn passed(&self) -> usize {
+        self.gate.state.lock().expect("no thread panics").passed
+    }
+
     /// From now on no connection is faster than this towards the server.
     pub(crate) fn limit(&self, bytes_per_second: usize) {
         self.gate
@@ -107,15 +152,14 @@ fn pass(mut from: TcpStream, mut to: TcpStream, gate: &Gate, number: usize, is_u
     let mut chunk = vec![0; 64 * 1024];
     loop {
         let read = from.read(&mut chunk).unwrap_or(0);
-        let rate = gate.wait(number).filter(|_| is_upwards);
+        gate.wait(number);
+        if is_upwards && read > 0 {
+            thread::park_timeout(gate.count(read));
+        }
         if read == 0 || to.write_all(&chunk[..read]).is_err() {
             let _ = to.shutdown(Shutdown::Write);
             let _ = from.shutdown(Shutdown::Read);
             return;
-        }
-        if let Some(bytes_per_second) = rate {
-            let time = read as f64 / bytes_per_second as f64;
-            thread::park_timeout(std::time::Duration::from_secs_f64(time));
         }
     }
 }

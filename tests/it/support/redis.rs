@@ -126,6 +126,18 @@ impl RedisServer {
         }
     }
 
+    /// Publishes a message so many times.
+    #[track_caller]
+    pub(crate) fn publish_many(&self, topic: &str, message: &str, times: usize) {
+        let client = Client::open(self.admin_url.as_str()).expect("a URL");
+        let mut connection = client.get_connection().expect("Redis answers");
+        let mut pipe = redis::pipe();
+        for _ in 0..times {
+            pipe.publish(topic, message).ignore();
+        }
+        pipe.exec(&mut connection).expect("Redis answers");
+    }
+
     /// A number out of `INFO`.
     #[track_caller]
     pub(crate) fn info(&self, section: &str, field: &str) -> u64 {

@@ -563,7 +563,7 @@ impl World {
                 let stopped = Ended::Stopped { node: at, process };
                 self.schedule(now + 1, Event::Over(stopped));
             }
-            Effect::Answer(..) | Effect::Terminate { .. } => {}
+            Effect::Answer(..) | Effect::Terminate { .. } | Effect::Apps(_) => {}
             Effect::Change(key, change) => {
                 self.note(|| format!("{process} {}: {change:?}", key.name));
                 let node = self.node(at);

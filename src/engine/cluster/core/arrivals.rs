@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    Change, Core, Effect, Effects,
+    Apps, Change, Core, Effect, Effects,
     bucket::BucketId,
     channel::{Channel, EARLY_EDGES_MAX, Listening, Shared, Sync},
 };
@@ -59,6 +59,8 @@ pub enum PeerMessage {
     },
     /// A node listens that may be new.
     Hello(u64),
+    /// The sender has changed apps in the store that the nodes share.
+    AppsChanged(u64),
     /// The sender has published events of an app, and wants to know when they are on their way to clients.
     Mark(Mark),
     /// The sender's clients are on their way to have what came before this node's mark.
@@ -180,6 +182,9 @@ impl<T> Core<T> {
                 }
                 PeerMessage::Hello(node) if *node != self.settings.node => {
                     self.membership.renew_at(now);
+                }
+                PeerMessage::AppsChanged(node) if *node != self.settings.node => {
+                    out.push(Effect::Apps(Apps::Changed));
                 }
                 PeerMessage::Mark(mark) if mark.node != self.settings.node => {
                     out.push(Effect::Mark(mark.clone()));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Change, Core, Effect, Effects, Notice, RedisMode,
+    Apps, Change, Core, Effect, Effects, Notice, RedisMode,
     bucket::{Batching, BucketId, BucketName, End, Listens, Proof, Ready, Registration},
     call::{Answer, Call, CallError},
     channel::{Channel, Listening, Stage, Sync},
@@ -356,6 +356,8 @@ impl<T> Core<T> {
                 self.link.as_node = AsNode::Yes;
                 self.membership.renew_at(now);
                 self.say_hello();
+                // Announcements before this moment were not heard.
+                out.push(Effect::Apps(Apps::Doubted));
             }
             Err(error) => self.lose_link(&format!("{error:?}"), now, out),
         }

@@ -178,6 +178,8 @@ pub enum Effect<T> {
         /// The user.
         user_id: Arc<str>,
     },
+    /// Look whether the store has other apps.
+    Apps(Apps),
     /// Write a line to the log.
     Report(Notice),
     /// The node has left the cluster.
@@ -219,6 +221,15 @@ pub enum Change {
     DoubtedPast,
     /// The channel has no subscribers on this node any more.
     Forgotten,
+}
+
+/// Why the apps may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apps {
+    /// Another node has changed them.
+    Changed,
+    /// Another node may have said so unheard.
+    Doubted,
 }
 
 /// What an operator should know.
@@ -480,7 +491,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// Messages were dropped: every channel's state is fetched again.
+    /// Messages were dropped: every channel's state is fetched again, and so are the apps.
     fn doubt_everything(&mut self, now: Instant, out: &mut Effects<T>) {
         for (_, bucket) in self.buckets.iter_mut() {
             for channel in bucket.channels.values_mut() {
@@ -492,6 +503,7 @@ impl<T> Core<T> {
         }
         self.doubt_histories(out);
         self.touch_all(now);
+        out.push(Effect::Apps(Apps::Doubted));
     }
 
     fn key(&self, id: BucketId, name: &str) -> ChannelKey {

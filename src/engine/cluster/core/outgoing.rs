@@ -27,7 +27,8 @@ const MESSAGES_MAX: usize = 512;
 const BYTES_MAX: usize = 1 << 20;
 /// Events that an app sends in one turn.
 const TURN: usize = 64;
-/// Messages to nodes that may wait; more are dropped. Those are requests to end a user's connections, and answers to marks.
+/// Messages to nodes that may wait; more are dropped. Those are requests to end a user's connections, announcements that apps have
+/// changed, and answers to marks.
 const TO_NODES_MAX: usize = 65_536;
 
 /// A message that waits for other nodes.

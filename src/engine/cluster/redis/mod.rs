@@ -35,6 +35,7 @@ pub use self::{
 };
 use self::{link::Link, pushes::Pushes};
 use super::{
+    apps::AppsHeard,
     core::{
         Answer, Call, CallError, CallId, Core, Effect, FlowLimits, Heard, Input, Notice, RedisMode,
         Settings, Topic,
@@ -67,6 +68,7 @@ pub(super) struct Outside {
     pub(super) reachable: Arc<AtomicBool>,
     /// Where messages to this node go.
     pub(super) inbound: mpsc::Sender<Bytes>,
+    pub(super) apps: AppsHeard,
 }
 
 /// Connects to Redis and begins to work, in a thread of its own.
@@ -357,6 +359,7 @@ impl Runner {
             }
             Effect::Tell(app_id, told) => mirror.tell(&app_id, &told),
             Effect::Terminate { app_id, user_id } => mirror.terminate(&app_id, &user_id),
+            Effect::Apps(apps) => self.outside.apps.take(apps),
             Effect::Report(notice) => self.report(notice),
             Effect::Closed(reply) => {
                 self.stage = Stage::Over;
