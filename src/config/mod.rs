@@ -28,7 +28,7 @@ use apps::Apps;
 pub use apps::KnownApps;
 pub use database::{Database, DatabaseUrl, Dialect, Layout};
 use layer::Layer;
-pub use redis::{Redis, RedisMode, Sentinels};
+pub use redis::{ClientFiles, Redis, RedisMode, RedisTls, Sentinels};
 pub use sections::{Admin, Api, Log, Metrics, Server, WebSocket};
 pub use types::{Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
 

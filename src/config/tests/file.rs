@@ -160,6 +160,18 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
             "FILE:2:7: redis.url must be redis:// for all sentinels, or rediss:// for all",
         ),
         (
+            "[redis]\nurl = \"redis://a\"\nca_file = \"ca.pem\"".into(),
+            "FILE:3:11: redis.ca_file needs rediss:// in redis.url",
+        ),
+        (
+            "[redis]\nurl = \"rediss://a\"\ncert_file = \"c.pem\"".into(),
+            "FILE:3:13: redis.cert_file needs redis.key_file",
+        ),
+        (
+            "[redis]\nurl = \"rediss://a\"\nkey_file = \"c.key\"".into(),
+            "FILE:3:12: redis.key_file needs redis.cert_file",
+        ),
+        (
             "[log]\nlevel = \"inof\"".into(),
             "FILE:2:9: log.level must be error, warn, info, debug, trace or a filter such as \"info,loudhailer=debug\", not \"inof\"",
         ),

@@ -4,6 +4,7 @@
 
 pub(crate) mod api;
 pub(crate) mod app;
+pub(crate) mod authority;
 pub(crate) mod client;
 #[cfg(feature = "sql")]
 pub(crate) mod database;
