@@ -10,26 +10,29 @@ use std::{
 use crate::{
     app::{App, KeyRef, Moment, Name},
     config::{Config, DEMO_KEY, DEMO_SECRET, Understood},
+    door::Address,
 };
 
 /// More apps than a screen has lines are counted, not listed.
 const APPS_SHOWN_MAX: usize = 20;
 
-/// The whole start-up text, once both listeners accept at these addresses.
+/// The whole start-up text, once the listeners accept at these addresses.
 #[must_use]
 pub fn banner(
     config: &Config,
     apps: &[Arc<App>],
     understood: &Understood,
-    (public, admin): (SocketAddr, SocketAddr),
+    (public, admin): (&[Address], SocketAddr),
 ) -> String {
-    let mut lines = vec![
-        format!("Loudhailer {}", env!("CARGO_PKG_VERSION")),
-        format!("Listening on http://{public}"),
-        format!("Admin on http://{admin}"),
-    ];
+    let mut lines = vec![format!("Loudhailer {}", env!("CARGO_PKG_VERSION"))];
+    lines.extend(public.iter().map(|public| match public {
+        Address::Tcp(address) => format!("Listening on http://{address}"),
+        Address::Unix(_) => format!("Listening on {public}"),
+    }));
+    lines.push(format!("Admin on http://{admin}"));
     lines.push(summary(apps, understood));
-    if let Some(app) = apps.first() {
+    let tcp = public.iter().find_map(Address::tcp);
+    if let (Some(app), Some(public)) = (apps.first(), tcp) {
         if public.ip().is_unspecified() {
             let host = public.ip();
             lines.push(format!(
@@ -199,8 +202,12 @@ mod tests {
     };
 
     fn printed(config: &Config, understood: &Understood, public: &str) -> String {
-        let addresses = [public, "127.0.0.1:9601"].map(|it| it.parse().expect("an address"));
-        banner(config, &config.apps, understood, addresses.into())
+        let [public, admin] = [public, "127.0.0.1:9601"].map(|it| it.parse().expect("an address"));
+        let public = [
+            Address::Tcp(public),
+            Address::Unix("/run/public.sock".into()),
+        ];
+        banner(config, &config.apps, understood, (&public, admin))
     }
 
     fn assert_has_line(text: &str, line: &str) {
@@ -215,6 +222,7 @@ mod tests {
         let text = printed(&Config::default(), &Understood::default(), "127.0.0.1:6001");
         for line in [
             "Listening on http://127.0.0.1:6001",
+            "Listening on unix:/run/public.sock",
             "Admin on http://127.0.0.1:9601",
             "BROADCAST_CONNECTION=pusher",
             "PUSHER_APP_ID=1001",

@@ -11,7 +11,7 @@
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
 //! | 5 | [`connection`] | one client's protocol state |
 //! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
-//! | 7 | [`server`], [`banner`], `keeper`, [`commands`] | bind, run, drain; what the start prints; the apps in step with their store; what is done without serving |
+//! | 7 | [`server`], [`door`], [`banner`], `keeper`, [`commands`] | run, drain; the listening sockets; what the start prints; the apps in step with their store; what is done without serving |
 
 pub mod address;
 pub mod admin;
@@ -21,6 +21,7 @@ pub mod banner;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod door;
 pub mod drain;
 pub mod engine;
 pub mod feed;

@@ -1,11 +1,12 @@
 //! Binds both listeners, runs the workers, and brings everything to an orderly end.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     future::ready,
     io::{self, Write},
-    net::{IpAddr, SocketAddr, TcpListener},
-    rc::Rc,
+    net::{SocketAddr, TcpListener},
+    rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,8 +14,8 @@ use std::{
 use actix_codec::Framed;
 use actix_http::{HttpService, Request, error::DispatchError, h1};
 use actix_rt::time::interval;
-use actix_server::Server;
-use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_server::{GracefulShutdownSignal, Server};
+use actix_service::{ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
     App, HttpRequest, HttpServer,
     dev::AppConfig,
@@ -22,7 +23,7 @@ use actix_web::{
     web::{self, Payload},
 };
 use tokio::{
-    net::{TcpSocket, TcpStream},
+    net::{TcpStream, UnixStream},
     signal::unix::{Signal, SignalKind, signal},
 };
 use tracing::{info, warn};
@@ -30,13 +31,14 @@ use tracing::{info, warn};
 #[cfg(feature = "sqlx")]
 use crate::store::{Rules, SqlStore};
 use crate::{
-    address::{Gate, Proxies},
+    address::{Gate, Peer, Proxies},
     admin::{self, Access, AdminSettings},
     api::{self, ApiSettings},
     app::AppRegistry,
     banner::banner,
     config::{self, Config, Loaded},
     connection::Worker,
+    door::{self, Address, Door, Listening, bind_tcp},
     drain::drain,
     engine::Engine,
     feed::Feed,
@@ -53,8 +55,6 @@ use crate::{
     webhook::{Departures, Webhooks},
 };
 
-/// Connections that the kernel may hold for us while a storm of them arrives.
-const BACKLOG: u32 = 4096;
 /// How often the engine does what is due.
 const ENGINE_TICK: Duration = Duration::from_secs(1);
 /// What HTTP replies may take after the clients have gone.
@@ -71,9 +71,11 @@ pub fn run(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()
 async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()> {
     let mut config = loaded.config.clone();
     let mut signals = Signals::listen()?;
-    let public = bind(config.server.host.0, config.server.port)?;
-    let operator = bind(config.admin.host.0, config.admin.port)?;
-    let (public_address, admin_address) = (public.local_addr()?, operator.local_addr()?);
+    let mut doors = Door::open_all(&config.server)?;
+    let operator = bind_tcp(config.admin.host.0, config.admin.port)?;
+    let admin_address = operator.local_addr()?;
+    let addresses: Vec<_> = doors.iter().map(|door| door.address().clone()).collect();
+    let tcp = addresses.iter().find_map(Address::tcp);
 
     let hub = Arc::new(Hub::new(config.server.workers()));
     let understood = loaded.understood.clone();
@@ -108,7 +110,6 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     // Fails only if the thread has panicked.
     let _ = opened.keep.send(kept);
 
-    let door = public.try_clone()?;
     let sessions = Sessions::default();
     let peers = Peers::of(&node);
     let max_message_bytes = config.websocket.max_message_bytes.get();
@@ -116,11 +117,20 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     let carrying = carrier
         .clone()
         .map(|carrier| actix_rt::spawn(carrier.run()));
-    let clients = public_server(config, &node, (sessions, carrier.clone()), public)?;
+    let public = Public {
+        config: config.clone(),
+        node: Arc::clone(&node),
+        sessions,
+        carrier: carrier.clone(),
+    };
+    let clients = public_server(public, &doors)?;
     let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
     let access = Access::new(config.admin.token.clone(), admin_address.port());
+    let public: Vec<_> = addresses.iter().map(Address::to_string).collect();
+    let public = public.join(", ");
     let settings = AdminSettings {
-        public: public_address,
+        public: public.clone(),
+        public_port: tcp.map_or(0, |address| address.port()),
         access,
         close_window: config.server.drain_window_s.get(),
         metrics_prefix: config.metrics.prefix.0.clone(),
@@ -130,11 +140,11 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     let ticker = actix_rt::spawn(tick_engine(Arc::clone(&node)));
 
     let apps = node.apps.all();
-    let addresses = (public_address, admin_address);
-    show(&banner(config, &apps, &understood, addresses))?;
+    let shown = (&addresses[..], admin_address);
+    show(&banner(config, &apps, &understood, shown))?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        public = %public_address,
+        public,
         admin = %admin_address,
         engine = if config.redis.is_some() { "redis" } else { "local" },
         apps = apps.len(),
@@ -147,7 +157,7 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     }
     info!("stopping; a second signal stops at once");
     let stopped = tokio::select! {
-        () = drain(&config.server, &node, carrier.as_deref(), &door, &clients_handle) => true,
+        () = drain(&config.server, &node, carrier.as_deref(), &mut doors, &clients_handle) => true,
         () = signals.stop() => false,
     };
     drop(opened.control);
@@ -179,38 +189,122 @@ fn gate(server: &config::Server) -> Gate {
     )
 }
 
-fn public_server(
-    config: &Config,
-    node: &Arc<Node>,
-    (sessions, carrier): (Sessions, Option<Arc<Carrier>>),
-    socket: TcpListener,
-) -> io::Result<Server> {
-    let (config, node, workers) = (config.clone(), Arc::clone(node), config.server.workers());
-    let builder = Server::build()
-        .workers(workers)
+/// What serves the public listener's doors.
+#[derive(Clone)]
+struct Public {
+    config: Config,
+    node: Arc<Node>,
+    sessions: Sessions,
+    carrier: Option<Arc<Carrier>>,
+}
+
+/// One thread's part of it, which serves all doors.
+struct PublicWorker {
+    connections: Rc<HttpConnections>,
+    listener: Rc<Listener>,
+    fallback: Rc<Fallback>,
+}
+
+thread_local! {
+    /// A factory of services runs once for each door on each thread, and a thread has one shard. The services keep it.
+    static PUBLIC_WORKER: RefCell<Weak<PublicWorker>> = const { RefCell::new(Weak::new()) };
+}
+
+fn public_server(public: Public, doors: &[Door]) -> io::Result<Server> {
+    let mut builder = Server::build()
+        .workers(public.config.server.workers())
         .disable_signals()
         .shutdown_timeout(HTTP_GRACE_S);
     let stopping = builder.graceful_shutdown_signal();
-    let server = builder.listen("public", socket, move || {
-        let worker = start_worker(&config, &node);
-        let listener = Rc::new(Listener::new(
-            Rc::clone(&worker),
-            config.server.path_prefix.0.clone(),
-            config.websocket.max_message_bytes.get(),
-            config.websocket.max_outbox_bytes.get(),
-        ));
-        let connections = start_http(&worker, config.server.request_timeout_s.get());
-        let fallback = Rc::new(Fallback::new(
-            worker,
-            sessions.clone(),
-            carrier.clone(),
-            config.server.request_timeout_s.get(),
-            config.websocket.max_message_bytes.get(),
-            config.websocket.max_outbox_bytes.get(),
-        ));
-        let node = web::Data::from(Arc::clone(&node));
-        let settings = web::Data::new(ApiSettings::of(&config));
-        let prefix: Rc<str> = config.server.path_prefix.0.as_str().into();
+    for door in doors {
+        let (public, stopping) = (public.clone(), stopping.clone());
+        builder = match door.listening()? {
+            Listening::Tcp(socket) => builder.listen("public", socket, move || {
+                let worker = public.worker();
+                let http = public.http(&worker, &stopping);
+                fn_service(move |stream: TcpStream| ready(admit(&worker, stream))).and_then(http)
+            }),
+            Listening::Unix(socket) => builder.listen_uds("public", socket, move || {
+                let worker = public.worker();
+                let http = public.http(&worker, &stopping);
+                fn_service(move |stream: UnixStream| ready(admit_local(&worker, stream)))
+                    .and_then(http)
+            }),
+        }?;
+    }
+    Ok(builder.run())
+}
+
+/// A connection and its peer's address, as HTTP takes it.
+type Admitted = Result<(HttpStream, Option<SocketAddr>), DispatchError>;
+
+fn admit(worker: &PublicWorker, stream: TcpStream) -> Admitted {
+    // Both fail only when the peer has gone.
+    let peer = stream.peer_addr().map_err(DispatchError::Io)?;
+    let _ = stream.set_nodelay(true);
+    let admitted = worker.connections.admit(stream, Peer::At(peer));
+    let stream = admitted.ok_or(DispatchError::DisconnectTimeout)?;
+    Ok((stream, Some(peer)))
+}
+
+fn admit_local(worker: &PublicWorker, stream: UnixStream) -> Admitted {
+    let stream = door::as_tcp(stream).map_err(DispatchError::Io)?;
+    let admitted = worker.connections.admit(stream, Peer::Local);
+    let stream = admitted.ok_or(DispatchError::DisconnectTimeout)?;
+    Ok((stream, Peer::Local.address()))
+}
+
+impl Public {
+    /// This thread's part, made at its first use.
+    fn worker(&self) -> Rc<PublicWorker> {
+        PUBLIC_WORKER.with_borrow_mut(|kept| {
+            kept.upgrade().unwrap_or_else(|| {
+                let worker = Rc::new(self.start_worker());
+                *kept = Rc::downgrade(&worker);
+                worker
+            })
+        })
+    }
+
+    fn start_worker(&self) -> PublicWorker {
+        let Config {
+            server, websocket, ..
+        } = &self.config;
+        let worker = start_worker(&self.config, &self.node);
+        PublicWorker {
+            connections: start_http(&worker, server.request_timeout_s.get()),
+            listener: Rc::new(Listener::new(
+                Rc::clone(&worker),
+                server.path_prefix.0.clone(),
+                websocket.max_message_bytes.get(),
+                websocket.max_outbox_bytes.get(),
+            )),
+            fallback: Rc::new(Fallback::new(
+                worker,
+                self.sessions.clone(),
+                self.carrier.clone(),
+                server.request_timeout_s.get(),
+                websocket.max_message_bytes.get(),
+                websocket.max_outbox_bytes.get(),
+            )),
+        }
+    }
+
+    /// What answers on the connections of one door.
+    fn http(
+        &self,
+        worker: &PublicWorker,
+        stopping: &GracefulShutdownSignal,
+    ) -> impl ServiceFactory<
+        (HttpStream, Option<SocketAddr>),
+        Config = (),
+        Response = (),
+        Error = DispatchError,
+        InitError = (),
+    > + use<> {
+        let server = &self.config.server;
+        let prefix: Rc<str> = server.path_prefix.0.as_str().into();
+        let fallback = Rc::clone(&worker.fallback);
         let answer = move |request: HttpRequest, body: Payload| {
             let (fallback, prefix) = (Rc::clone(&fallback), Rc::clone(&prefix));
             async move {
@@ -221,20 +315,20 @@ fn public_server(
             }
         };
         let app = App::new()
-            .app_data(node)
-            .app_data(settings)
+            .app_data(web::Data::from(Arc::clone(&self.node)))
+            .app_data(web::Data::new(ApiSettings::of(&self.config)))
             .default_service(web::to(answer));
-        let stopping = stopping.clone();
-        let http = HttpService::build()
+        let (stopping, listener) = (stopping.clone(), Rc::clone(&worker.listener));
+        HttpService::build()
             // Ends idle keep-alive connections, which would hold up the stop.
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            // Who has shut his side of a streaming response is gone.
+            // A client that has shut its side of a streaming response is gone.
             .h1_allow_half_closed(false)
-            .keep_alive(config.server.keep_alive_s.get())
-            .client_request_timeout(config.server.request_timeout_s.get())
+            .keep_alive(server.keep_alive_s.get())
+            .client_request_timeout(server.request_timeout_s.get())
             .upgrade(fn_service(
                 move |(request, framed): (Request, Framed<HttpStream, h1::Codec>)| {
                     let parts = framed.into_parts();
@@ -242,18 +336,8 @@ fn public_server(
                     async { Ok::<_, actix_web::Error>(()) }
                 },
             ))
-            .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(move |stream: TcpStream| {
-            let peer = stream.peer_addr().ok();
-            // Fails only when the peer has gone.
-            let _ = stream.set_nodelay(true);
-            let admitted = connections.admit(stream, peer);
-            let refused = DispatchError::DisconnectTimeout;
-            ready(admitted.map(|stream| (stream, peer)).ok_or(refused))
-        })
-        .and_then(http)
-    })?;
-    Ok(server.run())
+            .h1(map_config(app, |()| AppConfig::default()))
+    }
 }
 
 /// Reads the apps from where the configuration says that they are.
@@ -353,23 +437,6 @@ async fn tick_engine(node: Arc<Node>) {
         times.tick().await;
         node.tick(Instant::now());
     }
-}
-
-fn bind(host: IpAddr, port: u16) -> io::Result<TcpListener> {
-    let address = SocketAddr::new(host, port);
-    let listen = || {
-        let socket = if host.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)?.into_std()
-    };
-    listen().map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    })
 }
 
 fn show(text: &str) -> io::Result<()> {

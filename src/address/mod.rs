@@ -1,6 +1,7 @@
 //! Where clients come from: their address, who speaks for them, and what one place may use of this node.
 
 mod gate;
+mod peer;
 mod places;
 mod proxies;
 
@@ -10,6 +11,7 @@ use std::{
 };
 
 pub use gate::{Gate, Held, NoRoom};
+pub use peer::Peer;
 pub use places::{Place, Places};
 pub use proxies::Proxies;
 

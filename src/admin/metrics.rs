@@ -111,7 +111,7 @@ pub(super) async fn show(
 ) -> HttpResponse {
     let mut exposition = Exposition::new(&settings.metrics_prefix);
     let apps = used_apps(&node);
-    let port = settings.public.port().to_string();
+    let port = settings.public_port.to_string();
     as_soketi(&mut exposition, &apps, &port);
     channels(&mut exposition, &node, &apps);
     incidents(&mut exposition, &node);

@@ -17,7 +17,7 @@ mod reload;
 mod state;
 mod tenants;
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use actix_web::{
     HttpResponse,
@@ -37,8 +37,10 @@ const LIMIT_MAX: usize = 10_000;
 
 /// What the operator's side must know.
 pub struct AdminSettings {
-    /// Where clients and backends connect.
-    pub public: SocketAddr,
+    /// Where clients, backends and proxies connect.
+    pub public: String,
+    /// The port among them, for the metrics' label.
+    pub public_port: u16,
     /// Who may ask.
     pub access: Access,
     /// Connections that an operator has closed with a change are closed over this time.

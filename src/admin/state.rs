@@ -57,7 +57,7 @@ pub(super) async fn show(
         "ready": node.readiness().is_ok(),
         "phase": node.phase().name(),
         "uptime_s": node.started().elapsed().as_secs(),
-        "public": settings.public.to_string(),
+        "public": &settings.public,
         "cluster": cluster,
         "app_store": control.status.get(),
         "connections": node.hub.connections(),

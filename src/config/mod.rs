@@ -30,7 +30,7 @@ pub use database::{Database, DatabaseUrl, Dialect, Layout};
 use layer::Layer;
 pub use redis::{ClientFiles, Redis, RedisMode, RedisTls, Sentinels};
 pub use sections::{Admin, Api, Log, Metrics, Server, WebSocket};
-pub use types::{Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
+pub use types::{FileMode, Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
 
 use crate::{
     app::App,

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, thread};
 
-use super::{Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
+use super::{FileMode, Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
 use crate::{
     app::{SECONDS_MAX, Secret, WebhookTargets},
     settings::{Count, Problems, Seconds, Table, Whole, settings},
@@ -19,6 +19,13 @@ settings! {
         host: Host = "127.0.0.1",
         /// 0: the system chooses a free port; the startup prints it.
         port: u16 = 6001,
+        /// `false`: no TCP port, only `unix_socket`.
+        tcp: bool = true,
+        /// Path of a Unix socket to listen on, for a proxy on this machine. Whoever may open it is a trusted proxy
+        /// ([below](#behind-proxies)). It is removed at the stop; one that a killed server left behind is replaced at the start.
+        unix_socket: Option<String> => "\"/run/loudhailer/public.sock\"",
+        /// Permissions of that file, in octal: who may connect needs to write to it.
+        unix_socket_mode: FileMode = "0660",
         /// `"/ws"` makes `/ws/app/KEY` and `/ws/apps/…` work besides the bare paths. Not `/app…` or `/apps…`.
         path_prefix: PathPrefix = "",
         /// Threads that serve clients; 0: one per core.
@@ -56,6 +63,13 @@ settings! {
         /// networks ([webhooks.md](webhooks.md#restrict-where-webhooks-go)). A name is checked by what it resolves to, at every
         /// connection. Set `["external"]` if others than you configure apps.
         webhook_allowed_addresses: WebhookTargets = &["*"],
+    }
+    check check_server;
+}
+
+fn check_server(server: &Server, table: &Table<'_>, problems: &mut Problems) {
+    if !server.tcp && server.unix_socket.is_none() {
+        table.refuse("tcp", problems, "is false, which needs server.unix_socket");
     }
 }
 

@@ -1,13 +1,11 @@
 //! What a client says of itself when it comes, whatever the transport: the parameters and headers of its first request, and its address.
 
-use std::net::SocketAddr;
-
 use actix_http::header::{self, HeaderMap};
 use actix_web::web;
 use serde::Deserialize;
 
 use crate::{
-    address::Gate,
+    address::{Gate, Peer},
     connection::{Destination, Opening},
     hub::Transport,
 };
@@ -39,7 +37,7 @@ pub(super) struct FirstRequest<'a> {
     pub(super) parameters: &'a Parameters,
     pub(super) headers: &'a HeaderMap,
     /// Who sent it: the client, or a proxy.
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) peer: Peer,
 }
 
 impl<'a> FirstRequest<'a> {
@@ -51,16 +49,16 @@ impl<'a> FirstRequest<'a> {
             peer,
         } = self;
         let origin = headers.get(header::ORIGIN);
-        let client = peer.map(|peer| (peer, gate.client_of(peer, headers)));
+        let client = gate.client_of(peer, headers);
         Opening {
             destination,
             protocol: parameters.protocol.as_deref(),
             origin: origin.and_then(|origin| origin.to_str().ok()),
-            secure: peer.is_some_and(|peer| gate.is_secure(peer, headers)),
+            secure: gate.is_secure(peer, headers),
             client: parameters.client.as_deref(),
             version: parameters.version.as_deref(),
-            address: client.map(|(_, address)| address),
-            place: client.and_then(|(peer, address)| gate.counted_place(peer, address)),
+            address: client,
+            place: client.and_then(|client| gate.counted_place(peer, client)),
             transport,
         }
     }

@@ -133,8 +133,8 @@ impl Listener {
         {
             return Ok(());
         }
-        let peer = request.peer_addr();
-        let place = peer.and_then(|peer| node.gate.place_of(peer, request.headers()));
+        let peer = request.peer_addr().into();
+        let place = node.gate.place_of(peer, request.headers());
         if node.gate.take_stranger(place) {
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl Listener {
             destination: self.destination(request.path()),
             parameters,
             headers: request.headers(),
-            peer: request.peer_addr(),
+            peer: request.peer_addr().into(),
         };
         let opening = first.opening(&self.worker.node.gate, Transport::WebSocket);
         let connection = match Connection::open(&self.worker, &subscriber, &opening) {

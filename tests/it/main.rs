@@ -22,6 +22,7 @@ mod connection;
 mod delivery;
 mod fallback;
 mod hostile;
+mod listeners;
 mod logs;
 mod native_clients;
 mod paths;

@@ -29,6 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("transport", 6),
     ("banner", 7),
     ("commands", 7),
+    ("door", 7),
     ("drain", 7),
     ("keeper", 7),
     ("server", 7),
@@ -41,7 +42,10 @@ const ALLOWED: &[(&str, &str)] = &[
     ("hub", "presence"),
     ("engine", "hub"),
     ("engine", "presence"),
+    ("banner", "door"),
+    ("drain", "door"),
     ("server", "banner"),
+    ("server", "door"),
     ("server", "drain"),
     ("server", "keeper"),
 ];

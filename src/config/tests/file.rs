@@ -144,6 +144,14 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
             "FILE:2:15: server.path_prefix must be segments of letters, digits, and \"-\", \".\", \"_\", \"~\", such as \"/ws\", not \"/a//b\"",
         ),
         (
+            "[server]\ntcp = false".into(),
+            "FILE:2:7: server.tcp is false, which needs server.unix_socket",
+        ),
+        (
+            "[server]\nunix_socket_mode = \"rw\"".into(),
+            "FILE:2:20: server.unix_socket_mode must be a file's permissions in octal, such as \"0660\", not \"rw\"",
+        ),
+        (
             "[redis]\nurl = \"10.0.0.1:6379\"".into(),
             "FILE:2:7: redis.url must be redis://… or rediss://… (several are separated by commas)",
         ),

@@ -187,7 +187,7 @@ impl Fallback {
 
     fn place_of(&self, request: &HttpRequest) -> Option<Place> {
         let gate = &self.worker.node.gate;
-        gate.place_of(request.peer_addr()?, request.headers())
+        gate.place_of(request.peer_addr().into(), request.headers())
     }
 
     fn name(target: &Target<'_>) -> String {
@@ -239,7 +239,7 @@ impl Fallback {
             destination: Destination::App(target.key),
             parameters: &parameters,
             headers: request.headers(),
-            peer: request.peer_addr(),
+            peer: request.peer_addr().into(),
         };
         let transport = match target.kind {
             Kind::Streaming => Transport::XhrStreaming,

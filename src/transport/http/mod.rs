@@ -10,7 +10,6 @@ mod stream;
 
 use std::{
     cell::{Cell, RefCell},
-    net::SocketAddr,
     rc::Rc,
     task::{Context, Waker},
     time::{Duration, Instant},
@@ -26,7 +25,7 @@ use closing::Closing;
 pub use stream::HttpStream;
 
 use crate::{
-    address::{Held, NoRoom},
+    address::{Held, NoRoom, Peer},
     connection::Worker,
     http_body::request_time,
 };
@@ -119,14 +118,9 @@ impl HttpConnections {
 
     /// Takes a new connection; `None` when there are too many, which it is told.
     #[must_use]
-    pub fn admit(
-        self: &Rc<Self>,
-        stream: TcpStream,
-        peer: Option<SocketAddr>,
-    ) -> Option<HttpStream> {
+    pub fn admit(self: &Rc<Self>, stream: TcpStream, peer: Peer) -> Option<HttpStream> {
         let gate = &self.worker.node.gate;
-        let place = peer.and_then(|peer| gate.place_of_peer(peer));
-        match gate.take_http(place) {
+        match gate.take_http(gate.place_of_peer(peer)) {
             Ok(held) => Some(HttpStream::new(stream, self.state(held))),
             Err(no_room) => {
                 self.refuse(&stream, peer, no_room);
@@ -154,7 +148,7 @@ impl HttpConnections {
     }
 
     /// Answers before anything was read. It is not waited until the client has read that: there are too many already.
-    fn refuse(&self, stream: &TcpStream, peer: Option<SocketAddr>, no_room: NoRoom) {
+    fn refuse(&self, stream: &TcpStream, peer: Peer, no_room: NoRoom) {
         let node = &self.worker.node;
         node.incidents.rate_limited.increment("http_connections");
         let (trouble, text) = match no_room {
@@ -168,8 +162,7 @@ impl HttpConnections {
             ),
         };
         if let Some(suppressed) = node.storms.tell(trouble, Instant::now()) {
-            let peer = peer.map(tracing::field::display);
-            info!(peer, trouble, suppressed, "HTTP connections are refused");
+            info!(%peer, trouble, suppressed, "HTTP connections are refused");
         }
         // It fits into the empty buffer of a new socket, or the client has gone. The runtime does not know yet that the socket is writable.
         let _ = SockRef::from(stream).send(&answer::whole(503, text));

@@ -5,6 +5,8 @@
 pub(crate) mod api;
 pub(crate) mod app;
 pub(crate) mod authority;
+pub(crate) mod balancer;
+pub(crate) mod bridge;
 pub(crate) mod client;
 #[cfg(feature = "sql")]
 pub(crate) mod database;

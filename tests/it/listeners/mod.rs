@@ -1,0 +1,3 @@
+//! How connections come in besides by a TCP port of this process' own.
+
+mod unix;
