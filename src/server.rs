@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    future::ready,
     io::{self, Write},
     net::{SocketAddr, TcpListener},
     rc::{Rc, Weak},
@@ -221,37 +220,63 @@ fn public_server(public: Public, doors: &[Door]) -> io::Result<Server> {
         builder = match door.listening()? {
             Listening::Tcp(socket) => builder.listen("public", socket, move || {
                 let worker = public.worker();
-                let http = public.http(&worker, &stopping);
-                fn_service(move |stream: TcpStream| ready(admit(&worker, stream))).and_then(http)
+                let entry = public.entry(&worker, &stopping);
+                fn_service(move |stream: TcpStream| {
+                    // Both fail only when the peer has gone.
+                    let peer = stream.peer_addr().map(Peer::At);
+                    let _ = stream.set_nodelay(true);
+                    let entry = Rc::clone(&entry);
+                    async move { entry.admit(stream, peer?).await }
+                })
+                .and_then(public.http(&worker, &stopping))
             }),
             Listening::Unix(socket) => builder.listen_uds("public", socket, move || {
                 let worker = public.worker();
-                let http = public.http(&worker, &stopping);
-                fn_service(move |stream: UnixStream| ready(admit_local(&worker, stream)))
-                    .and_then(http)
+                let entry = public.entry(&worker, &stopping);
+                fn_service(move |stream: UnixStream| {
+                    let stream = door::as_tcp(stream);
+                    let entry = Rc::clone(&entry);
+                    async move { entry.admit(stream?, Peer::Local).await }
+                })
+                .and_then(public.http(&worker, &stopping))
             }),
         }?;
     }
     Ok(builder.run())
 }
 
-/// A connection and its peer's address, as HTTP takes it.
-type Admitted = Result<(HttpStream, Option<SocketAddr>), DispatchError>;
-
-fn admit(worker: &PublicWorker, stream: TcpStream) -> Admitted {
-    // Both fail only when the peer has gone.
-    let peer = stream.peer_addr().map_err(DispatchError::Io)?;
-    let _ = stream.set_nodelay(true);
-    let admitted = worker.connections.admit(stream, Peer::At(peer));
-    let stream = admitted.ok_or(DispatchError::DisconnectTimeout)?;
-    Ok((stream, Some(peer)))
+/// How one thread takes connections.
+struct Entry {
+    worker: Rc<PublicWorker>,
+    proxy_protocol: bool,
+    stopping: GracefulShutdownSignal,
 }
 
-fn admit_local(worker: &PublicWorker, stream: UnixStream) -> Admitted {
-    let stream = door::as_tcp(stream).map_err(DispatchError::Io)?;
-    let admitted = worker.connections.admit(stream, Peer::Local);
-    let stream = admitted.ok_or(DispatchError::DisconnectTimeout)?;
-    Ok((stream, Peer::Local.address()))
+impl Entry {
+    /// The connection, with what HTTP takes for its peer.
+    async fn admit(
+        &self,
+        stream: TcpStream,
+        peer: Peer,
+    ) -> Result<(HttpStream, Option<SocketAddr>), DispatchError> {
+        let admitted = if self.proxy_protocol {
+            // Apart, so that other connections stay small.
+            Box::pin(self.admit_proxied(stream, peer)).await
+        } else {
+            let admitted = self.worker.connections.admit(stream, peer);
+            admitted.map(|stream| (stream, peer))
+        };
+        let (stream, peer) = admitted.ok_or(DispatchError::DisconnectTimeout)?;
+        Ok((stream, peer.address()))
+    }
+
+    /// A proxy that has said nothing yet does not hold up a stop.
+    async fn admit_proxied(&self, stream: TcpStream, proxy: Peer) -> Option<(HttpStream, Peer)> {
+        tokio::select! {
+            admitted = self.worker.connections.admit_proxied(stream, proxy) => admitted,
+            () = self.stopping.notified() => None,
+        }
+    }
 }
 
 impl Public {
@@ -290,6 +315,14 @@ impl Public {
         }
     }
 
+    fn entry(&self, worker: &Rc<PublicWorker>, stopping: &GracefulShutdownSignal) -> Rc<Entry> {
+        Rc::new(Entry {
+            worker: Rc::clone(worker),
+            proxy_protocol: self.config.server.proxy_protocol,
+            stopping: stopping.clone(),
+        })
+    }
+
     /// What answers on the connections of one door.
     fn http(
         &self,
@@ -319,8 +352,15 @@ impl Public {
             .app_data(web::Data::new(ApiSettings::of(&self.config)))
             .default_service(web::to(answer));
         let (stopping, listener) = (stopping.clone(), Rc::clone(&worker.listener));
-        HttpService::build()
-            // Ends idle keep-alive connections, which would hold up the stop.
+        let mut http = HttpService::build();
+        if server.proxy_protocol {
+            http = http.on_connect_ext(|stream: &HttpStream, data| {
+                if let Some(told) = stream.told_secure() {
+                    data.insert(told);
+                }
+            });
+        }
+        http // Ends idle keep-alive connections, which would hold up the stop.
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }

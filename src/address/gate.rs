@@ -177,6 +177,12 @@ impl Gate {
         }
     }
 
+    /// Whether the other end is a trusted proxy.
+    #[must_use]
+    pub fn trusts(&self, peer: Peer) -> bool {
+        self.proxies.are_trusted_at(peer)
+    }
+
     /// Where the client of a request is, behind trusted proxies. `None`: nobody says.
     #[must_use]
     pub fn client_of(&self, peer: Peer, headers: &HeaderMap) -> Option<ClientAddress> {
@@ -198,7 +204,7 @@ impl Gate {
     /// The same for a connection of which no request is known yet.
     #[must_use]
     pub fn place_of_peer(&self, peer: Peer) -> Option<Place> {
-        if self.proxies.are_trusted_at(peer) {
+        if self.trusts(peer) {
             return None;
         }
         self.counted_place(peer, peer.address()?.into())

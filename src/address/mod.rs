@@ -4,6 +4,7 @@ mod gate;
 mod peer;
 mod places;
 mod proxies;
+mod proxy_header;
 
 use std::{
     fmt,
@@ -14,6 +15,7 @@ pub use gate::{Gate, Held, NoRoom};
 pub use peer::Peer;
 pub use places::{Place, Places};
 pub use proxies::Proxies;
+pub use proxy_header::{ProxyHeader, ProxyHeaderError};
 
 /// Where a client comes from. What a proxy tells has often no port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::{
 /// The other end of a connection: a client, or a proxy that speaks for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// The other end of a TCP connection.
+    /// The other end of a TCP connection, or whom a trusted proxy names as that by the PROXY protocol.
     At(SocketAddr),
     /// A process of this machine, over a Unix socket. The operator chooses who may open that file, so it is a trusted proxy.
     Local,

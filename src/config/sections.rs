@@ -45,6 +45,9 @@ settings! {
         /// Addresses and networks (`"10.0.0.0/8"`) of proxies whose headers say who the client is (`X-Forwarded-For` or `Forwarded`) and
         /// whether it uses TLS (`X-Forwarded-Proto`) ([below](#behind-proxies)).
         trusted_proxies: Vec<Network>,
+        /// `true`: every connection begins with a header of the PROXY protocol, version 1 or 2, which says who the client is. Only
+        /// `trusted_proxies` and the Unix socket may connect then ([below](#proxy-protocol)).
+        proxy_protocol: bool = false,
         /// Bytes of an HTTP request body; larger requests get 413.
         max_request_bytes: Count = 1_048_576,
         /// Seconds to receive a request head, the upgrade included, or the next part of a body. A whole body has the same time, and one
@@ -68,6 +71,11 @@ settings! {
 }
 
 fn check_server(server: &Server, table: &Table<'_>, problems: &mut Problems) {
+    let comes_by_tcp_alone = server.tcp && server.unix_socket.is_none();
+    if server.proxy_protocol && server.trusted_proxies.is_empty() && comes_by_tcp_alone {
+        let reason = "is true, which needs server.trusted_proxies: nobody else may connect";
+        table.refuse("proxy_protocol", problems, reason);
+    }
     if !server.tcp && server.unix_socket.is_none() {
         table.refuse("tcp", problems, "is false, which needs server.unix_socket");
     }

@@ -8,6 +8,7 @@ use crate::{
     address::{Gate, Peer},
     connection::{Destination, Opening},
     hub::Transport,
+    transport::http::ToldSecure,
 };
 
 /// The parameters that clients send, read from the query.
@@ -38,6 +39,8 @@ pub(super) struct FirstRequest<'a> {
     pub(super) headers: &'a HeaderMap,
     /// Who sent it: the client, or a proxy.
     pub(super) peer: Peer,
+    /// What a proxy said of the connection before.
+    pub(super) told_secure: Option<ToldSecure>,
 }
 
 impl<'a> FirstRequest<'a> {
@@ -47,6 +50,7 @@ impl<'a> FirstRequest<'a> {
             parameters,
             headers,
             peer,
+            told_secure,
         } = self;
         let origin = headers.get(header::ORIGIN);
         let client = gate.client_of(peer, headers);
@@ -54,7 +58,7 @@ impl<'a> FirstRequest<'a> {
             destination,
             protocol: parameters.protocol.as_deref(),
             origin: origin.and_then(|origin| origin.to_str().ok()),
-            secure: gate.is_secure(peer, headers),
+            secure: told_secure.is_some() || gate.is_secure(peer, headers),
             client: parameters.client.as_deref(),
             version: parameters.version.as_deref(),
             address: client,

@@ -164,6 +164,7 @@ impl Listener {
         received: BytesMut,
         parameters: &Parameters,
     ) -> Session {
+        let told_secure = stream.told_secure();
         let outbox = Outbox::bounded(stream.into_socket(), self.max_outbox_bytes)
             .compressed(head.is_compressed);
         let subscriber = Rc::new(Subscriber::new(SocketId::random(), outbox));
@@ -173,6 +174,7 @@ impl Listener {
             parameters,
             headers: request.headers(),
             peer: request.peer_addr().into(),
+            told_secure,
         };
         let opening = first.opening(&self.worker.node.gate, Transport::WebSocket);
         let connection = match Connection::open(&self.worker, &subscriber, &opening) {

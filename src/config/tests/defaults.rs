@@ -121,6 +121,7 @@ fn every_key_of_the_file_is_taken() {
         max_clients_per_ip = 19
         max_http_connections = 20
         trusted_proxies = ["10.0.0.0/8", "::1"]
+        proxy_protocol = true
         max_request_bytes = 1000
         request_timeout_s = 11
         keep_alive_s = 12
@@ -208,7 +209,7 @@ fn every_key_of_the_file_is_taken() {
     for part in [
         "host: Host(::1), port: 7001, tcp: false, unix_socket: Some(\"/run/public.sock\"), unix_socket_mode: FileMode(384), path_prefix: PathPrefix(\"/ws\"), workers: 3, max_connections: Some(5000)",
         "max_connections_per_ip: Some(9), max_clients_per_ip: Some(19), max_http_connections: 20, trusted_proxies: [Network(10.0.0.0/8), Network(::1/128)]",
-        "max_request_bytes: 1000, request_timeout_s: 11s",
+        "proxy_protocol: true, max_request_bytes: 1000, request_timeout_s: 11s",
         "webhook_allowed_addresses: WebhookTargets([Loopback])",
         "Admin { host: Host(127.0.0.1), port: 0, token: Some(Secret(…)) }",
         "Metrics { prefix: MetricsPrefix(\"soketi\") }",

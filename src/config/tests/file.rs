@@ -148,6 +148,10 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
             "FILE:2:7: server.tcp is false, which needs server.unix_socket",
         ),
         (
+            "[server]\nproxy_protocol = true".into(),
+            "FILE:2:18: server.proxy_protocol is true, which needs server.trusted_proxies: nobody else may connect",
+        ),
+        (
             "[server]\nunix_socket_mode = \"rw\"".into(),
             "FILE:2:20: server.unix_socket_mode must be a file's permissions in octal, such as \"0660\", not \"rw\"",
         ),

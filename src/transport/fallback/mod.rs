@@ -240,6 +240,7 @@ impl Fallback {
             parameters: &parameters,
             headers: request.headers(),
             peer: request.peer_addr().into(),
+            told_secure: request.conn_data().copied(),
         };
         let transport = match target.kind {
             Kind::Streaming => Transport::XhrStreaming,

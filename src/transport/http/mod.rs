@@ -6,6 +6,7 @@
 
 mod answer;
 mod closing;
+mod proxied;
 mod stream;
 
 use std::{
@@ -22,7 +23,8 @@ use tokio::{net::TcpStream, sync::mpsc};
 use tracing::info;
 
 use closing::Closing;
-pub use stream::HttpStream;
+use proxied::NoHeader;
+pub use stream::{HttpStream, ToldSecure};
 
 use crate::{
     address::{Held, NoRoom, Peer},
@@ -55,6 +57,8 @@ struct State {
     stage: Cell<Stage>,
     /// Bytes that were read in this turn.
     turn_bytes: Cell<usize>,
+    /// What a proxy has said of the client's side.
+    told_secure: Cell<Option<ToldSecure>>,
     /// What is written instead of an answer that had no body.
     unsent: RefCell<Bytes>,
     /// It counts among all, and among those of its place.
@@ -70,6 +74,49 @@ enum Stage {
     Answered,
     /// It has ended its side, or is gone.
     Ended,
+}
+
+/// Why a connection is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// The node has no room for more.
+    OverAll,
+    /// Its place has none.
+    OverPlace,
+    /// Proxies alone may connect, and this is none that is trusted.
+    NoProxy,
+}
+
+impl From<NoRoom> for Refused {
+    fn from(no_room: NoRoom) -> Self {
+        match no_room {
+            NoRoom::Node => Self::OverAll,
+            NoRoom::Place => Self::OverPlace,
+        }
+    }
+}
+
+impl Refused {
+    /// The status, the trouble in the log's words, and what the client reads.
+    fn words(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::OverAll => (
+                503,
+                "over server.max_http_connections",
+                "the server has as many connections as it takes",
+            ),
+            Self::OverPlace => (
+                503,
+                "over server.max_clients_per_ip",
+                "this address has as many connections as one may have",
+            ),
+            Self::NoProxy => (
+                403,
+                "not among server.trusted_proxies, which server.proxy_protocol needs",
+                "this address may not connect directly",
+            ),
+        }
+    }
 }
 
 /// How far the request has come that is not answered.
@@ -123,9 +170,53 @@ impl HttpConnections {
         match gate.take_http(gate.place_of_peer(peer)) {
             Ok(held) => Some(HttpStream::new(stream, self.state(held))),
             Err(no_room) => {
-                self.refuse(&stream, peer, no_room);
+                self.refuse(&stream, peer, no_room.into());
                 None
             }
+        }
+    }
+
+    /// Takes a new connection of a proxy, once that has said for whom it speaks; `None` when it may not, or says nothing that can be read.
+    pub async fn admit_proxied(
+        self: &Rc<Self>,
+        mut stream: TcpStream,
+        proxy: Peer,
+    ) -> Option<(HttpStream, Peer)> {
+        let gate = &self.worker.node.gate;
+        if !gate.trusts(proxy) {
+            self.refuse(&stream, proxy, Refused::NoProxy);
+            return None;
+        }
+        let waiting = match gate.take_http(None) {
+            Ok(held) => held,
+            Err(no_room) => {
+                self.refuse(&stream, proxy, no_room.into());
+                return None;
+            }
+        };
+        let header = match proxied::header(&mut stream, self.request_timeout).await {
+            Ok(header) => header,
+            Err(no_header) => {
+                self.tell_no_header(proxy, &no_header);
+                return None;
+            }
+        };
+        drop(waiting);
+        let peer = header.client.map_or(proxy, Peer::At);
+        let stream = self.admit(stream, peer)?;
+        stream.tell_secure(header.secure.then_some(ToldSecure));
+        Some((stream, peer))
+    }
+
+    fn tell_no_header(&self, proxy: Peer, no_header: &NoHeader) {
+        let trouble = match no_header {
+            NoHeader::Gone => return,
+            NoHeader::Late => "no whole PROXY protocol header came in time",
+            NoHeader::Wrong(error) => error.reason(),
+        };
+        let node = &self.worker.node;
+        if let Some(suppressed) = node.storms.tell(trouble, Instant::now()) {
+            info!(%proxy, trouble, suppressed, "a proxy's connection was closed");
         }
     }
 
@@ -140,6 +231,7 @@ impl HttpConnections {
             answer: Cell::default(),
             stage: Cell::new(Stage::New),
             turn_bytes: Cell::new(0),
+            told_secure: Cell::new(None),
             unsent: RefCell::default(),
             held: RefCell::new(Some(held)),
         });
@@ -148,24 +240,17 @@ impl HttpConnections {
     }
 
     /// Answers before anything was read. It is not waited until the client has read that: there are too many already.
-    fn refuse(&self, stream: &TcpStream, peer: Peer, no_room: NoRoom) {
+    fn refuse(&self, stream: &TcpStream, peer: Peer, refused: Refused) {
         let node = &self.worker.node;
-        node.incidents.rate_limited.increment("http_connections");
-        let (trouble, text) = match no_room {
-            NoRoom::Node => (
-                "over server.max_http_connections",
-                "the server has as many connections as it takes",
-            ),
-            NoRoom::Place => (
-                "over server.max_clients_per_ip",
-                "this address has as many connections as one may have",
-            ),
-        };
+        let (status, trouble, text) = refused.words();
+        if refused != Refused::NoProxy {
+            node.incidents.rate_limited.increment("http_connections");
+        }
         if let Some(suppressed) = node.storms.tell(trouble, Instant::now()) {
             info!(%peer, trouble, suppressed, "HTTP connections are refused");
         }
         // It fits into the empty buffer of a new socket, or the client has gone. The runtime does not know yet that the socket is writable.
-        let _ = SockRef::from(stream).send(&answer::whole(503, text));
+        let _ = SockRef::from(stream).send(&answer::whole(status, text));
     }
 
     /// Once a second: ends those whose request takes too long to arrive.

@@ -19,6 +19,10 @@ use crate::transport::pace::yield_turn;
 /// Bytes that are read before others get the thread: some 100 of the smallest requests.
 const TURN_BYTES: usize = 8 << 10;
 
+/// The connection's proxy says that the client's side is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldSecure;
+
 /// A connection that speaks HTTP. Small, because it is moved often until it is served.
 pub struct HttpStream {
     /// Absent once it is handed over.
@@ -32,6 +36,16 @@ impl HttpStream {
             socket: Some(socket),
             state,
         }
+    }
+
+    /// What the proxy says of the client's side.
+    #[must_use]
+    pub fn told_secure(&self) -> Option<ToldSecure> {
+        self.state.told_secure.get()
+    }
+
+    pub(super) fn tell_secure(&self, told: Option<ToldSecure>) {
+        self.state.told_secure.set(told);
     }
 
     /// The bare socket, which is no HTTP connection from now on.

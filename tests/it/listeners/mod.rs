@@ -1,3 +1,4 @@
 //! How connections come in besides by a TCP port of this process' own.
 
+mod proxy_protocol;
 mod unix;

@@ -1,4 +1,4 @@
-//! nginx as a test needs it, in a folder of its own, ended with the test.
+//! nginx and HAProxy as a test needs them, each in a folder of its own, ended with the test.
 
 use std::{
     fs,
@@ -57,6 +57,21 @@ impl Balancer {
                 "-c".to_owned(),
                 folder.file("conf"),
             ]
+        })
+    }
+
+    /// HAProxy in TCP mode, with this server and its options behind it.
+    #[track_caller]
+    pub(crate) fn haproxy(node: &str) -> Self {
+        Self::start("haproxy", |folder, port| {
+            let text = format!(
+                "global\n  maxconn 100\n\
+                 defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\n\
+                 frontend all\n  bind 127.0.0.1:{port}\n  default_backend nodes\n\
+                 backend nodes\n  server node {node}\n"
+            );
+            fs::write(folder.file("conf"), text).expect("the file is written");
+            vec!["-db".to_owned(), "-f".to_owned(), folder.file("conf")]
         })
     }
 

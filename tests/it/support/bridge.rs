@@ -10,6 +10,7 @@ use std::{
 /// Where connections are passed on to.
 #[derive(Clone)]
 pub(crate) enum Target {
+    Tcp(SocketAddr),
     Unix(String),
 }
 
@@ -41,6 +42,17 @@ impl Bridge {
 /// A server that does not take the connection looks like one that closes it.
 fn pass_on(client: TcpStream, target: &Target, preamble: &[u8]) {
     match target {
+        Target::Tcp(address) => {
+            let Ok(mut server) = TcpStream::connect(address) else {
+                return;
+            };
+            let _ = server.set_nodelay(true);
+            let _ = server.write_all(preamble);
+            let other = server.try_clone().expect("a second handle");
+            both_ways(client, server, other, |server| {
+                server.shutdown(Shutdown::Write)
+            });
+        }
         Target::Unix(path) => {
             let Ok(mut server) = UnixStream::connect(path) else {
                 return;
