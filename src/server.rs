@@ -21,6 +21,7 @@ use actix_web::{
     middleware::from_fn,
     web::{self, Payload},
 };
+use sd_notify::NotifyState;
 use tokio::{
     net::{TcpStream, UnixStream},
     signal::unix::{Signal, SignalKind, signal},
@@ -37,7 +38,7 @@ use crate::{
     banner::banner,
     config::{self, Config, Loaded},
     connection::Worker,
-    door::{self, Address, Door, Listening, bind_tcp},
+    door::{self, Address, Door, Inherited, Listening, bind_tcp},
     drain::drain,
     engine::Engine,
     feed::Feed,
@@ -70,8 +71,16 @@ pub fn run(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()
 async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()> {
     let mut config = loaded.config.clone();
     let mut signals = Signals::listen()?;
-    let mut doors = Door::open_all(&config.server)?;
-    let operator = bind_tcp(config.admin.host.0, config.admin.port)?;
+    let names = variables.get("LISTEN_FDNAMES").map(String::as_str);
+    let inherited = Inherited::take(&config, names)?;
+    let mut doors = inherited.public;
+    if doors.is_empty() {
+        doors = Door::open_all(&config.server)?;
+    }
+    let operator = match inherited.admin {
+        Some(socket) => socket,
+        None => bind_tcp(config.admin.host.0, config.admin.port)?,
+    };
     let admin_address = operator.local_addr()?;
     let addresses: Vec<_> = doors.iter().map(|door| door.address().clone()).collect();
     let tcp = addresses.iter().find_map(Address::tcp);
@@ -150,10 +159,16 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
         workers = config.server.workers(),
         "started"
     );
+    notify(&[NotifyState::Ready]);
     while let Asked::Reload = signals.next().await {
+        // A service of the type notify-reload is told of the time, lest an earlier "ready" is taken for the answer.
+        let now = NotifyState::monotonic_usec_now().unwrap_or(NotifyState::MonotonicUsec(0));
+        notify(&[NotifyState::Reloading, now]);
         // What came of it is told by the log.
         let _ = opened.control.reload(Loss::Refused).await;
+        notify(&[NotifyState::Ready]);
     }
+    notify(&[NotifyState::Stopping]);
     info!("stopping; a second signal stops at once");
     let stopped = tokio::select! {
         () = drain(&config.server, &node, carrier.as_deref(), &mut doors, &clients_handle) => true,
@@ -485,6 +500,13 @@ fn show(text: &str) -> io::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Tells systemd, if it started this process and asks for that (`Type=notify`).
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd could not be told of a change");
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Does not know what is served on them.
 
+mod inherited;
+
 use std::{
     fmt, fs, io,
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -21,6 +23,8 @@ use actix_server::ServerHandle;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tracing::{debug, warn};
 
+pub use inherited::Inherited;
+
 use crate::config::Server;
 
 /// Connections that the kernel may hold for us while a storm of them arrives.
@@ -34,8 +38,15 @@ const PAUSE_TIME: Duration = Duration::from_millis(100);
 pub struct Door {
     socket: Listening,
     address: Address,
-    /// Of a Unix socket: it is removed with the door.
-    file: Option<SocketFile>,
+    held: Held,
+}
+
+/// Who keeps the socket.
+enum Held {
+    /// This process; a Unix socket with its file, which is removed with the door.
+    Here(Option<SocketFile>),
+    /// systemd, too: connections that are made while nobody accepts wait for the next process.
+    Elsewhere,
 }
 
 /// A socket that connections are accepted from.
@@ -92,7 +103,7 @@ impl Door {
         Ok(Self {
             address: Address::Tcp(listener.local_addr()?),
             socket: Listening::Tcp(listener),
-            file: None,
+            held: Held::Here(None),
         })
     }
 
@@ -116,7 +127,7 @@ impl Door {
         Ok(Self {
             socket: Listening::Unix(listener),
             address: Address::Unix(path.to_owned()),
-            file: Some(file),
+            held: Held::Here(Some(file)),
         })
     }
 
@@ -139,8 +150,11 @@ impl Door {
 
     /// Has the kernel take no further connections; those that were made can be accepted.
     fn turn_away(&mut self) {
+        let Held::Here(file) = &mut self.held else {
+            return;
+        };
         // Who comes now finds no file.
-        drop(self.file.take());
+        drop(file.take());
         if let Listening::Tcp(listener) = &self.socket
             && let Err(error) = ignore_new_connections(&SockRef::from(listener))
         {
@@ -151,6 +165,9 @@ impl Door {
     /// From here on new connections are refused, and a client's balancer finds another node at once; left hanging, pusher-js rests
     /// for 15 s.
     fn shut(&self) {
+        if matches!(self.held, Held::Elsewhere) {
+            return;
+        }
         let socket = match &self.socket {
             Listening::Tcp(listener) => SockRef::from(listener),
             Listening::Unix(listener) => SockRef::from(listener),
@@ -161,7 +178,8 @@ impl Door {
     }
 }
 
-/// Takes no new connections, and answers all that were made: what waits in a listening socket that is closed is reset.
+/// Takes no new connections, and answers all that were made: what waits in a listening socket that is closed is reset. What others hold, too,
+/// is left as it is.
 pub async fn close(doors: &mut [Door], clients: &ServerHandle) {
     doors.iter_mut().for_each(Door::turn_away);
     sleep(HANDSHAKE_TIME).await;
