@@ -15,19 +15,66 @@ use crate::{
 /// More apps than a screen has lines are counted, not listed.
 const APPS_SHOWN_MAX: usize = 20;
 
-/// The whole start-up text, once both listeners accept at these addresses.
+/// Where the listeners accept.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Clients without TLS; there is this or the next, or both.
+    pub plain: Option<SocketAddr>,
+    /// Clients with TLS.
+    pub tls: Option<SocketAddr>,
+    /// The operator.
+    pub admin: SocketAddr,
+    /// The operator's `http` or `https`.
+    pub admin_scheme: &'static str,
+}
+
+/// What clients are to use.
+#[derive(Clone, Copy)]
+struct Entry {
+    address: SocketAddr,
+    scheme: &'static str,
+}
+
+impl Addresses {
+    /// The one that clients are to use: with TLS, if there is it.
+    #[must_use]
+    pub fn public(&self) -> SocketAddr {
+        self.entry().address
+    }
+
+    fn entry(&self) -> Entry {
+        let tls = self.tls.map(|address| Entry {
+            address,
+            scheme: "https",
+        });
+        let plain = self.plain.map(|address| Entry {
+            address,
+            scheme: "http",
+        });
+        tls.or(plain).expect("there is at least one")
+    }
+}
+
+/// The whole start-up text, once the listeners accept at these addresses.
 #[must_use]
 pub fn banner(
     config: &Config,
     apps: &[Arc<App>],
     understood: &Understood,
-    (public, admin): (SocketAddr, SocketAddr),
+    addresses: &Addresses,
 ) -> String {
-    let mut lines = vec![
-        format!("Loudhailer {}", env!("CARGO_PKG_VERSION")),
-        format!("Listening on http://{public}"),
-        format!("Admin on http://{admin}"),
-    ];
+    let mut lines = vec![format!("Loudhailer {}", env!("CARGO_PKG_VERSION"))];
+    let plain = addresses
+        .plain
+        .map(|it| format!("Listening on http://{it}"));
+    let tls = addresses.tls.map(|it| format!("Listening on https://{it}"));
+    lines.extend(plain.into_iter().chain(tls));
+    lines.push(format!(
+        "Admin on {}://{}",
+        addresses.admin_scheme, addresses.admin
+    ));
+    let entry = addresses.entry();
+    let public = entry.address;
     lines.push(summary(apps, understood));
     if let Some(app) = apps.first() {
         if public.ip().is_unspecified() {
@@ -37,8 +84,8 @@ pub fn banner(
             ));
             lines.push(String::new());
         }
-        lines.push(env_block(app, public));
-        lines.push(echo_options(app, &config.server.path_prefix.0, public));
+        lines.push(env_block(app, entry));
+        lines.push(echo_options(app, &config.server.path_prefix.0, entry));
     }
     lines.join("\n")
 }
@@ -122,13 +169,13 @@ fn app_line(app: &App) -> String {
     line
 }
 
-fn env_block(app: &App, public: SocketAddr) -> String {
+fn env_block(app: &App, entry: Entry) -> String {
     let Some(KeyRef { key, secret, .. }) = app.shown_key(Moment::now()) else {
         return String::new();
     };
     let is_demo = *key == *DEMO_KEY && secret.expose_str() == DEMO_SECRET;
     let secret = if is_demo { DEMO_SECRET } else { "your-secret" };
-    let (host, port) = (reachable_host(public), public.port());
+    let (host, port) = (reachable_host(entry.address), entry.address.port());
     format!(
         "Laravel's .env:
 
@@ -138,7 +185,7 @@ fn env_block(app: &App, public: SocketAddr) -> String {
   PUSHER_APP_SECRET={secret}
   PUSHER_HOST={host}
   PUSHER_PORT={port}
-  PUSHER_SCHEME=http
+  PUSHER_SCHEME={scheme}
   PUSHER_APP_CLUSTER=mt1
   VITE_PUSHER_APP_KEY=\"${{PUSHER_APP_KEY}}\"
   VITE_PUSHER_HOST=\"${{PUSHER_HOST}}\"
@@ -147,12 +194,13 @@ fn env_block(app: &App, public: SocketAddr) -> String {
   VITE_PUSHER_APP_CLUSTER=\"${{PUSHER_APP_CLUSTER}}\"
 ",
         id = app.id,
+        scheme = entry.scheme,
     )
 }
 
 /// `cluster` is required by pusher-js even for a host of one's own; `enableStats` took the place of `disableStats`.
-fn echo_options(app: &App, path_prefix: &str, public: SocketAddr) -> String {
-    let (host, port) = (reachable_host(public), public.port());
+fn echo_options(app: &App, path_prefix: &str, entry: Entry) -> String {
+    let (host, port) = (reachable_host(entry.address), entry.address.port());
     let ws_path = match path_prefix {
         "" => String::new(),
         prefix => format!("\n    wsPath: '{prefix}',"),
@@ -167,12 +215,13 @@ fn echo_options(app: &App, path_prefix: &str, public: SocketAddr) -> String {
     wsHost: '{host}',
     wsPort: {port},
     wssPort: {port},{ws_path}
-    forceTLS: false,
+    forceTLS: {tls},
     enabledTransports: ['ws', 'wss'],
     enableStats: false,
   }})
 ",
         key = app.shown_key(Moment::now()).map_or("", |it| it.key),
+        tls = entry.scheme == "https",
     )
 }
 
@@ -199,8 +248,13 @@ mod tests {
     };
 
     fn printed(config: &Config, understood: &Understood, public: &str) -> String {
-        let addresses = [public, "127.0.0.1:9601"].map(|it| it.parse().expect("an address"));
-        banner(config, &config.apps, understood, addresses.into())
+        let addresses = Addresses {
+            plain: Some(public.parse().expect("an address")),
+            tls: None,
+            admin: "127.0.0.1:9601".parse().expect("an address"),
+            admin_scheme: "http",
+        };
+        banner(config, &config.apps, understood, &addresses)
     }
 
     fn assert_has_line(text: &str, line: &str) {

@@ -31,7 +31,7 @@ pub async fn drain(
     server: &Server,
     node: &Node,
     carrier: Option<&Carrier>,
-    door: &TcpListener,
+    doors: &[TcpListener],
     clients: &ServerHandle,
 ) {
     let not_ready = server.not_ready_s.get();
@@ -47,14 +47,19 @@ pub async fn drain(
     if let Some(carrier) = carrier {
         carrier.stop();
     }
-    close_clients(server, node, door, clients).await;
+    close_clients(server, node, doors, clients).await;
     // What a backend was told is accepted must still reach the other nodes.
     clients.stop(true).await;
     flush(server, node).await;
     node.enter_phase(Phase::Stopped);
 }
 
-async fn close_clients(server: &Server, node: &Node, door: &TcpListener, clients: &ServerHandle) {
+async fn close_clients(
+    server: &Server,
+    node: &Node,
+    doors: &[TcpListener],
+    clients: &ServerHandle,
+) {
     node.enter_phase(Phase::Closing);
     let drain_window = server.drain_window_s.get();
     let (connections, window_s) = (node.hub.connections(), drain_window.as_secs());
@@ -62,7 +67,7 @@ async fn close_clients(server: &Server, node: &Node, door: &TcpListener, clients
         connections,
         window_s, "closing: clients are told to reconnect"
     );
-    close_door(door, clients).await;
+    close_doors(doors, clients).await;
     node.hub.drain(drain_window);
     let deadline = Instant::now() + drain_window + CLOSE_GRACE;
     while node.hub.connections() > 0 && Instant::now() < deadline {
@@ -75,10 +80,12 @@ async fn close_clients(server: &Server, node: &Node, door: &TcpListener, clients
 }
 
 /// Takes no new connections, and answers all that were made: what waits in a listening socket that is closed is reset.
-async fn close_door(door: &TcpListener, clients: &ServerHandle) {
-    let door = SockRef::from(door);
-    if let Err(error) = ignore_new_connections(&door) {
-        debug!(%error, "connections that are made while the door closes may be reset");
+async fn close_doors(doors: &[TcpListener], clients: &ServerHandle) {
+    let doors: Vec<_> = doors.iter().map(SockRef::from).collect();
+    for door in &doors {
+        if let Err(error) = ignore_new_connections(door) {
+            debug!(%error, "connections that are made while the door closes may be reset");
+        }
     }
     sleep(HANDSHAKE_TIME).await;
     clients.pause().await;
@@ -86,8 +93,10 @@ async fn close_door(door: &TcpListener, clients: &ServerHandle) {
     sleep(PAUSE_TIME).await;
     // From here on new connections are refused, and a client's balancer finds another node at once; left hanging, pusher-js rests
     // for 15 s.
-    if let Err(error) = door.shutdown(Shutdown::Both) {
-        warn!(%error, "the listening socket could not be closed early");
+    for door in &doors {
+        if let Err(error) = door.shutdown(Shutdown::Both) {
+            warn!(%error, "the listening socket could not be closed early");
+        }
     }
 }
 

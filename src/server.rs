@@ -1,6 +1,7 @@
 //! Binds both listeners, runs the workers, and brings everything to an orderly end.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     future::ready,
     io::{self, Write},
@@ -16,7 +17,7 @@ use actix_rt::time::interval;
 use actix_server::Server;
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
-    App, HttpRequest, HttpServer,
+    App, HttpRequest,
     dev::AppConfig,
     middleware::from_fn,
     web::{self, Payload},
@@ -34,8 +35,9 @@ use crate::{
     admin::{self, Access, AdminSettings},
     api::{self, ApiSettings},
     app::AppRegistry,
-    banner::banner,
-    config::{self, Config, Loaded},
+    banner::{Addresses, banner},
+    certificates::CertificateKeeper,
+    config::{self, Config, Loaded, PlainPort},
     connection::Worker,
     drain::drain,
     engine::Engine,
@@ -45,9 +47,15 @@ use crate::{
     node::{self, Node, Peers},
     settings::Count,
     store::{AppControl, FileStore, Loss, Reading, StoreError},
+    tls::{
+        Buffers, Certificates, ClientAuthority, ListenerName, PairFiles, Stream, TlsListener,
+        TlsStatus, Versions,
+    },
     transport::{
+        Port,
         fallback::{self, Carrier, Fallback, Sessions},
         http::{HttpConnections, HttpStream},
+        redirect,
         websocket::Listener,
     },
     webhook::{Departures, Webhooks},
@@ -71,9 +79,19 @@ pub fn run(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()
 async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()> {
     let mut config = loaded.config.clone();
     let mut signals = Signals::listen()?;
-    let public = bind(config.server.host.0, config.server.port)?;
+    let public = Doors::open(&config.server)?;
     let operator = bind(config.admin.host.0, config.admin.port)?;
-    let (public_address, admin_address) = (public.local_addr()?, operator.local_addr()?);
+    let operator_tls = admin_tls(&config.admin)?;
+    let addresses = Addresses {
+        plain: public.plain.as_ref().map(address_of).transpose()?,
+        tls: public
+            .tls
+            .as_ref()
+            .map(|(it, _)| address_of(it))
+            .transpose()?,
+        admin: operator.local_addr()?,
+        admin_scheme: operator_tls.as_ref().map_or("http", |_| "https"),
+    };
 
     let hub = Arc::new(Hub::new(config.server.workers()));
     let understood = loaded.understood.clone();
@@ -108,7 +126,9 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     // Fails only if the thread has panicked.
     let _ = opened.keep.send(kept);
 
-    let door = public.try_clone()?;
+    let tls_status = tls_status(&public, operator_tls.as_ref());
+    let certificates = CertificateKeeper::begin(&node, Arc::clone(&tls_status));
+    let doors = public.duplicates()?;
     let sessions = Sessions::default();
     let peers = Peers::of(&node);
     let max_message_bytes = config.websocket.max_message_bytes.get();
@@ -118,36 +138,39 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
         .map(|carrier| actix_rt::spawn(carrier.run()));
     let clients = public_server(config, &node, (sessions, carrier.clone()), public)?;
     let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
-    let access = Access::new(config.admin.token.clone(), admin_address.port());
+    let access = Access::new(config.admin.token.clone(), addresses.admin.port());
     let settings = AdminSettings {
-        public: public_address,
+        public: addresses.public(),
         access,
+        tls: tls_status,
         close_window: config.server.drain_window_s.get(),
         metrics_prefix: config.metrics.prefix.0.clone(),
     };
+    let operator = (operator, operator_tls);
     let operators = admin_server(&node, settings, opened.control.clone(), operator)?;
     let (operators_handle, operators) = (operators.handle(), actix_rt::spawn(operators));
     let ticker = actix_rt::spawn(tick_engine(Arc::clone(&node)));
 
     let apps = node.apps.all();
-    let addresses = (public_address, admin_address);
-    show(&banner(config, &apps, &understood, addresses))?;
+    show(&banner(config, &apps, &understood, &addresses))?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        public = %public_address,
-        admin = %admin_address,
+        public = addresses.plain.map(tracing::field::display),
+        tls = addresses.tls.map(tracing::field::display),
+        admin = %addresses.admin,
         engine = if config.redis.is_some() { "redis" } else { "local" },
         apps = apps.len(),
         workers = config.server.workers(),
         "started"
     );
     while let Asked::Reload = signals.next().await {
+        certificates.reload();
         // What came of it is told by the log.
         let _ = opened.control.reload(Loss::Refused).await;
     }
     info!("stopping; a second signal stops at once");
     let stopped = tokio::select! {
-        () = drain(&config.server, &node, carrier.as_deref(), &door, &clients_handle) => true,
+        () = drain(&config.server, &node, carrier.as_deref(), &doors, &clients_handle) => true,
         () = signals.stop() => false,
     };
     drop(opened.control);
@@ -155,6 +178,7 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
         warn!("stopped at once, on a second signal");
     }
     ticker.abort();
+    certificates.stop();
     operators_handle.stop(false).await;
     if !stopped {
         clients_handle.stop(false).await;
@@ -179,81 +203,253 @@ fn gate(server: &config::Server) -> Gate {
     )
 }
 
+/// Where clients come in.
+struct Doors {
+    plain: Option<TcpListener>,
+    tls: Option<(TcpListener, TlsListener)>,
+    /// What the plain one does beside the other.
+    beside: PlainPort,
+}
+
+impl Doors {
+    fn open(server: &config::Server) -> io::Result<Self> {
+        let (host, settings) = (server.host.0, &server.tls);
+        let tls = match settings.is_on() {
+            false => None,
+            true => {
+                let tls = tls_listener(settings.pairs(), settings.versions(), None)?;
+                Some((bind(host, settings.port)?, tls))
+            }
+        };
+        let plain = match settings.plain {
+            PlainPort::Off => None,
+            PlainPort::Serve | PlainPort::Redirect => Some(bind(host, server.port)?),
+        };
+        Ok(Self {
+            plain,
+            tls,
+            beside: settings.plain,
+        })
+    }
+
+    /// The same sockets once more, to close them early.
+    fn duplicates(&self) -> io::Result<Vec<TcpListener>> {
+        let tls = self.tls.as_ref().map(|(socket, _)| socket);
+        let all = self.plain.iter().chain(tls);
+        all.map(TcpListener::try_clone).collect()
+    }
+
+    /// What comes in by each of them.
+    fn entrances(self) -> io::Result<Vec<(TcpListener, Entrance)>> {
+        let tls_port = self
+            .tls
+            .as_ref()
+            .map(|(it, _)| address_of(it))
+            .transpose()?;
+        let plain = match (self.beside, tls_port) {
+            (PlainPort::Redirect, Some(address)) => Entrance::Redirect(address.port()),
+            _ => Entrance::Plain,
+        };
+        let plain = self.plain.map(|socket| (socket, plain));
+        let tls = self.tls.map(|(socket, tls)| (socket, Entrance::Tls(tls)));
+        Ok(plain.into_iter().chain(tls).collect())
+    }
+}
+
+/// How connections of a listening socket are taken.
+#[derive(Clone)]
+enum Entrance {
+    Plain,
+    /// Without TLS, and only to say that TLS is on this port.
+    Redirect(u16),
+    Tls(TlsListener),
+}
+
+impl Entrance {
+    fn port(&self) -> Port {
+        match self {
+            Self::Plain => Port::Plain,
+            Self::Redirect(port) => Port::Redirect(*port),
+            Self::Tls(_) => Port::Tls,
+        }
+    }
+
+    fn take(&self, tcp: TcpStream, buffers: &Buffers) -> io::Result<Stream> {
+        match self {
+            Self::Plain | Self::Redirect(_) => Ok(Stream::Plain(tcp)),
+            Self::Tls(tls) => tls.accept(tcp, buffers),
+        }
+    }
+}
+
+fn address_of(socket: &TcpListener) -> io::Result<SocketAddr> {
+    socket.local_addr()
+}
+
+fn tls_listener(
+    pairs: Vec<PairFiles>,
+    versions: Versions,
+    clients: Option<&ClientAuthority>,
+) -> io::Result<TlsListener> {
+    let certificates = Certificates::read(pairs).map_err(io::Error::other)?;
+    TlsListener::new(certificates, versions, clients).map_err(io::Error::other)
+}
+
+fn tls_status(public: &Doors, operator: Option<&TlsListener>) -> Arc<TlsStatus> {
+    let public = public.tls.as_ref().map(|(_, tls)| tls);
+    let public = public.map(|tls| (ListenerName::Public, Arc::clone(&tls.certificates)));
+    let operator = operator.map(|tls| (ListenerName::Admin, Arc::clone(&tls.certificates)));
+    Arc::new(TlsStatus::new(public.into_iter().chain(operator).collect()))
+}
+
+fn admin_tls(admin: &config::Admin) -> io::Result<Option<TlsListener>> {
+    let Some(pair) = admin.tls.pair() else {
+        return Ok(None);
+    };
+    let clients = admin.tls.client_ca.as_ref();
+    let clients = clients.map(|file| ClientAuthority(file.into()));
+    tls_listener(vec![pair], Versions::From12, clients.as_ref()).map(Some)
+}
+
+/// One worker's part of the public side, whichever door a client comes in by.
+struct PublicWorker {
+    listener: Rc<Listener>,
+    connections: Rc<HttpConnections>,
+    fallback: Rc<Fallback>,
+    buffers: Buffers,
+}
+
+thread_local! {
+    /// A worker thread serves every door; the first that it is set up for sets up the rest.
+    static PUBLIC_WORKER: RefCell<Option<Rc<PublicWorker>>> = const { RefCell::new(None) };
+}
+
+/// What the workers of the public side are made of.
+#[derive(Clone)]
+struct PublicSide {
+    config: Config,
+    node: Arc<Node>,
+    sessions: Sessions,
+    carrier: Option<Arc<Carrier>>,
+}
+
+impl PublicSide {
+    fn worker(&self) -> Rc<PublicWorker> {
+        PUBLIC_WORKER.with_borrow_mut(|worker| {
+            let worker = worker.get_or_insert_with(|| Rc::new(self.start_worker()));
+            Rc::clone(worker)
+        })
+    }
+
+    fn start_worker(&self) -> PublicWorker {
+        let (server, websocket) = (&self.config.server, &self.config.websocket);
+        let worker = start_worker(&self.config, &self.node);
+        let listener = Listener::new(
+            Rc::clone(&worker),
+            server.path_prefix.0.clone(),
+            websocket.max_message_bytes.get(),
+            websocket.max_outbox_bytes.get(),
+        );
+        let connections = start_http(&worker, server.request_timeout_s.get());
+        let fallback = Fallback::new(
+            worker,
+            self.sessions.clone(),
+            self.carrier.clone(),
+            server.request_timeout_s.get(),
+            websocket.max_message_bytes.get(),
+            websocket.max_outbox_bytes.get(),
+        );
+        PublicWorker {
+            listener: Rc::new(listener),
+            connections,
+            fallback: Rc::new(fallback),
+            buffers: Buffers::default(),
+        }
+    }
+}
+
 fn public_server(
     config: &Config,
     node: &Arc<Node>,
     (sessions, carrier): (Sessions, Option<Arc<Carrier>>),
-    socket: TcpListener,
+    doors: Doors,
 ) -> io::Result<Server> {
-    let (config, node, workers) = (config.clone(), Arc::clone(node), config.server.workers());
-    let builder = Server::build()
-        .workers(workers)
+    let side = PublicSide {
+        config: config.clone(),
+        node: Arc::clone(node),
+        sessions,
+        carrier,
+    };
+    let mut builder = Server::build()
+        .workers(config.server.workers())
         .disable_signals()
         .shutdown_timeout(HTTP_GRACE_S);
     let stopping = builder.graceful_shutdown_signal();
-    let server = builder.listen("public", socket, move || {
-        let worker = start_worker(&config, &node);
-        let listener = Rc::new(Listener::new(
-            Rc::clone(&worker),
-            config.server.path_prefix.0.clone(),
-            config.websocket.max_message_bytes.get(),
-            config.websocket.max_outbox_bytes.get(),
-        ));
-        let connections = start_http(&worker, config.server.request_timeout_s.get());
-        let fallback = Rc::new(Fallback::new(
-            worker,
-            sessions.clone(),
-            carrier.clone(),
-            config.server.request_timeout_s.get(),
-            config.websocket.max_message_bytes.get(),
-            config.websocket.max_outbox_bytes.get(),
-        ));
-        let node = web::Data::from(Arc::clone(&node));
-        let settings = web::Data::new(ApiSettings::of(&config));
-        let prefix: Rc<str> = config.server.path_prefix.0.as_str().into();
-        let answer = move |request: HttpRequest, body: Payload| {
-            let (fallback, prefix) = (Rc::clone(&fallback), Rc::clone(&prefix));
-            async move {
-                match fallback::Target::find(request.path()) {
-                    Some(target) => fallback.answer(&request, &target, body).await,
-                    None => api::answer(&request, body, &prefix).await,
+    for (socket, entrance) in doors.entrances()? {
+        let (side, stopping) = (side.clone(), stopping.clone());
+        builder = builder.listen("public", socket, move || {
+            let PublicWorker {
+                listener,
+                connections,
+                fallback,
+                buffers,
+            } = &*side.worker();
+            let (listener, connections) = (Rc::clone(listener), Rc::clone(connections));
+            let (fallback, buffers) = (Rc::clone(fallback), buffers.clone());
+            let config = &side.config;
+            let node = web::Data::from(Arc::clone(&side.node));
+            let settings = web::Data::new(ApiSettings::of(config));
+            let prefix: Rc<str> = config.server.path_prefix.0.as_str().into();
+            let port = entrance.port();
+            let answer = move |request: HttpRequest, body: Payload| {
+                let (fallback, prefix) = (Rc::clone(&fallback), Rc::clone(&prefix));
+                async move {
+                    match (fallback::Target::find(request.path()), port) {
+                        (Some(target), _) => fallback.answer(&request, &target, body).await,
+                        (None, Port::Redirect(port)) => redirect(&request, port),
+                        (None, _) => api::answer(&request, body, &prefix).await,
+                    }
                 }
-            }
-        };
-        let app = App::new()
-            .app_data(node)
-            .app_data(settings)
-            .default_service(web::to(answer));
-        let stopping = stopping.clone();
-        let http = HttpService::build()
-            // Ends idle keep-alive connections, which would hold up the stop.
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
+            };
+            let app = App::new()
+                .app_data(node)
+                .app_data(settings)
+                .app_data(port)
+                .default_service(web::to(answer));
+            let stopping = stopping.clone();
+            let http = HttpService::build()
+                // Ends idle keep-alive connections, which would hold up the stop.
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                // A client that has shut its side of a streaming response is gone.
+                .h1_allow_half_closed(false)
+                .keep_alive(config.server.keep_alive_s.get())
+                .client_request_timeout(config.server.request_timeout_s.get())
+                .upgrade(fn_service(
+                    move |(request, framed): (Request, Framed<HttpStream, h1::Codec>)| {
+                        let parts = framed.into_parts();
+                        let (io, received) = (parts.io, parts.read_buf);
+                        listener.accept(&request, io, parts.codec, received, port);
+                        async { Ok::<_, actix_web::Error>(()) }
+                    },
+                ))
+                .h1(map_config(app, |()| AppConfig::default()));
+            let entrance = entrance.clone();
+            fn_service(move |tcp: TcpStream| {
+                let peer = tcp.peer_addr().ok();
+                // Fails only when the peer has gone.
+                let _ = tcp.set_nodelay(true);
+                let stream = entrance.take(tcp, &buffers).ok();
+                let admitted = stream.and_then(|stream| connections.admit(stream, peer));
+                let refused = DispatchError::DisconnectTimeout;
+                ready(admitted.map(|stream| (stream, peer)).ok_or(refused))
             })
-            // Who has shut his side of a streaming response is gone.
-            .h1_allow_half_closed(false)
-            .keep_alive(config.server.keep_alive_s.get())
-            .client_request_timeout(config.server.request_timeout_s.get())
-            .upgrade(fn_service(
-                move |(request, framed): (Request, Framed<HttpStream, h1::Codec>)| {
-                    let parts = framed.into_parts();
-                    listener.accept(&request, parts.io, parts.codec, parts.read_buf);
-                    async { Ok::<_, actix_web::Error>(()) }
-                },
-            ))
-            .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(move |stream: TcpStream| {
-            let peer = stream.peer_addr().ok();
-            // Fails only when the peer has gone.
-            let _ = stream.set_nodelay(true);
-            let admitted = connections.admit(stream, peer);
-            let refused = DispatchError::DisconnectTimeout;
-            ready(admitted.map(|stream| (stream, peer)).ok_or(refused))
-        })
-        .and_then(http)
-    })?;
-    Ok(server.run())
+            .and_then(http)
+        })?;
+    }
+    Ok(builder.run())
 }
 
 /// Reads the apps from where the configuration says that they are.
@@ -310,25 +506,34 @@ fn admin_server(
     node: &Arc<Node>,
     settings: AdminSettings,
     control: AppControl,
-    socket: TcpListener,
-) -> io::Result<actix_web::dev::Server> {
+    (socket, tls): (TcpListener, Option<TlsListener>),
+) -> io::Result<Server> {
     let node = web::Data::from(Arc::clone(node));
     let settings = web::Data::new(settings);
     let control = web::Data::new(control);
-    let server = HttpServer::new(move || {
-        App::new()
+    let entrance = tls.map_or(Entrance::Plain, Entrance::Tls);
+    let builder = Server::build()
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(1);
+    let server = builder.listen("admin", socket, move || {
+        let app = App::new()
             .wrap(from_fn(admin::admit))
             .app_data(node.clone())
             .app_data(settings.clone())
             .app_data(control.clone())
-            .configure(admin::configure)
-    });
-    Ok(server
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(1)
-        .listen(socket)?
-        .run())
+            .configure(admin::configure);
+        let http = HttpService::build().h1(map_config(app, |()| AppConfig::default()));
+        let (entrance, buffers) = (entrance.clone(), Buffers::default());
+        fn_service(move |tcp: TcpStream| {
+            let peer = tcp.peer_addr().ok();
+            let stream = entrance.take(tcp, &buffers);
+            let failed = |_| DispatchError::DisconnectTimeout;
+            ready(stream.map(|stream| (stream, peer)).map_err(failed))
+        })
+        .and_then(http)
+    })?;
+    Ok(server.run())
 }
 
 async fn sweep_shard(shard: Rc<Shard>) {

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, thread};
 
-use super::{Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
+use super::{AdminTls, Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix, ServerTls};
 use crate::{
     app::{SECONDS_MAX, Secret, WebhookTargets},
     settings::{Count, Problems, Seconds, Table, Whole, settings},
@@ -56,6 +56,8 @@ settings! {
         /// networks ([webhooks.md](webhooks.md#restrict-where-webhooks-go)). A name is checked by what it resolves to, at every
         /// connection. Set `["external"]` if others than you configure apps.
         webhook_allowed_addresses: WebhookTargets = &["*"],
+        /// TLS on a port of its own beside `server.port` ([tls.md](tls.md)). Without `cert` there is none.
+        tls: ServerTls,
     }
 }
 
@@ -107,6 +109,8 @@ settings! {
         /// Anyone presenting this token can see everything and disconnect anyone ([operations.md](operations.md)). At least 16
         /// characters. Without it only this machine may ask.
         token: Option<Secret> => "\"at-least-16-characters\"",
+        /// TLS on the operator's listener. Without `cert` there is none.
+        tls: AdminTls,
     }
     check check_admin;
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::{
     address::Gate,
-    connection::{Destination, Opening},
+    connection::{Destination, Encryption, Opening},
     hub::Transport,
 };
 
@@ -31,6 +31,18 @@ impl Parameters {
     }
 }
 
+impl Port {
+    /// What is known of a client's connection that came in here; `told` by a trusted proxy.
+    fn encryption(self, is_told: bool) -> Encryption {
+        match self {
+            Self::Tls => Encryption::On,
+            _ if is_told => Encryption::On,
+            Self::Plain => Encryption::Off,
+            Self::Redirect(_) => Encryption::Missing,
+        }
+    }
+}
+
 /// A client's first request.
 #[derive(Clone, Copy)]
 pub(super) struct FirstRequest<'a> {
@@ -40,6 +52,19 @@ pub(super) struct FirstRequest<'a> {
     pub(super) headers: &'a HeaderMap,
     /// Who sent it: the client, or a proxy.
     pub(super) peer: Option<SocketAddr>,
+    /// Where it came in.
+    pub(super) port: Port,
+}
+
+/// The port that a request came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Without TLS. A trusted proxy may say that the client uses TLS all the same.
+    Plain,
+    /// Without TLS, where only TLS is served: clients are told that it is on this port.
+    Redirect(u16),
+    /// With TLS.
+    Tls,
 }
 
 impl<'a> FirstRequest<'a> {
@@ -49,6 +74,7 @@ impl<'a> FirstRequest<'a> {
             parameters,
             headers,
             peer,
+            port,
         } = self;
         let origin = headers.get(header::ORIGIN);
         let client = peer.map(|peer| (peer, gate.client_of(peer, headers)));
@@ -56,7 +82,7 @@ impl<'a> FirstRequest<'a> {
             destination,
             protocol: parameters.protocol.as_deref(),
             origin: origin.and_then(|origin| origin.to_str().ok()),
-            secure: peer.is_some_and(|peer| gate.is_secure(peer, headers)),
+            encryption: port.encryption(peer.is_some_and(|peer| gate.is_secure(peer, headers))),
             client: parameters.client.as_deref(),
             version: parameters.version.as_deref(),
             address: client.map(|(_, address)| address),

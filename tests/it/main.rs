@@ -32,5 +32,6 @@ mod storm;
 mod subscription_counts;
 mod support;
 mod tidy;
+mod tls;
 mod users;
 mod webhooks;

@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use slab::Slab;
 use socket2::SockRef;
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::sync::mpsc;
 use tracing::info;
 
 use closing::Closing;
@@ -28,7 +28,9 @@ pub use stream::HttpStream;
 use crate::{
     address::{Held, NoRoom},
     connection::Worker,
+    feed::Line,
     http_body::request_time,
+    tls::{Failure, Stream},
 };
 
 /// Seconds that a request may take beyond its time, in which whoever waits for its body can still answer.
@@ -50,6 +52,8 @@ struct State {
     connections: Rc<HttpConnections>,
     /// Its place among the others.
     at: usize,
+    /// Who is at its other end.
+    peer: Option<SocketAddr>,
     task: RefCell<Option<Waker>>,
     request: Cell<Request>,
     answer: Cell<Answer>,
@@ -102,6 +106,17 @@ enum Answer {
     TooSlow,
 }
 
+impl Request {
+    /// One of which nothing has come yet.
+    fn begun(tick: u32) -> Self {
+        Self::Arriving {
+            since: tick,
+            bytes: 0,
+            last: tick,
+        }
+    }
+}
+
 impl HttpConnections {
     /// None yet. The second part has to run beside it.
     #[must_use]
@@ -119,30 +134,34 @@ impl HttpConnections {
 
     /// Takes a new connection; `None` when there are too many, which it is told.
     #[must_use]
-    pub fn admit(
-        self: &Rc<Self>,
-        stream: TcpStream,
-        peer: Option<SocketAddr>,
-    ) -> Option<HttpStream> {
+    pub fn admit(self: &Rc<Self>, stream: Stream, peer: Option<SocketAddr>) -> Option<HttpStream> {
         let gate = &self.worker.node.gate;
         let place = peer.and_then(|peer| gate.place_of_peer(peer));
         match gate.take_http(place) {
-            Ok(held) => Some(HttpStream::new(stream, self.state(held))),
+            Ok(held) => {
+                let begun = match stream {
+                    Stream::Plain(_) => Request::None,
+                    // The handshake has the time of a request's head.
+                    Stream::Sealed(_) => Request::begun(self.tick.get()),
+                };
+                Some(HttpStream::new(stream, self.state(held, peer, begun)))
+            }
             Err(no_room) => {
-                self.refuse(&stream, peer, no_room);
+                self.refuse(stream, peer, no_room);
                 None
             }
         }
     }
 
-    fn state(self: &Rc<Self>, held: Held) -> Rc<State> {
+    fn state(self: &Rc<Self>, held: Held, peer: Option<SocketAddr>, request: Request) -> Rc<State> {
         let mut states = self.states.borrow_mut();
         let place = states.vacant_entry();
         let state = Rc::new(State {
             connections: Rc::clone(self),
             at: place.key(),
             task: RefCell::default(),
-            request: Cell::default(),
+            peer,
+            request: Cell::new(request),
             answer: Cell::default(),
             stage: Cell::new(Stage::New),
             turn_bytes: Cell::new(0),
@@ -154,7 +173,7 @@ impl HttpConnections {
     }
 
     /// Answers before anything was read. It is not waited until the client has read that: there are too many already.
-    fn refuse(&self, stream: &TcpStream, peer: Option<SocketAddr>, no_room: NoRoom) {
+    fn refuse(&self, stream: Stream, peer: Option<SocketAddr>, no_room: NoRoom) {
         let node = &self.worker.node;
         node.incidents.rate_limited.increment("http_connections");
         let (trouble, text) = match no_room {
@@ -172,7 +191,32 @@ impl HttpConnections {
             info!(peer, trouble, suppressed, "HTTP connections are refused");
         }
         // It fits into the empty buffer of a new socket, or the client has gone. The runtime does not know yet that the socket is writable.
-        let _ = SockRef::from(stream).send(&answer::whole(503, text));
+        // A client of TLS can't be answered: that would cost the handshake that there is no room for.
+        if let Stream::Plain(tcp) = stream {
+            let _ = SockRef::from(&tcp).send(&answer::whole(503, text));
+        }
+    }
+
+    /// Counts a TLS session that did not begin, and says so a few times a minute.
+    fn failed(&self, peer: Option<SocketAddr>, failure: &Failure) {
+        let node = &self.worker.node;
+        node.incidents.tls_failures.increment(failure.kind());
+        let Some(suppressed) = node.storms.tell(failure.kind(), Instant::now()) else {
+            return;
+        };
+        let reason = failure.to_string();
+        info!(
+            peer = peer.map(tracing::field::display),
+            reason, suppressed, "no TLS session began"
+        );
+        let from = peer.map_or_else(String::new, |peer| format!(" (from {peer})"));
+        let message = format!("no TLS session began: {reason}{from}");
+        node.feed.emit(|| Line::Error {
+            app: None,
+            socket_id: None,
+            code: None,
+            message: &message,
+        });
     }
 
     /// Once a second: ends those whose request takes too long to arrive.
@@ -196,7 +240,7 @@ impl State {
     }
 
     /// Closes the socket so that the client can read what it was answered.
-    fn close(&self, stream: TcpStream) {
+    fn close(&self, stream: Stream) {
         let Some(held) = self.held.take() else {
             return;
         };

@@ -8,13 +8,13 @@ use std::{
 };
 
 use bytes::Buf;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Answer, Request, Stage, State, answer};
-use crate::transport::pace::yield_turn;
+use crate::{
+    tls::{Failure, NO_TLS_HERE, Opened, Stream, begins_tls},
+    transport::pace::yield_turn,
+};
 
 /// Bytes that are read before others get the thread: some 100 of the smallest requests.
 const TURN_BYTES: usize = 8 << 10;
@@ -22,12 +22,12 @@ const TURN_BYTES: usize = 8 << 10;
 /// A connection that speaks HTTP. Small, because it is moved often until it is served.
 pub struct HttpStream {
     /// Absent once it is handed over.
-    socket: Option<TcpStream>,
+    socket: Option<Stream>,
     state: Rc<State>,
 }
 
 impl HttpStream {
-    pub(super) fn new(socket: TcpStream, state: Rc<State>) -> Self {
+    pub(super) fn new(socket: Stream, state: Rc<State>) -> Self {
         Self {
             socket: Some(socket),
             state,
@@ -36,12 +36,12 @@ impl HttpStream {
 
     /// The bare socket, which is no HTTP connection from now on.
     #[must_use]
-    pub fn into_socket(mut self) -> TcpStream {
+    pub fn open(mut self) -> Opened {
         let socket = self.socket.take();
-        socket.expect("it is handed over once, here")
+        socket.expect("it is handed over once, here").open()
     }
 
-    fn socket(&mut self) -> Pin<&mut TcpStream> {
+    fn socket(&mut self) -> Pin<&mut Stream> {
         let socket = self.socket.as_mut();
         Pin::new(socket.expect("it is there until it is handed over"))
     }
@@ -65,6 +65,33 @@ impl HttpStream {
             bytes: before + bytes,
             last,
         });
+    }
+
+    /// Looks at why a read failed. Where the client has taken one port for the other, it is told so in its own language.
+    fn failed(&mut self, error: &io::Error) {
+        let failure = error.get_ref();
+        let failure = failure.and_then(|error| error.downcast_ref::<Failure>());
+        if let Some(failure) = failure {
+            self.refuse(failure);
+        }
+    }
+
+    fn refuse(&mut self, failure: &Failure) {
+        self.state.connections.failed(self.state.peer, failure);
+        let answer = match failure {
+            Failure::PlainHttp => answer::whole(400, &failure.to_string()),
+            Failure::TlsOnPlainPort => NO_TLS_HERE.to_vec(),
+            _ => return,
+        };
+        self.socket = self.socket.take().map(Stream::bare);
+        self.state.unsent.replace(answer.into());
+        self.state.stage.set(Stage::Answered);
+    }
+
+    /// Whether what came first on a connection without TLS is the beginning of TLS.
+    fn begins_tls(&self, first: &[u8]) -> bool {
+        let State { stage, request, .. } = &*self.state;
+        stage.get() == Stage::New && request.get() == Request::None && begins_tls(first)
     }
 
     fn write_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -117,6 +144,9 @@ impl AsyncRead for HttpStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.state.request.get() == Request::TooSlow {
+            if self.socket().is_handshaking() {
+                self.refuse(&Failure::TooSlow);
+            }
             // As if the client had ended its side.
             return Poll::Ready(Ok(()));
         }
@@ -133,6 +163,13 @@ impl AsyncRead for HttpStream {
                 Poll::Pending
             }
             Poll::Ready(read) => {
+                if let Err(error) = &read {
+                    self.failed(error);
+                }
+                if self.begins_tls(&buffer.filled()[before..]) {
+                    self.refuse(&Failure::TlsOnPlainPort);
+                    return Poll::Ready(Err(Failure::TlsOnPlainPort.into()));
+                }
                 match buffer.filled().len() - before {
                     0 => self.state.stage.set(Stage::Ended),
                     bytes => self.received(bytes),
