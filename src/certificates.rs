@@ -143,7 +143,7 @@ impl Keeping {
                 _ => "expires soon",
             };
             let (listener, cert) = (listener.name(), cert.display());
-            warn!(listener, %cert, days_left, "the certificate {what}");
+            warn!(listener, %cert, days_left, what, "a certificate can't be used, or not for long");
             let message = format!("the certificate {cert} {what} ({days_left} days left)");
             let line = || Line::Error {
                 app: None,

@@ -34,6 +34,8 @@ enum Progress {
     Open,
     /// The client has ended its side.
     PeerClosed,
+    /// It is of no more use, and rustls is not asked again.
+    Failed,
 }
 
 /// Why a session failed.
@@ -51,6 +53,8 @@ pub enum Failure {
     TooLong,
     /// The keys may not be used any longer.
     Exhausted,
+    /// The session has ended.
+    Closed,
 }
 
 impl fmt::Display for Failure {
@@ -63,6 +67,7 @@ impl fmt::Display for Failure {
             Self::TooSlow => f.write_str("the TLS handshake did not end in time"),
             Self::Tls(error) => error.fmt(f),
             Self::TooLong => f.write_str("a TLS message is too long"),
+            Self::Closed => f.write_str("the TLS session has ended"),
             Self::Exhausted => f.write_str("the keys of the TLS session are used up"),
         }
     }
@@ -83,7 +88,7 @@ impl Failure {
             Self::Tls(
                 rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented,
             ) => "client_certificate",
-            Self::Tls(_) | Self::TooLong | Self::Exhausted => "malformed",
+            Self::Tls(_) | Self::TooLong | Self::Exhausted | Self::Closed => "malformed",
         }
     }
 }
@@ -142,6 +147,22 @@ impl Session {
         plain: &mut BytesMut,
         records: &mut Records,
     ) -> Result<(), Failure> {
+        let taken = self.take(received, plain, records);
+        if taken.is_err() {
+            self.progress = Progress::Failed;
+        }
+        taken
+    }
+
+    fn take(
+        &mut self,
+        received: &mut [u8],
+        plain: &mut BytesMut,
+        records: &mut Records,
+    ) -> Result<(), Failure> {
+        if self.progress == Progress::Failed {
+            return Err(Failure::Closed);
+        }
         if self.is_handshaking() && self.unfinished.is_empty() && is_http(received) {
             return Err(Failure::PlainHttp);
         }
@@ -198,7 +219,7 @@ impl Session {
                 Ok(ConnectionState::PeerClosed) => self.progress = Progress::PeerClosed,
                 Ok(_) => is_waiting = true,
                 Err(error) => {
-                    self.add_alert(records);
+                    self.add_alert(&mut received[done + discard..], records);
                     return Err(error.into());
                 }
             }
@@ -209,13 +230,14 @@ impl Session {
         }
     }
 
-    /// Adds the alert that tells the client why the session fails.
-    fn add_alert(&mut self, records: &mut Records) {
-        while let UnbufferedStatus {
-            state: Ok(ConnectionState::EncodeTlsData(mut data)),
-            ..
-        } = self.connection.process_tls_records(&mut [])
-        {
+    /// Adds the alert that tells the client why the session fails, with what was to go before it. rustls must not look at what has come again:
+    /// it would find a second reason, and takes that for a mistake of ours.
+    fn add_alert(&mut self, rest: &mut [u8], records: &mut Records) {
+        while self.connection.wants_write() {
+            let status = self.connection.process_tls_records(rest);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else {
+                return;
+            };
             if encode(records, |room| data.encode(room)).is_err() {
                 return;
             }
@@ -227,6 +249,9 @@ impl Session {
     /// # Errors
     /// The session is of no more use.
     pub(super) fn seal(&mut self, plain: &[u8], records: &mut Records) -> Result<(), Failure> {
+        if self.progress == Progress::Failed {
+            return Err(Failure::Closed);
+        }
         let count = plain.len().div_ceil(RECORD_BYTES);
         let mut needed = plain.len() + count * RECORD_OVERHEAD + ROOM_BEFORE;
         loop {
@@ -244,7 +269,7 @@ impl Session {
                     data.done();
                     continue;
                 }
-                Ok(_) => return Err(Failure::Exhausted),
+                Ok(_) => return Err(Failure::Closed),
                 Err(error) => return Err(error.into()),
             };
             match sealed {
@@ -260,6 +285,9 @@ impl Session {
 
     /// Says goodbye; nothing may be sealed after it.
     pub(super) fn close(&mut self, records: &mut Records) {
+        if self.progress == Progress::Failed {
+            return;
+        }
         let status = self.connection.process_tls_records(&mut self.unfinished);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state
             && let Ok(bytes) = traffic.queue_close_notify(records.room(ROOM_BEFORE))
@@ -287,9 +315,9 @@ fn encode(
     }
 }
 
-/// Whether the first bytes are those of an HTTP request. A TLS record begins with its type, 20 to 23.
+/// Whether the first bytes are those of an HTTP request: its method. A TLS record begins with its type, 20 to 23.
 fn is_http(received: &[u8]) -> bool {
-    received.first().is_some_and(u8::is_ascii_alphabetic)
+    received.first().is_some_and(u8::is_ascii_uppercase)
 }
 
 /// Whether the first bytes are those of a TLS handshake (RFC 8446 §5.1).

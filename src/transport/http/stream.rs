@@ -113,6 +113,10 @@ impl HttpStream {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let written = self.socket().poll_write(cx, bytes);
+        if matches!(written, Poll::Ready(Err(_))) && self.socket().is_handshaking() {
+            // actix-http has waited for a request as long as it does.
+            self.refuse(&Failure::TooSlow);
+        }
         let answer = &self.state.answer;
         if written.is_ready() {
             answer.set(Answer::Flowing);
@@ -163,8 +167,10 @@ impl AsyncRead for HttpStream {
                 Poll::Pending
             }
             Poll::Ready(read) => {
-                if let Err(error) = &read {
-                    self.failed(error);
+                if let Err(error) = read {
+                    self.state.stage.set(Stage::Ended);
+                    self.failed(&error);
+                    return Poll::Ready(Err(error));
                 }
                 if self.begins_tls(&buffer.filled()[before..]) {
                     self.refuse(&Failure::TlsOnPlainPort);
