@@ -17,7 +17,7 @@ use actix_rt::time::interval;
 use actix_server::Server;
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
-    App, HttpRequest,
+    App, HttpRequest, HttpResponse,
     dev::AppConfig,
     middleware::from_fn,
     web::{self, Payload},
@@ -65,6 +65,8 @@ use crate::{
 const BACKLOG: u32 = 4096;
 /// How often the engine does what is due.
 const ENGINE_TICK: Duration = Duration::from_secs(1);
+/// What the last answer to an operator may take.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
 /// What HTTP replies may take after the clients have gone.
 const HTTP_GRACE_S: u64 = 5;
 
@@ -403,13 +405,7 @@ fn public_server(
             let port = entrance.port();
             let answer = move |request: HttpRequest, body: Payload| {
                 let (fallback, prefix) = (Rc::clone(&fallback), Rc::clone(&prefix));
-                async move {
-                    match (fallback::Target::find(request.path()), port) {
-                        (Some(target), _) => fallback.answer(&request, &target, body).await,
-                        (None, Port::Redirect(port)) => redirect(&request, port),
-                        (None, _) => api::answer(&request, body, &prefix).await,
-                    }
-                }
+                async move { answer(&fallback, &prefix, port, request, body).await }
             };
             let app = App::new()
                 .app_data(node)
@@ -450,6 +446,21 @@ fn public_server(
         })?;
     }
     Ok(builder.run())
+}
+
+/// Answers a request that asks for no WebSocket.
+async fn answer(
+    fallback: &Rc<Fallback>,
+    prefix: &str,
+    port: Port,
+    request: HttpRequest,
+    body: Payload,
+) -> HttpResponse {
+    match (fallback::Target::find(request.path()), port) {
+        (Some(target), _) => fallback.answer(&request, &target, body).await,
+        (None, Port::Redirect(port)) => redirect(&request, port),
+        (None, _) => api::answer(&request, body, prefix).await,
+    }
 }
 
 /// Reads the apps from where the configuration says that they are.
@@ -523,7 +534,9 @@ fn admin_server(
             .app_data(settings.clone())
             .app_data(control.clone())
             .configure(admin::configure);
-        let http = HttpService::build().h1(map_config(app, |()| AppConfig::default()));
+        let http = HttpService::build()
+            .client_disconnect_timeout(ADMIN_GRACE)
+            .h1(map_config(app, |()| AppConfig::default()));
         let (entrance, buffers) = (entrance.clone(), Buffers::default());
         fn_service(move |tcp: TcpStream| {
             let peer = tcp.peer_addr().ok();

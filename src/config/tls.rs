@@ -10,9 +10,9 @@ settings! {
     #[derive(Clone, Debug, PartialEq)]
     pub struct Certificate {
         /// As `server.tls.cert`.
-        cert: String,
+        cert: String => "\"/etc/loudhailer/tls/example.org.pem\"",
         /// As `server.tls.key`.
-        key: String,
+        key: String => "\"/etc/loudhailer/tls/example.org.key\"",
     }
 }
 

@@ -24,6 +24,7 @@ use crate::support::{
     redis::Folder,
     setup::Setup,
     stream::PATIENCE,
+    websocket::Frame,
 };
 
 type Session = StreamOwned<ClientConnection, TcpStream>;
@@ -282,4 +283,41 @@ fn half_open_handshakes_count_among_an_addresss_connections() {
         let client = Arc::new(it.authority.client(ALL_VERSIONS));
         begin(it.tls, &client, "localhost").ok()
     });
+}
+
+/// Reads until this text has come; `None` when the session ends first.
+fn read_until(session: &mut Session, text: &str) -> Option<()> {
+    let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
+    while !String::from_utf8_lossy(&read).contains(text) {
+        match session.read(&mut buffer) {
+            Ok(0) | Err(_) => return None,
+            Ok(count) => read.extend_from_slice(&buffer[..count]),
+        }
+    }
+    Some(())
+}
+
+#[test]
+fn a_client_may_renew_its_keys_but_not_do_nothing_else() {
+    let it = TlsServer::usual();
+    let client = Arc::new(it.authority.client(&[&TLS13]));
+    let mut session = begin(it.tls, &client, "localhost").expect("a session");
+    session
+        .write_all(&it.server.upgrade("7").bytes())
+        .expect("it is sent");
+    read_until(&mut session, "connection_established").expect("a greeting");
+    let ping = Frame::text(r#"{"event":"pusher:ping","data":{}}"#).bytes();
+    for _ in 0..50 {
+        session.conn.refresh_traffic_keys().expect("new keys");
+        session.write_all(&ping).expect("it is sent");
+        read_until(&mut session, "pusher:pong").expect("an answer");
+    }
+    for _ in 0..50 {
+        let renewed = session.conn.refresh_traffic_keys();
+        if renewed.is_err() || session.flush().is_err() {
+            break;
+        }
+    }
+    assert_eq!(read_until(&mut session, "pusher:pong"), None);
+    it.client().subscribe("orders");
 }
