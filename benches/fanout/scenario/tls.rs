@@ -11,6 +11,9 @@ use crate::report::{Finding, Run, Section, say_run, say_title};
 use crate::scenario::{per_round, seconds, section};
 use crate::schedule::Pace;
 
+/// Events that may be on their way at full speed.
+const FLOOR_WINDOW: u64 = 128;
+
 /// Steady, as fast as it goes, and idle.
 pub(super) fn run(arguments: &Arguments) -> Result<Vec<Section>, Failure> {
     let steady = Shape {
@@ -29,9 +32,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Vec<Section>, Failure> {
         duration: seconds(arguments, 5.0),
         ..steady
     };
+    // The floor merges nothing: what the server takes in a second it needs a minute for, and then the others' publishers are idle for too long.
+    let few_waiting = Arguments {
+        window: arguments.window.min(FLOOR_WINDOW),
+        ..arguments.clone()
+    };
     Ok(vec![
         one_channel("tls-steady", steady, 1.10, arguments)?,
-        one_channel("tls-full", full, 0.25, arguments)?,
+        one_channel("tls-full", full, 0.25, &few_waiting)?,
         idle(arguments)?,
     ])
 }
