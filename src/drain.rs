@@ -23,7 +23,7 @@ pub async fn drain(
     server: &Server,
     node: &Node,
     carrier: Option<&Carrier>,
-    doors: &mut [Door],
+    doors: Vec<&mut Door>,
     clients: &ServerHandle,
 ) {
     let not_ready = server.not_ready_s.get();
@@ -46,7 +46,12 @@ pub async fn drain(
     node.enter_phase(Phase::Stopped);
 }
 
-async fn close_clients(server: &Server, node: &Node, doors: &mut [Door], clients: &ServerHandle) {
+async fn close_clients(
+    server: &Server,
+    node: &Node,
+    doors: Vec<&mut Door>,
+    clients: &ServerHandle,
+) {
     node.enter_phase(Phase::Closing);
     let drain_window = server.drain_window_s.get();
     let (connections, window_s) = (node.hub.connections(), drain_window.as_secs());

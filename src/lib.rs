@@ -5,7 +5,7 @@
 //! | layer | modules | what lives there |
 //! |---|---|---|
 //! | 0 | [`protocol`] | names, messages, frames, signatures, codes; pure |
-//! | 1 | [`feed`]; [`settings`] | the live feed's lines and its bounded stream; what a setting is, and how it is read |
+//! | 1 | [`feed`]; [`settings`]; [`tls`] | the live feed's lines and its bounded stream; what a setting is, and how it is read; certificates and sessions |
 //! | 2 | [`app`], then [`config`] | the apps and their limits; the checked configuration |
 //! | 3 | [`presence`], then [`hub`], then [`engine`]; [`webhook`]; [`store`] | members; who listens where, shards, outboxes; state that spans nodes; what backends are told; where apps come from |
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
@@ -18,6 +18,7 @@ pub mod admin;
 pub mod api;
 pub mod app;
 pub mod banner;
+mod certificates;
 pub mod commands;
 pub mod config;
 pub mod connection;
@@ -35,5 +36,7 @@ pub mod protocol;
 pub mod server;
 pub mod settings;
 pub mod store;
+pub mod tls;
 pub mod transport;
+pub mod watch;
 pub mod webhook;

@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroUsize, thread};
 
-use super::{FileMode, Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
+use super::{
+    AdminTls, FileMode, Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix, ServerTls,
+};
 use crate::{
     app::{SECONDS_MAX, Secret, WebhookTargets},
     settings::{Count, Problems, Seconds, Table, Whole, settings},
@@ -19,7 +21,7 @@ settings! {
         host: Host = "127.0.0.1",
         /// 0: the system chooses a free port; the startup prints it.
         port: u16 = 6001,
-        /// `false`: no TCP port, only `unix_socket`.
+        /// `false`: no TCP port, neither this nor the one for TLS, only `unix_socket`.
         tcp: bool = true,
         /// Path of a Unix socket to listen on, for a proxy on this machine. Whoever may open it is a trusted proxy
         /// ([below](#behind-proxies)). It is removed at the stop; one that a killed server left behind is replaced at the start.
@@ -66,6 +68,8 @@ settings! {
         /// networks ([webhooks.md](webhooks.md#restrict-where-webhooks-go)). A name is checked by what it resolves to, at every
         /// connection. Set `["external"]` if others than you configure apps.
         webhook_allowed_addresses: WebhookTargets = &["*"],
+        /// TLS on a port of its own beside `server.port` ([tls.md](tls.md)). Without `cert` there is none.
+        tls: ServerTls,
     }
     check check_server;
 }
@@ -78,6 +82,10 @@ fn check_server(server: &Server, table: &Table<'_>, problems: &mut Problems) {
     }
     if !server.tcp && server.unix_socket.is_none() {
         table.refuse("tcp", problems, "is false, which needs server.unix_socket");
+    }
+    if !server.tcp && server.tls.is_on() {
+        let reason = "is false, which leaves server.tls.cert without a port";
+        table.refuse("tcp", problems, reason);
     }
 }
 
@@ -129,6 +137,8 @@ settings! {
         /// Anyone presenting this token can see everything and disconnect anyone ([operations.md](operations.md)). At least 16
         /// characters. Without it only this machine may ask.
         token: Option<Secret> => "\"at-least-16-characters\"",
+        /// TLS on the operator's listener. Without `cert` there is none.
+        tls: AdminTls,
     }
     check check_admin;
 }

@@ -13,16 +13,26 @@ use crate::config::{Config, Host};
 /// The sockets that were handed over, by what they are for.
 #[derive(Default)]
 pub struct Inherited {
-    /// For the public listener; if there are any, it binds none itself.
-    pub public: Vec<Door>,
+    /// For the public listener.
+    pub doors: InheritedDoors,
     /// For the admin listener.
     pub admin: Option<TcpListener>,
+}
+
+/// Those of the public listener.
+#[derive(Default)]
+pub struct InheritedDoors {
+    /// Without TLS; if there are any, none is bound.
+    pub public: Vec<Door>,
+    /// With TLS.
+    pub tls: Option<Door>,
 }
 
 /// What a socket is for, by its name: `FileDescriptorName=` of its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Public,
+    Tls,
     Admin,
 }
 
@@ -34,9 +44,10 @@ impl Purpose {
         };
         match names.split(':').nth(at).unwrap_or_default() {
             "public" => Ok(Self::Public),
+            "tls" => Ok(Self::Tls),
             "admin" => Ok(Self::Admin),
             other => Err(format!(
-                "is named {other:?}; set FileDescriptorName= of its unit to \"public\" or \"admin\""
+                "is named {other:?}; set FileDescriptorName= of its unit to \"public\", \"tls\" or \"admin\""
             )),
         }
     }
@@ -70,19 +81,17 @@ impl Inherited {
         let tcp = sockets.take_tcp_listener(at).ok().flatten();
         match (purpose, tcp) {
             (Purpose::Public, Some(listener)) => {
-                let address = reachable(&listener, ("server.host", config.server.host))?;
-                self.public.push(Door {
-                    socket: Listening::Tcp(listener),
-                    address: Address::Tcp(address),
-                    held: Held::Elsewhere,
-                });
+                let door = tcp_door(listener, config)?;
+                self.doors.public.push(door);
             }
+            (Purpose::Tls, Some(listener)) => self.doors.tls = Some(tcp_door(listener, config)?),
+            (Purpose::Tls, None) => return Err("is named \"tls\" and no TCP socket".to_owned()),
             (Purpose::Public, None) => {
                 let taken = sockets.take_unix_listener(at);
                 let listener = taken.ok().flatten();
                 let listener = listener.ok_or("listens neither on TCP nor on a Unix socket")?;
                 let address = listener.local_addr().map_err(|error| error.to_string())?;
-                self.public.push(Door {
+                self.doors.public.push(Door {
                     socket: Listening::Unix(listener),
                     address: Address::Unix(address.as_pathname().unwrap_or("".as_ref()).to_owned()),
                     held: Held::Elsewhere,
@@ -96,6 +105,15 @@ impl Inherited {
         }
         Ok(())
     }
+}
+
+fn tcp_door(listener: TcpListener, config: &Config) -> Result<Door, String> {
+    let address = reachable(&listener, ("server.host", config.server.host))?;
+    Ok(Door {
+        socket: Listening::Tcp(listener),
+        address: Address::Tcp(address),
+        held: Held::Elsewhere,
+    })
 }
 
 /// The settings are checked for what may be reached from other machines: the demo app, and an admin listener without a token.
@@ -117,11 +135,13 @@ mod tests {
     #[test]
     fn a_socket_is_for_what_its_name_says() {
         let (public, admin) = (Ok(Purpose::Public), Ok(Purpose::Admin));
+        let tls = Ok(Purpose::Tls);
         for (names, at, expected) in [
             (None, 0, &public),
             (None, 3, &public),
             (Some("public"), 0, &public),
             (Some("public:admin"), 1, &admin),
+            (Some("public:tls"), 1, &tls),
             (Some("admin:public:public"), 2, &public),
         ] {
             assert_eq!(&Purpose::of(names, at), expected, "{names:?} {at}");

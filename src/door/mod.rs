@@ -23,9 +23,7 @@ use actix_server::ServerHandle;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tracing::{debug, warn};
 
-pub use inherited::Inherited;
-
-use crate::config::Server;
+pub use inherited::{Inherited, InheritedDoors};
 
 /// Connections that the kernel may hold for us while a storm of them arrives.
 const BACKLOG: i32 = 4096;
@@ -87,18 +85,11 @@ impl fmt::Display for Address {
 }
 
 impl Door {
-    /// Opens those that the settings of the public listener ask for.
+    /// Listens on a TCP port.
     ///
     /// # Errors
-    /// When one can't be bound.
-    pub fn open_all(server: &Server) -> io::Result<Vec<Self>> {
-        let tcp = server.tcp.then(|| Self::tcp(server.host.0, server.port));
-        let unix = server.unix_socket.as_deref();
-        let unix = unix.map(|path| Self::unix(Path::new(path), server.unix_socket_mode.0));
-        tcp.into_iter().chain(unix).collect()
-    }
-
-    fn tcp(host: IpAddr, port: u16) -> io::Result<Self> {
+    /// When it can't be bound.
+    pub fn tcp(host: IpAddr, port: u16) -> io::Result<Self> {
         let listener = bind_tcp(host, port)?;
         Ok(Self {
             address: Address::Tcp(listener.local_addr()?),
@@ -107,8 +98,11 @@ impl Door {
         })
     }
 
-    /// Binds a Unix socket. A file that a server left behind is replaced.
-    fn unix(path: &Path, mode: u32) -> io::Result<Self> {
+    /// Listens on a Unix socket. A file that a server left behind is replaced.
+    ///
+    /// # Errors
+    /// When it can't be bound, or the file is somebody else's.
+    pub fn unix(path: &Path, mode: u32) -> io::Result<Self> {
         let listen = || {
             refuse_if_in_use(path)?;
             // It gets its name when it listens and has its permissions.
@@ -180,13 +174,13 @@ impl Door {
 
 /// Takes no new connections, and answers all that were made: what waits in a listening socket that is closed is reset. What others hold, too,
 /// is left as it is.
-pub async fn close(doors: &mut [Door], clients: &ServerHandle) {
-    doors.iter_mut().for_each(Door::turn_away);
+pub async fn close(mut doors: Vec<&mut Door>, clients: &ServerHandle) {
+    doors.iter_mut().for_each(|door| door.turn_away());
     sleep(HANDSHAKE_TIME).await;
     clients.pause().await;
     // The accepting thread is told, and does not answer; a socket shut under it would be logged as an error.
     sleep(PAUSE_TIME).await;
-    doors.iter().for_each(Door::shut);
+    doors.iter().for_each(|door| door.shut());
 }
 
 /// Listens on a TCP port.

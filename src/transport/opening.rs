@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     address::{Gate, Peer},
-    connection::{Destination, Opening},
+    connection::{Destination, Encryption, Opening},
     hub::Transport,
     transport::http::ToldSecure,
 };
@@ -30,6 +30,18 @@ impl Parameters {
     }
 }
 
+impl Port {
+    /// What is known of a client's connection that came in here; `told` by a trusted proxy.
+    fn encryption(self, is_told: bool) -> Encryption {
+        match self {
+            Self::Tls => Encryption::On,
+            _ if is_told => Encryption::On,
+            Self::Plain => Encryption::Off,
+            Self::Redirect(_) => Encryption::Missing,
+        }
+    }
+}
+
 /// A client's first request.
 #[derive(Clone, Copy)]
 pub(super) struct FirstRequest<'a> {
@@ -41,6 +53,19 @@ pub(super) struct FirstRequest<'a> {
     pub(super) peer: Peer,
     /// What a proxy said of the connection before.
     pub(super) told_secure: Option<ToldSecure>,
+    /// Where it came in.
+    pub(super) port: Port,
+}
+
+/// The port that a request came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Without TLS. A trusted proxy may say that the client uses TLS all the same.
+    Plain,
+    /// Without TLS, where only TLS is served: clients are told that it is on this port.
+    Redirect(u16),
+    /// With TLS.
+    Tls,
 }
 
 impl<'a> FirstRequest<'a> {
@@ -51,6 +76,7 @@ impl<'a> FirstRequest<'a> {
             headers,
             peer,
             told_secure,
+            port,
         } = self;
         let origin = headers.get(header::ORIGIN);
         let client = gate.client_of(peer, headers);
@@ -58,7 +84,7 @@ impl<'a> FirstRequest<'a> {
             destination,
             protocol: parameters.protocol.as_deref(),
             origin: origin.and_then(|origin| origin.to_str().ok()),
-            secure: told_secure.is_some() || gate.is_secure(peer, headers),
+            encryption: port.encryption(told_secure.is_some() || gate.is_secure(peer, headers)),
             client: parameters.client.as_deref(),
             version: parameters.version.as_deref(),
             address: client,

@@ -33,5 +33,6 @@ mod storm;
 mod subscription_counts;
 mod support;
 mod tidy;
+mod tls;
 mod users;
 mod webhooks;

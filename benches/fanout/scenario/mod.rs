@@ -18,6 +18,7 @@ mod slow;
 mod smoke;
 mod storms;
 mod strain;
+mod tls;
 
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::HostileWebhooks => sections.push(hostile_webhooks::run(arguments)?),
         Scenario::ManyApps => sections.push(many_apps::run(arguments)?),
         Scenario::Compression => sections.push(compression::run(arguments)?),
+        Scenario::Tls => sections.extend(tls::run(arguments)?),
         Scenario::Hostile => sections.push(hostile::run(arguments)?),
         Scenario::Mixed => sections.push(mixed::run(arguments)?),
         Scenario::Curves => curves::run(arguments, sections)?,

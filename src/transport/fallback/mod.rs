@@ -41,7 +41,7 @@ use self::{
     route::Kind,
     session::{Messages, Session, ToSession, Waiting, Way},
 };
-use super::opening::{FirstRequest, Parameters};
+use super::opening::{FirstRequest, Parameters, Port};
 use crate::{
     address::Place,
     connection::{Destination, Worker},
@@ -190,6 +190,11 @@ impl Fallback {
         gate.place_of(request.peer_addr().into(), request.headers())
     }
 
+    fn port_of(request: &HttpRequest) -> Port {
+        let port = request.app_data::<Port>();
+        port.copied().unwrap_or(Port::Plain)
+    }
+
     fn name(target: &Target<'_>) -> String {
         format!("{}/{}/{}", target.key, target.server, target.session)
     }
@@ -241,6 +246,7 @@ impl Fallback {
             headers: request.headers(),
             peer: request.peer_addr().into(),
             told_secure: request.conn_data().copied(),
+            port: Self::port_of(request),
         };
         let transport = match target.kind {
             Kind::Streaming => Transport::XhrStreaming,

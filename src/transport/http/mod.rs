@@ -29,7 +29,9 @@ pub use stream::{HttpStream, ToldSecure};
 use crate::{
     address::{Held, NoRoom, Peer},
     connection::Worker,
+    feed::Line,
     http_body::request_time,
+    tls::{Failure, Stream},
 };
 
 /// Seconds that a request may take beyond its time, in which whoever waits for its body can still answer.
@@ -51,6 +53,8 @@ struct State {
     connections: Rc<HttpConnections>,
     /// Its place among the others.
     at: usize,
+    /// Who is at its other end.
+    peer: Peer,
     task: RefCell<Option<Waker>>,
     request: Cell<Request>,
     answer: Cell<Answer>,
@@ -74,6 +78,16 @@ enum Stage {
     Answered,
     /// It has ended its side, or is gone.
     Ended,
+}
+
+/// A connection of a proxy that has said for whom it speaks.
+pub struct Introduced {
+    /// What follows is the client's.
+    pub tcp: TcpStream,
+    /// The client, or the proxy itself.
+    pub peer: Peer,
+    /// Whether the client's side is encrypted.
+    pub told_secure: Option<ToldSecure>,
 }
 
 /// Why a connection is not taken.
@@ -148,6 +162,17 @@ enum Answer {
     TooSlow,
 }
 
+impl Request {
+    /// One of which nothing has come yet.
+    fn begun(tick: u32) -> Self {
+        Self::Arriving {
+            since: tick,
+            bytes: 0,
+            last: tick,
+        }
+    }
+}
+
 impl HttpConnections {
     /// None yet. The second part has to run beside it.
     #[must_use]
@@ -165,36 +190,39 @@ impl HttpConnections {
 
     /// Takes a new connection; `None` when there are too many, which it is told.
     #[must_use]
-    pub fn admit(self: &Rc<Self>, stream: TcpStream, peer: Peer) -> Option<HttpStream> {
+    pub fn admit(self: &Rc<Self>, stream: Stream, peer: Peer) -> Option<HttpStream> {
         let gate = &self.worker.node.gate;
         match gate.take_http(gate.place_of_peer(peer)) {
-            Ok(held) => Some(HttpStream::new(stream, self.state(held))),
+            Ok(held) => {
+                let begun = match stream {
+                    Stream::Plain(_) => Request::None,
+                    // The handshake has the time of a request's head.
+                    Stream::Sealed(_) => Request::begun(self.tick.get()),
+                };
+                Some(HttpStream::new(stream, self.state(held, peer, begun)))
+            }
             Err(no_room) => {
-                self.refuse(&stream, peer, no_room.into());
+                self.refuse(stream, peer, no_room.into());
                 None
             }
         }
     }
 
-    /// Takes a new connection of a proxy, once that has said for whom it speaks; `None` when it may not, or says nothing that can be read.
-    pub async fn admit_proxied(
-        self: &Rc<Self>,
-        mut stream: TcpStream,
-        proxy: Peer,
-    ) -> Option<(HttpStream, Peer)> {
+    /// Has a proxy say for whom it speaks, before anything else; `None` when it may not, or says nothing that can be read.
+    pub async fn introduce(&self, mut tcp: TcpStream, proxy: Peer) -> Option<Introduced> {
         let gate = &self.worker.node.gate;
         if !gate.trusts(proxy) {
-            self.refuse(&stream, proxy, Refused::NoProxy);
+            self.refuse(Stream::Plain(tcp), proxy, Refused::NoProxy);
             return None;
         }
         let waiting = match gate.take_http(None) {
             Ok(held) => held,
             Err(no_room) => {
-                self.refuse(&stream, proxy, no_room.into());
+                self.refuse(Stream::Plain(tcp), proxy, no_room.into());
                 return None;
             }
         };
-        let header = match proxied::header(&mut stream, self.request_timeout).await {
+        let header = match proxied::header(&mut tcp, self.request_timeout).await {
             Ok(header) => header,
             Err(no_header) => {
                 self.tell_no_header(proxy, &no_header);
@@ -202,10 +230,11 @@ impl HttpConnections {
             }
         };
         drop(waiting);
-        let peer = header.client.map_or(proxy, Peer::At);
-        let stream = self.admit(stream, peer)?;
-        stream.tell_secure(header.secure.then_some(ToldSecure));
-        Some((stream, peer))
+        Some(Introduced {
+            tcp,
+            peer: header.client.map_or(proxy, Peer::At),
+            told_secure: header.secure.then_some(ToldSecure),
+        })
     }
 
     fn tell_no_header(&self, proxy: Peer, no_header: &NoHeader) {
@@ -220,14 +249,15 @@ impl HttpConnections {
         }
     }
 
-    fn state(self: &Rc<Self>, held: Held) -> Rc<State> {
+    fn state(self: &Rc<Self>, held: Held, peer: Peer, request: Request) -> Rc<State> {
         let mut states = self.states.borrow_mut();
         let place = states.vacant_entry();
         let state = Rc::new(State {
             connections: Rc::clone(self),
             at: place.key(),
             task: RefCell::default(),
-            request: Cell::default(),
+            peer,
+            request: Cell::new(request),
             answer: Cell::default(),
             stage: Cell::new(Stage::New),
             turn_bytes: Cell::new(0),
@@ -240,7 +270,7 @@ impl HttpConnections {
     }
 
     /// Answers before anything was read. It is not waited until the client has read that: there are too many already.
-    fn refuse(&self, stream: &TcpStream, peer: Peer, refused: Refused) {
+    fn refuse(&self, stream: Stream, peer: Peer, refused: Refused) {
         let node = &self.worker.node;
         let (status, trouble, text) = refused.words();
         if refused != Refused::NoProxy {
@@ -250,7 +280,28 @@ impl HttpConnections {
             info!(%peer, trouble, suppressed, "HTTP connections are refused");
         }
         // It fits into the empty buffer of a new socket, or the client has gone. The runtime does not know yet that the socket is writable.
-        let _ = SockRef::from(stream).send(&answer::whole(status, text));
+        // A client of TLS can't be answered: that would cost the handshake that there is no room for.
+        if let Stream::Plain(tcp) = stream {
+            let _ = SockRef::from(&tcp).send(&answer::whole(status, text));
+        }
+    }
+
+    /// Counts a TLS session that did not begin, and says so a few times a minute.
+    fn failed(&self, peer: Peer, failure: &Failure) {
+        let node = &self.worker.node;
+        node.incidents.tls_failures.increment(failure.kind());
+        let Some(suppressed) = node.storms.tell(failure.kind(), Instant::now()) else {
+            return;
+        };
+        let reason = failure.to_string();
+        info!(%peer, reason, suppressed, "no TLS session began");
+        let message = format!("no TLS session began: {reason} (from {peer})");
+        node.feed.emit(|| Line::Error {
+            app: None,
+            socket_id: None,
+            code: None,
+            message: &message,
+        });
     }
 
     /// Once a second: ends those whose request takes too long to arrive.
@@ -274,7 +325,7 @@ impl State {
     }
 
     /// Closes the socket so that the client can read what it was answered.
-    fn close(&self, stream: TcpStream) {
+    fn close(&self, stream: Stream) {
         let Some(held) = self.held.take() else {
             return;
         };

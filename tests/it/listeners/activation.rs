@@ -14,8 +14,11 @@ use std::{
     thread,
 };
 
+use rustls::ALL_VERSIONS;
+
 use crate::support::{
     app::App,
+    authority::Authority,
     bridge::{Bridge, Target},
     client::TestClient,
     http::Http,
@@ -23,6 +26,7 @@ use crate::support::{
     redis::Folder,
     setup::Setup,
     stream::PATIENCE,
+    tunnel::Tunnel,
     websocket::Upgrade,
 };
 
@@ -132,6 +136,31 @@ fn a_unix_socket_that_was_handed_over_is_served_and_its_file_stays() {
 }
 
 #[test]
+fn the_port_with_tls_may_be_handed_over_and_the_other_bound() {
+    let folder = Folder::new();
+    let authority = Authority::new(&folder, "authority");
+    let issued = authority.issue(&folder, "server");
+    let app = App::usual();
+    let setup = Setup::new()
+        .set("server.tls.cert", issued.cert_file.as_str())
+        .set("server.tls.key", issued.key_file.as_str())
+        .app(app.clone());
+    let config = ConfigFile::new(&setup.toml());
+    let (listener, address) = tcp_socket();
+    let process = launch(&config, listener.into(), "LISTEN_FDNAMES=tls");
+    let printed = started(&process);
+    for line in [
+        format!("Listening on https://{address}\n"),
+        "Listening on http://".to_owned(),
+    ] {
+        assert!(printed.contains(&line), "{line} not in: {printed}");
+    }
+    let tunnel = Tunnel::to(address, authority.client(ALL_VERSIONS));
+    TestClient::connect(tunnel.address, &app).close();
+    stop(process);
+}
+
+#[test]
 fn the_admin_socket_may_be_handed_over_and_the_public_one_bound() {
     let (_, config) = config();
     let (listener, address) = tcp_socket();
@@ -173,6 +202,11 @@ fn a_socket_that_must_not_be_used_so_is_refused() {
             everywhere(),
             "loudhailer.socket",
             "is named \"loudhailer.socket\"",
+        ),
+        (
+            tcp_socket().0.into(),
+            "tls",
+            "the socket named \"tls\" needs server.tls.cert",
         ),
         (unix(), "admin", "is named \"admin\" and no TCP socket"),
         (

@@ -7,9 +7,12 @@ use std::{
 
 use serde_json::json;
 
+use rustls::ALL_VERSIONS;
+
 use crate::support::{
     api::Api,
     app::App,
+    authority::Authority,
     balancer::Balancer,
     bridge::{Bridge, Target},
     client::TestClient,
@@ -17,9 +20,10 @@ use crate::support::{
     feed::Feed,
     http::Http,
     redis::Folder,
-    server::TestServer,
+    server::{TestServer, printed_address},
     setup::Setup,
     stream::PATIENCE,
+    tunnel::Tunnel,
     websocket::Upgrade,
 };
 
@@ -260,6 +264,27 @@ fn the_header_says_that_the_client_uses_tls() {
     let plain = proxy(&server, &text("TCP4", "192.0.2.9"));
     let lying = upgrade.header("X-Forwarded-Proto", "https");
     lying.connect(plain.address).expect_close(4000);
+}
+
+#[test]
+fn the_header_comes_before_the_handshake_of_tls() {
+    let folder = Folder::new();
+    let authority = Authority::new(&folder, "authority");
+    let issued = authority.issue(&folder, "server");
+    let setup = setup()
+        .set("server.tls.port", 0)
+        .set("server.tls.cert", issued.cert_file.as_str())
+        .set("server.tls.key", issued.key_file.as_str())
+        .app(App::usual().set("tls_only", true));
+    let server = TestServer::start(setup);
+    let tls = printed_address(&server.process.stdout(), "Listening on https");
+    let target = Target::Tcp(tls.expect("a TLS port"));
+    let proxy = Bridge::with_preamble(target, &binary(1, 0x11, IPV4));
+    let tunnel = Tunnel::to(proxy.address, authority.client(ALL_VERSIONS));
+    let mut feed = Feed::connect(&server);
+    let mut client = TestClient::connect(tunnel.address, server.app());
+    assert_eq!(feed.expect("connected")["address"], "192.0.2.1:56324");
+    client.subscribe("news");
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod signing;
 pub(crate) mod stream;
+pub(crate) mod tunnel;
 pub(crate) mod websocket;
 
 use std::{
