@@ -10,26 +10,85 @@ use std::{
 use crate::{
     app::{App, KeyRef, Moment, Name},
     config::{Config, DEMO_KEY, DEMO_SECRET, Understood},
+    door::Address,
 };
 
 /// More apps than a screen has lines are counted, not listed.
 const APPS_SHOWN_MAX: usize = 20;
 
-/// The whole start-up text, once both listeners accept at these addresses.
+/// Where the listeners accept.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Clients without TLS, and proxies.
+    pub plain: Vec<Address>,
+    /// Clients with TLS.
+    pub tls: Option<SocketAddr>,
+    /// The operator.
+    pub admin: SocketAddr,
+    /// The operator's `http` or `https`.
+    pub admin_scheme: &'static str,
+}
+
+/// What clients are to use.
+#[derive(Clone, Copy)]
+struct Entry {
+    address: SocketAddr,
+    scheme: &'static str,
+}
+
+impl Addresses {
+    /// The address and port that clients are to use: with TLS, if there is it. `None`: only proxies come, over a Unix socket.
+    #[must_use]
+    pub fn public(&self) -> Option<SocketAddr> {
+        self.entry().map(|entry| entry.address)
+    }
+
+    /// The same, or else where proxies come in.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match (self.public(), self.plain.first()) {
+            (Some(address), _) => address.to_string(),
+            (None, Some(plain)) => plain.to_string(),
+            (None, None) => String::new(),
+        }
+    }
+
+    fn entry(&self) -> Option<Entry> {
+        let tls = self.tls.map(|address| Entry {
+            address,
+            scheme: "https",
+        });
+        let plain = self.plain.iter().find_map(Address::tcp);
+        let plain = plain.map(|address| Entry {
+            address,
+            scheme: "http",
+        });
+        tls.or(plain)
+    }
+}
+
+/// The whole start-up text, once the listeners accept at these addresses.
 #[must_use]
 pub fn banner(
     config: &Config,
     apps: &[Arc<App>],
     understood: &Understood,
-    (public, admin): (SocketAddr, SocketAddr),
+    addresses: &Addresses,
 ) -> String {
-    let mut lines = vec![
-        format!("Loudhailer {}", env!("CARGO_PKG_VERSION")),
-        format!("Listening on http://{public}"),
-        format!("Admin on http://{admin}"),
-    ];
+    let mut lines = vec![format!("Loudhailer {}", env!("CARGO_PKG_VERSION"))];
+    lines.extend(addresses.plain.iter().map(|plain| match plain {
+        Address::Tcp(address) => format!("Listening on http://{address}"),
+        Address::Unix(_) => format!("Listening on {plain}"),
+    }));
+    let tls = addresses.tls.map(|it| format!("Listening on https://{it}"));
+    lines.extend(tls);
+    lines.push(format!(
+        "Admin on {}://{}",
+        addresses.admin_scheme, addresses.admin
+    ));
     lines.push(summary(apps, understood));
-    if let Some(app) = apps.first() {
+    if let (Some(app), Some(entry)) = (apps.first(), addresses.entry()) {
+        let public = entry.address;
         if public.ip().is_unspecified() {
             let host = public.ip();
             lines.push(format!(
@@ -37,8 +96,8 @@ pub fn banner(
             ));
             lines.push(String::new());
         }
-        lines.push(env_block(app, public));
-        lines.push(echo_options(app, &config.server.path_prefix.0, public));
+        lines.push(env_block(app, entry));
+        lines.push(echo_options(app, &config.server.path_prefix.0, entry));
     }
     lines.join("\n")
 }
@@ -122,13 +181,13 @@ fn app_line(app: &App) -> String {
     line
 }
 
-fn env_block(app: &App, public: SocketAddr) -> String {
+fn env_block(app: &App, entry: Entry) -> String {
     let Some(KeyRef { key, secret, .. }) = app.shown_key(Moment::now()) else {
         return String::new();
     };
     let is_demo = *key == *DEMO_KEY && secret.expose_str() == DEMO_SECRET;
     let secret = if is_demo { DEMO_SECRET } else { "your-secret" };
-    let (host, port) = (reachable_host(public), public.port());
+    let (host, port) = (reachable_host(entry.address), entry.address.port());
     format!(
         "Laravel's .env:
 
@@ -138,7 +197,7 @@ fn env_block(app: &App, public: SocketAddr) -> String {
   PUSHER_APP_SECRET={secret}
   PUSHER_HOST={host}
   PUSHER_PORT={port}
-  PUSHER_SCHEME=http
+  PUSHER_SCHEME={scheme}
   PUSHER_APP_CLUSTER=mt1
   VITE_PUSHER_APP_KEY=\"${{PUSHER_APP_KEY}}\"
   VITE_PUSHER_HOST=\"${{PUSHER_HOST}}\"
@@ -147,12 +206,13 @@ fn env_block(app: &App, public: SocketAddr) -> String {
   VITE_PUSHER_APP_CLUSTER=\"${{PUSHER_APP_CLUSTER}}\"
 ",
         id = app.id,
+        scheme = entry.scheme,
     )
 }
 
 /// `cluster` is required by pusher-js even for a host of one's own; `enableStats` took the place of `disableStats`.
-fn echo_options(app: &App, path_prefix: &str, public: SocketAddr) -> String {
-    let (host, port) = (reachable_host(public), public.port());
+fn echo_options(app: &App, path_prefix: &str, entry: Entry) -> String {
+    let (host, port) = (reachable_host(entry.address), entry.address.port());
     let ws_path = match path_prefix {
         "" => String::new(),
         prefix => format!("\n    wsPath: '{prefix}',"),
@@ -167,12 +227,13 @@ fn echo_options(app: &App, path_prefix: &str, public: SocketAddr) -> String {
     wsHost: '{host}',
     wsPort: {port},
     wssPort: {port},{ws_path}
-    forceTLS: false,
+    forceTLS: {tls},
     enabledTransports: ['ws', 'wss'],
     enableStats: false,
   }})
 ",
         key = app.shown_key(Moment::now()).map_or("", |it| it.key),
+        tls = entry.scheme == "https",
     )
 }
 
@@ -199,8 +260,17 @@ mod tests {
     };
 
     fn printed(config: &Config, understood: &Understood, public: &str) -> String {
-        let addresses = [public, "127.0.0.1:9601"].map(|it| it.parse().expect("an address"));
-        banner(config, &config.apps, understood, addresses.into())
+        let public: SocketAddr = public.parse().expect("an address");
+        let addresses = Addresses {
+            plain: vec![
+                Address::Tcp(public),
+                Address::Unix("/run/public.sock".into()),
+            ],
+            tls: None,
+            admin: "127.0.0.1:9601".parse().expect("an address"),
+            admin_scheme: "http",
+        };
+        banner(config, &config.apps, understood, &addresses)
     }
 
     fn assert_has_line(text: &str, line: &str) {
@@ -215,6 +285,7 @@ mod tests {
         let text = printed(&Config::default(), &Understood::default(), "127.0.0.1:6001");
         for line in [
             "Listening on http://127.0.0.1:6001",
+            "Listening on unix:/run/public.sock",
             "Admin on http://127.0.0.1:9601",
             "BROADCAST_CONNECTION=pusher",
             "PUSHER_APP_ID=1001",

@@ -120,6 +120,14 @@ pub enum Line<'a> {
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         expired: BTreeMap<&'static str, u64>,
     },
+    CertificatesChanged {
+        listener: &'static str,
+        names: &'a [&'a str],
+        days_left: i64,
+    },
+    CertificatesRefused {
+        message: &'a str,
+    },
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         app: Option<&'a str>,
@@ -156,6 +164,8 @@ impl Line<'_> {
             Self::AppsChanged { .. } => "apps_changed",
             Self::AppsRefused { .. } => "apps_refused",
             Self::WebhooksDropped { .. } => "webhooks_dropped",
+            Self::CertificatesChanged { .. } => "certificates_changed",
+            Self::CertificatesRefused { .. } => "certificates_refused",
             Self::Error { .. } => "error",
             Self::Dropped { .. } => "dropped",
         }
@@ -174,7 +184,11 @@ impl Line<'_> {
             | Self::Webhook { app, .. }
             | Self::WebhooksDropped { app, .. } => Some(app),
             Self::Error { app, .. } => *app,
-            Self::AppsChanged { .. } | Self::AppsRefused { .. } | Self::Dropped { .. } => None,
+            Self::AppsChanged { .. }
+            | Self::AppsRefused { .. }
+            | Self::CertificatesChanged { .. }
+            | Self::CertificatesRefused { .. }
+            | Self::Dropped { .. } => None,
         }
     }
 

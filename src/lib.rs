@@ -5,22 +5,24 @@
 //! | layer | modules | what lives there |
 //! |---|---|---|
 //! | 0 | [`protocol`] | names, messages, frames, signatures, codes; pure |
-//! | 1 | [`feed`]; [`settings`] | the live feed's lines and its bounded stream; what a setting is, and how it is read |
+//! | 1 | [`feed`]; [`settings`]; [`tls`] | the live feed's lines and its bounded stream; what a setting is, and how it is read; certificates and sessions |
 //! | 2 | [`app`], then [`config`] | the apps and their limits; the checked configuration |
 //! | 3 | [`presence`], then [`hub`], then [`engine`]; [`webhook`]; [`store`] | members; who listens where, shards, outboxes; state that spans nodes; what backends are told; where apps come from |
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
 //! | 5 | [`connection`] | one client's protocol state |
 //! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
-//! | 7 | [`server`], [`banner`], `keeper`, `memory`, [`commands`] | bind, run, drain; what the start prints; the apps in step with their store; memory that a crowd leaves behind; what is done without serving |
+//! | 7 | [`server`], [`door`], [`banner`], `keeper`, `certificates`, `memory`, [`commands`] | run, drain; the listening sockets; what the start prints; apps and certificates in step with where they are kept; memory that a crowd leaves behind; what is done without serving |
 
 pub mod address;
 pub mod admin;
 pub mod api;
 pub mod app;
 pub mod banner;
+mod certificates;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod door;
 pub mod drain;
 pub mod engine;
 pub mod feed;
@@ -35,5 +37,7 @@ pub mod protocol;
 pub mod server;
 pub mod settings;
 pub mod store;
+pub mod tls;
 pub mod transport;
+pub mod watch;
 pub mod webhook;

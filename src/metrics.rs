@@ -110,6 +110,8 @@ pub struct Incidents {
     pub auth_failures: Labelled,
     /// Requests and events beyond a rate, by whose.
     pub rate_limited: Labelled,
+    /// TLS sessions that did not begin, by what was wrong.
+    pub tls_failures: Labelled,
     /// Clients that were closed because they read too slowly.
     pub slow_consumers: Counter,
 }

@@ -1,11 +1,12 @@
 //! Binds both listeners, runs the workers, and brings everything to an orderly end.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     future::ready,
     io::{self, Write},
-    net::{IpAddr, SocketAddr, TcpListener},
-    rc::Rc,
+    net::{SocketAddr, TcpListener},
+    rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,16 +14,17 @@ use std::{
 use actix_codec::Framed;
 use actix_http::{HttpService, Request, error::DispatchError, h1};
 use actix_rt::time::interval;
-use actix_server::Server;
-use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_server::{GracefulShutdownSignal, Server};
+use actix_service::{ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
-    App, HttpRequest, HttpServer,
+    App, HttpRequest, HttpResponse,
     dev::AppConfig,
     middleware::from_fn,
     web::{self, Payload},
 };
+use sd_notify::NotifyState;
 use tokio::{
-    net::{TcpSocket, TcpStream},
+    net::{TcpStream, UnixStream},
     signal::unix::{Signal, SignalKind, signal},
 };
 use tracing::{info, warn};
@@ -30,13 +32,15 @@ use tracing::{info, warn};
 #[cfg(feature = "sqlx")]
 use crate::store::{Rules, SqlStore};
 use crate::{
-    address::{Gate, Proxies},
+    address::{Gate, Peer, Proxies},
     admin::{self, Access, AdminSettings},
     api::{self, ApiSettings},
     app::AppRegistry,
-    banner::banner,
-    config::{self, Config, Loaded},
+    banner::{Addresses, banner},
+    certificates::CertificateKeeper,
+    config::{self, Config, Loaded, PlainPort},
     connection::{Turnstile, Worker},
+    door::{self, Address, Door, Inherited, InheritedDoors, Listening, bind_tcp},
     drain::drain,
     engine::{COUNT_TICKS_A_SECOND, Engine},
     feed::Feed,
@@ -46,16 +50,22 @@ use crate::{
     node::{self, Node, Peers},
     settings::Count,
     store::{AppControl, FileStore, Loss, Reading, StoreError},
+    tls::{
+        Buffers, Certificates, ClientAuthority, ListenerName, PairFiles, Stream, TlsListener,
+        TlsStatus, Versions,
+    },
     transport::{
+        Port,
         fallback::{self, Carrier, Fallback, Sessions},
-        http::{HttpConnections, HttpStream},
+        http::{HttpConnections, HttpStream, Introduced},
+        redirect,
         websocket::Listener,
     },
     webhook::{Departures, Webhooks},
 };
 
-/// Connections that the kernel may hold for us while a storm of them arrives.
-const BACKLOG: u32 = 4096;
+/// What the last answer to an operator may take.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
 /// What HTTP replies may take after the clients have gone.
 const HTTP_GRACE_S: u64 = 5;
 
@@ -70,9 +80,16 @@ pub fn run(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()
 async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()> {
     let mut config = loaded.config.clone();
     let mut signals = Signals::listen()?;
-    let public = bind(config.server.host.0, config.server.port)?;
-    let operator = bind(config.admin.host.0, config.admin.port)?;
-    let (public_address, admin_address) = (public.local_addr()?, operator.local_addr()?);
+    let names = variables.get("LISTEN_FDNAMES").map(String::as_str);
+    let inherited = Inherited::take(&config, names)?;
+    let mut public = Doors::open(&config.server, inherited.doors)?;
+    let operator = match inherited.admin {
+        Some(socket) => socket,
+        None => bind_tcp(config.admin.host.0, config.admin.port)?,
+    };
+    let operator_tls = admin_tls(&config.admin)?;
+    let admin_scheme = operator_tls.as_ref().map_or("http", |_| "https");
+    let addresses = public.addresses(operator.local_addr()?, admin_scheme);
 
     let hub = Arc::new(Hub::new(config.server.workers()));
     let understood = loaded.understood.clone();
@@ -107,7 +124,8 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     // Fails only if the thread has panicked.
     let _ = opened.keep.send(kept);
 
-    let door = public.try_clone()?;
+    let tls_status = tls_status(&public, operator_tls.as_ref());
+    let certificates = CertificateKeeper::begin(&node, Arc::clone(&tls_status));
     let sessions = Sessions::default();
     let peers = Peers::of(&node);
     let max_message_bytes = config.websocket.max_message_bytes.get();
@@ -115,38 +133,54 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     let carrying = carrier
         .clone()
         .map(|carrier| actix_rt::spawn(carrier.run()));
-    let clients = public_server(config, &node, (sessions, carrier.clone()), public)?;
+    let side = PublicSide {
+        config: config.clone(),
+        node: Arc::clone(&node),
+        sessions,
+        carrier: carrier.clone(),
+    };
+    let clients = public_server(side, &public)?;
     let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
-    let access = Access::new(config.admin.token.clone(), admin_address.port());
+    let access = Access::new(config.admin.token.clone(), addresses.admin.port());
     let settings = AdminSettings {
-        public: public_address,
+        public: addresses.shown(),
+        public_port: addresses.public().map_or(0, |address| address.port()),
         access,
+        tls: tls_status,
         close_window: config.server.drain_window_s.get(),
         metrics_prefix: config.metrics.prefix.0.clone(),
     };
+    let operator = (operator, operator_tls);
     let operators = admin_server(&node, settings, opened.control.clone(), operator)?;
     let (operators_handle, operators) = (operators.handle(), actix_rt::spawn(operators));
     let ticker = actix_rt::spawn(tick_engine(Arc::clone(&node)));
 
     let apps = node.apps.all();
-    let addresses = (public_address, admin_address);
-    show(&banner(config, &apps, &understood, addresses))?;
+    show(&banner(config, &apps, &understood, &addresses))?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        public = %public_address,
-        admin = %admin_address,
+        public = addresses.shown(),
+        tls = addresses.tls.map(tracing::field::display),
+        admin = %addresses.admin,
         engine = if config.redis.is_some() { "redis" } else { "local" },
         apps = apps.len(),
         workers = config.server.workers(),
         "started"
     );
+    notify(&[NotifyState::Ready]);
     while let Asked::Reload = signals.next().await {
+        // A service of the type notify-reload is told of the time, lest an earlier "ready" is taken for the answer.
+        let now = NotifyState::monotonic_usec_now().unwrap_or(NotifyState::MonotonicUsec(0));
+        notify(&[NotifyState::Reloading, now]);
+        certificates.reload();
         // What came of it is told by the log.
         let _ = opened.control.reload(Loss::Refused).await;
+        notify(&[NotifyState::Ready]);
     }
+    notify(&[NotifyState::Stopping]);
     info!("stopping; a second signal stops at once");
     let stopped = tokio::select! {
-        () = drain(&config.server, &node, carrier.as_deref(), &door, &clients_handle) => true,
+        () = drain(&config.server, &node, carrier.as_deref(), public.all(), &clients_handle) => true,
         () = signals.stop() => false,
     };
     drop(opened.control);
@@ -154,6 +188,7 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
         warn!("stopped at once, on a second signal");
     }
     ticker.abort();
+    certificates.stop();
     operators_handle.stop(false).await;
     if !stopped {
         clients_handle.stop(false).await;
@@ -178,81 +213,344 @@ fn gate(server: &config::Server) -> Gate {
     )
 }
 
-fn public_server(
-    config: &Config,
-    node: &Arc<Node>,
-    (sessions, carrier): (Sessions, Option<Arc<Carrier>>),
-    socket: TcpListener,
-) -> io::Result<Server> {
-    let (config, node, workers) = (config.clone(), Arc::clone(node), config.server.workers());
-    let builder = Server::build()
-        .workers(workers)
+/// Where clients come in: the sockets, and how connections are taken from each.
+struct Doors(Vec<(Door, Entrance)>);
+
+impl Doors {
+    /// Opens those that the settings ask for, but for what systemd holds.
+    fn open(server: &config::Server, inherited: InheritedDoors) -> io::Result<Self> {
+        let tls = tls_door(server, inherited.tls)?;
+        let tls_port = tls.as_ref().and_then(|(door, _)| door.address().tcp());
+        let plain = match inherited.public {
+            held if !held.is_empty() => held,
+            _ => plain_doors(server)?,
+        };
+        let plain = plain.into_iter().map(|door| {
+            let entrance = match (door.address(), server.tls.plain, tls_port) {
+                (Address::Tcp(_), PlainPort::Redirect, Some(tls)) => Entrance::Redirect(tls.port()),
+                _ => Entrance::Plain,
+            };
+            (door, entrance)
+        });
+        Ok(Self(plain.chain(tls).collect()))
+    }
+
+    fn all(&mut self) -> Vec<&mut Door> {
+        self.0.iter_mut().map(|(door, _)| door).collect()
+    }
+
+    fn tls(&self) -> Option<(&Door, &TlsListener)> {
+        self.0.iter().find_map(|(door, entrance)| match entrance {
+            Entrance::Tls(tls) => Some((door, tls)),
+            Entrance::Plain | Entrance::Redirect(_) => None,
+        })
+    }
+
+    fn addresses(&self, admin: SocketAddr, admin_scheme: &'static str) -> Addresses {
+        let plain = self.0.iter();
+        let plain = plain.filter(|(_, entrance)| !matches!(entrance, Entrance::Tls(_)));
+        Addresses {
+            plain: plain.map(|(door, _)| door.address().clone()).collect(),
+            tls: self.tls().and_then(|(door, _)| door.address().tcp()),
+            admin,
+            admin_scheme,
+        }
+    }
+}
+
+fn plain_doors(server: &config::Server) -> io::Result<Vec<Door>> {
+    let is_open = server.tcp && server.tls.plain != PlainPort::Off;
+    let tcp = is_open.then(|| Door::tcp(server.host.0, server.port));
+    let unix = server.unix_socket.as_deref();
+    let unix = unix.map(|path| Door::unix(path.as_ref(), server.unix_socket_mode.0));
+    tcp.into_iter().chain(unix).collect()
+}
+
+fn tls_door(
+    server: &config::Server,
+    inherited: Option<Door>,
+) -> io::Result<Option<(Door, Entrance)>> {
+    let settings = &server.tls;
+    if !settings.is_on() {
+        let reason = "the socket named \"tls\" needs server.tls.cert";
+        return inherited.map_or(Ok(None), |_| Err(io::Error::other(reason)));
+    }
+    let tls = tls_listener(settings.pairs(), settings.versions(), None)?;
+    let door = inherited.map_or_else(|| Door::tcp(server.host.0, settings.port), Ok)?;
+    Ok(Some((door, Entrance::Tls(tls))))
+}
+
+/// How connections of a listening socket are taken.
+#[derive(Clone)]
+enum Entrance {
+    Plain,
+    /// Without TLS, and only to say that TLS is on this port.
+    Redirect(u16),
+    Tls(TlsListener),
+}
+
+impl Entrance {
+    fn port(&self) -> Port {
+        match self {
+            Self::Plain => Port::Plain,
+            Self::Redirect(port) => Port::Redirect(*port),
+            Self::Tls(_) => Port::Tls,
+        }
+    }
+
+    fn take(&self, tcp: TcpStream, buffers: &Buffers) -> io::Result<Stream> {
+        match self {
+            Self::Plain | Self::Redirect(_) => Ok(Stream::Plain(tcp)),
+            Self::Tls(tls) => tls.accept(tcp, buffers),
+        }
+    }
+}
+
+fn tls_listener(
+    pairs: Vec<PairFiles>,
+    versions: Versions,
+    clients: Option<&ClientAuthority>,
+) -> io::Result<TlsListener> {
+    let certificates = Certificates::read(pairs).map_err(io::Error::other)?;
+    TlsListener::new(certificates, versions, clients).map_err(io::Error::other)
+}
+
+fn tls_status(public: &Doors, operator: Option<&TlsListener>) -> Arc<TlsStatus> {
+    let public = public.tls();
+    let public = public.map(|(_, tls)| (ListenerName::Public, Arc::clone(&tls.certificates)));
+    let operator = operator.map(|tls| (ListenerName::Admin, Arc::clone(&tls.certificates)));
+    Arc::new(TlsStatus::new(public.into_iter().chain(operator).collect()))
+}
+
+fn admin_tls(admin: &config::Admin) -> io::Result<Option<TlsListener>> {
+    let Some(pair) = admin.tls.pair() else {
+        return Ok(None);
+    };
+    let clients = admin.tls.client_ca.as_ref();
+    let clients = clients.map(|file| ClientAuthority(file.into()));
+    tls_listener(vec![pair], Versions::From12, clients.as_ref()).map(Some)
+}
+
+/// One worker's part of the public side, whichever door a client comes in by.
+struct PublicWorker {
+    listener: Rc<Listener>,
+    connections: Rc<HttpConnections>,
+    fallback: Rc<Fallback>,
+    buffers: Buffers,
+}
+
+thread_local! {
+    /// A factory of services runs once for each door on each thread, and a thread has one shard. The services keep it.
+    static PUBLIC_WORKER: RefCell<Weak<PublicWorker>> = const { RefCell::new(Weak::new()) };
+}
+
+/// What the workers of the public side are made of.
+#[derive(Clone)]
+struct PublicSide {
+    config: Config,
+    node: Arc<Node>,
+    sessions: Sessions,
+    carrier: Option<Arc<Carrier>>,
+}
+
+impl PublicSide {
+    fn worker(&self) -> Rc<PublicWorker> {
+        PUBLIC_WORKER.with_borrow_mut(|kept| {
+            kept.upgrade().unwrap_or_else(|| {
+                let worker = Rc::new(self.start_worker());
+                *kept = Rc::downgrade(&worker);
+                worker
+            })
+        })
+    }
+
+    fn start_worker(&self) -> PublicWorker {
+        let (server, websocket) = (&self.config.server, &self.config.websocket);
+        let worker = start_worker(&self.config, &self.node);
+        let listener = Listener::new(
+            Rc::clone(&worker),
+            server.path_prefix.0.clone(),
+            websocket.max_message_bytes.get(),
+            websocket.max_outbox_bytes.get(),
+        );
+        let connections = start_http(&worker, server.request_timeout_s.get());
+        let fallback = Fallback::new(
+            worker,
+            self.sessions.clone(),
+            self.carrier.clone(),
+            server.request_timeout_s.get(),
+            websocket.max_message_bytes.get(),
+            websocket.max_outbox_bytes.get(),
+        );
+        PublicWorker {
+            listener: Rc::new(listener),
+            connections,
+            fallback: Rc::new(fallback),
+            buffers: Buffers::default(),
+        }
+    }
+}
+
+/// How one thread takes the connections of one door.
+struct Entry {
+    worker: Rc<PublicWorker>,
+    entrance: Entrance,
+    proxy_protocol: bool,
+    stopping: GracefulShutdownSignal,
+}
+
+impl Entry {
+    /// The connection, with what HTTP takes for its peer.
+    async fn admit(
+        &self,
+        tcp: TcpStream,
+        peer: Peer,
+    ) -> Result<(HttpStream, Option<SocketAddr>), DispatchError> {
+        let introduced = if self.proxy_protocol {
+            // Apart, so that other connections stay small.
+            Box::pin(self.introduce(tcp, peer)).await
+        } else {
+            Some(Introduced {
+                tcp,
+                peer,
+                told_secure: None,
+            })
+        };
+        let introduced = introduced.ok_or(DispatchError::DisconnectTimeout)?;
+        let PublicWorker {
+            connections,
+            buffers,
+            ..
+        } = &*self.worker;
+        let stream = self.entrance.take(introduced.tcp, buffers)?;
+        let admitted = connections.admit(stream, introduced.peer);
+        let stream = admitted.ok_or(DispatchError::DisconnectTimeout)?;
+        stream.tell_secure(introduced.told_secure);
+        Ok((stream, introduced.peer.address()))
+    }
+
+    /// A proxy that has said nothing yet does not hold up a stop.
+    async fn introduce(&self, tcp: TcpStream, proxy: Peer) -> Option<Introduced> {
+        tokio::select! {
+            introduced = self.worker.connections.introduce(tcp, proxy) => introduced,
+            () = self.stopping.notified() => None,
+        }
+    }
+}
+
+fn public_server(side: PublicSide, doors: &Doors) -> io::Result<Server> {
+    let mut builder = Server::build()
+        .workers(side.config.server.workers())
         .disable_signals()
         .shutdown_timeout(HTTP_GRACE_S);
     let stopping = builder.graceful_shutdown_signal();
-    let server = builder.listen("public", socket, move || {
-        let worker = start_worker(&config, &node);
-        let listener = Rc::new(Listener::new(
-            Rc::clone(&worker),
-            config.server.path_prefix.0.clone(),
-            config.websocket.max_message_bytes.get(),
-            config.websocket.max_outbox_bytes.get(),
-        ));
-        let connections = start_http(&worker, config.server.request_timeout_s.get());
-        let fallback = Rc::new(Fallback::new(
-            worker,
-            sessions.clone(),
-            carrier.clone(),
-            config.server.request_timeout_s.get(),
-            config.websocket.max_message_bytes.get(),
-            config.websocket.max_outbox_bytes.get(),
-        ));
-        let node = web::Data::from(Arc::clone(&node));
-        let settings = web::Data::new(ApiSettings::of(&config));
-        let prefix: Rc<str> = config.server.path_prefix.0.as_str().into();
+    for (door, entrance) in &doors.0 {
+        let (side, stopping, entrance) = (side.clone(), stopping.clone(), entrance.clone());
+        builder = match door.listening()? {
+            Listening::Tcp(socket) => builder.listen("public", socket, move || {
+                let entry = side.entry(&entrance, &stopping);
+                let http = side.http(&entry);
+                fn_service(move |tcp: TcpStream| {
+                    // Both fail only when the peer has gone.
+                    let peer = tcp.peer_addr().map(Peer::At);
+                    let _ = tcp.set_nodelay(true);
+                    let entry = Rc::clone(&entry);
+                    async move { entry.admit(tcp, peer?).await }
+                })
+                .and_then(http)
+            }),
+            Listening::Unix(socket) => builder.listen_uds("public", socket, move || {
+                let entry = side.entry(&entrance, &stopping);
+                let http = side.http(&entry);
+                fn_service(move |stream: UnixStream| {
+                    let tcp = door::as_tcp(stream);
+                    let entry = Rc::clone(&entry);
+                    async move { entry.admit(tcp?, Peer::Local).await }
+                })
+                .and_then(http)
+            }),
+        }?;
+    }
+    Ok(builder.run())
+}
+
+impl PublicSide {
+    fn entry(&self, entrance: &Entrance, stopping: &GracefulShutdownSignal) -> Rc<Entry> {
+        Rc::new(Entry {
+            worker: self.worker(),
+            entrance: entrance.clone(),
+            proxy_protocol: self.config.server.proxy_protocol,
+            stopping: stopping.clone(),
+        })
+    }
+
+    /// What answers on the connections of one door.
+    fn http(
+        &self,
+        entry: &Entry,
+    ) -> impl ServiceFactory<
+        (HttpStream, Option<SocketAddr>),
+        Config = (),
+        Response = (),
+        Error = DispatchError,
+        InitError = (),
+    > + use<> {
+        let (server, port) = (&self.config.server, entry.entrance.port());
+        let prefix: Rc<str> = server.path_prefix.0.as_str().into();
+        let fallback = Rc::clone(&entry.worker.fallback);
         let answer = move |request: HttpRequest, body: Payload| {
             let (fallback, prefix) = (Rc::clone(&fallback), Rc::clone(&prefix));
-            async move {
-                match fallback::Target::find(request.path()) {
-                    Some(target) => fallback.answer(&request, &target, body).await,
-                    None => api::answer(&request, body, &prefix).await,
-                }
-            }
+            async move { answer(&fallback, &prefix, port, request, body).await }
         };
         let app = App::new()
-            .app_data(node)
-            .app_data(settings)
+            .app_data(web::Data::from(Arc::clone(&self.node)))
+            .app_data(web::Data::new(ApiSettings::of(&self.config)))
+            .app_data(port)
             .default_service(web::to(answer));
-        let stopping = stopping.clone();
-        let http = HttpService::build()
+        let (stopping, listener) = (entry.stopping.clone(), Rc::clone(&entry.worker.listener));
+        let mut http = HttpService::build();
+        if server.proxy_protocol {
+            http = http.on_connect_ext(|stream: &HttpStream, data| {
+                if let Some(told) = stream.told_secure() {
+                    data.insert(told);
+                }
+            });
+        }
+        http
             // Ends idle keep-alive connections, which would hold up the stop.
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            // Who has shut his side of a streaming response is gone.
+            // A client that has shut its side of a streaming response is gone.
             .h1_allow_half_closed(false)
-            .keep_alive(config.server.keep_alive_s.get())
-            .client_request_timeout(config.server.request_timeout_s.get())
+            .keep_alive(server.keep_alive_s.get())
+            .client_request_timeout(server.request_timeout_s.get())
             .upgrade(fn_service(
                 move |(request, framed): (Request, Framed<HttpStream, h1::Codec>)| {
                     let parts = framed.into_parts();
-                    listener.accept(&request, parts.io, parts.codec, parts.read_buf);
+                    let (io, received) = (parts.io, parts.read_buf);
+                    listener.accept(&request, io, parts.codec, received, port);
                     async { Ok::<_, actix_web::Error>(()) }
                 },
             ))
-            .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(move |stream: TcpStream| {
-            let peer = stream.peer_addr().ok();
-            // Fails only when the peer has gone.
-            let _ = stream.set_nodelay(true);
-            let admitted = connections.admit(stream, peer);
-            let refused = DispatchError::DisconnectTimeout;
-            ready(admitted.map(|stream| (stream, peer)).ok_or(refused))
-        })
-        .and_then(http)
-    })?;
-    Ok(server.run())
+            .h1(map_config(app, |()| AppConfig::default()))
+    }
+}
+
+/// Answers a request that asks for no WebSocket.
+async fn answer(
+    fallback: &Rc<Fallback>,
+    prefix: &str,
+    port: Port,
+    request: HttpRequest,
+    body: Payload,
+) -> HttpResponse {
+    match (fallback::Target::find(request.path()), port) {
+        (Some(target), _) => fallback.answer(&request, &target, body).await,
+        (None, Port::Redirect(port)) => redirect(&request, port),
+        (None, _) => api::answer(&request, body, prefix).await,
+    }
 }
 
 /// Reads the apps from where the configuration says that they are.
@@ -310,25 +608,36 @@ fn admin_server(
     node: &Arc<Node>,
     settings: AdminSettings,
     control: AppControl,
-    socket: TcpListener,
-) -> io::Result<actix_web::dev::Server> {
+    (socket, tls): (TcpListener, Option<TlsListener>),
+) -> io::Result<Server> {
     let node = web::Data::from(Arc::clone(node));
     let settings = web::Data::new(settings);
     let control = web::Data::new(control);
-    let server = HttpServer::new(move || {
-        App::new()
+    let entrance = tls.map_or(Entrance::Plain, Entrance::Tls);
+    let builder = Server::build()
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(1);
+    let server = builder.listen("admin", socket, move || {
+        let app = App::new()
             .wrap(from_fn(admin::admit))
             .app_data(node.clone())
             .app_data(settings.clone())
             .app_data(control.clone())
-            .configure(admin::configure)
-    });
-    Ok(server
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(1)
-        .listen(socket)?
-        .run())
+            .configure(admin::configure);
+        let http = HttpService::build()
+            .client_disconnect_timeout(ADMIN_GRACE)
+            .h1(map_config(app, |()| AppConfig::default()));
+        let (entrance, buffers) = (entrance.clone(), Buffers::default());
+        fn_service(move |tcp: TcpStream| {
+            let peer = tcp.peer_addr().ok();
+            let stream = entrance.take(tcp, &buffers);
+            let failed = |_| DispatchError::DisconnectTimeout;
+            ready(stream.map(|stream| (stream, peer)).map_err(failed))
+        })
+        .and_then(http)
+    })?;
+    Ok(server.run())
 }
 
 async fn sweep_shard(shard: Rc<Shard>) {
@@ -365,29 +674,19 @@ async fn tick_engine(node: Arc<Node>) {
     }
 }
 
-fn bind(host: IpAddr, port: u16) -> io::Result<TcpListener> {
-    let address = SocketAddr::new(host, port);
-    let listen = || {
-        let socket = if host.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)?.into_std()
-    };
-    listen().map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    })
-}
-
 fn show(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     // A closed stdout is no reason not to serve.
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Tells systemd, if it started this process and asks for that (`Type=notify`).
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd could not be told of a change");
     }
 }
 

@@ -159,6 +159,7 @@ twice() {
 check_test() {
   need_linker
   need_redis
+  need_balancers
   need_databases
   # Most tests wait most of the time, for time-outs and for children.
   RUST_TEST_THREADS=$((2 * $(nproc))) rust_tests

@@ -73,6 +73,9 @@ pub(crate) struct Arguments {
     /// Makes what the instructions scenario counts the new baseline
     #[arg(long)]
     pub(crate) update: bool,
+    /// Internal: whether the floor's sockets have TLS
+    #[arg(long, hide = true)]
+    pub(crate) tls: bool,
     /// Whether the data is rows of JSON instead of one letter over and over.
     #[arg(skip)]
     pub(crate) rows: bool,
@@ -111,6 +114,8 @@ pub(crate) enum Scenario {
     Compression,
     /// All attacks at once beside 1,000 clients of two apps, for five minutes
     HostileTogether,
+    /// All sockets on one channel with TLS: at a fixed rate, as fast as it goes, and idle
+    Tls,
     /// Subscribes and unsubscribes public channels beside members whose webhooks must arrive
     HostileWebhooks,
     /// 10,000 apps: the start, memory, reloads with one change, and the metrics

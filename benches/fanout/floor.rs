@@ -7,14 +7,17 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 
 use crate::Failure;
 use crate::payload::{Stamp, Template, channel_number};
 use crate::websocket::{TEXT, header, text_frame, text_header};
+use crate::wire::{self, Wire};
 
 /// Bytes of one order on the control connection.
 pub(crate) const ORDER_BYTES: usize = 17;
@@ -48,15 +51,20 @@ fn read_order(order: &[u8]) -> Option<(u32, Stamp)> {
 }
 
 /// Serves on so many threads until the process is ended. Each has a control connection of its own.
-pub(crate) fn run(data_bytes: usize, threads: usize) -> Result<(), Failure> {
+pub(crate) fn run(data_bytes: usize, threads: usize, tls: bool) -> Result<(), Failure> {
     rlimit::increase_nofile_limit(u64::MAX)?;
-    let first = Floor::bind(data_bytes, SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let sessions = tls.then(wire::server).transpose()?;
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let first = Floor::bind(data_bytes, any, sessions.clone())?;
     let address = first.listener.local_addr()?;
-    let others = (1..threads).map(|_| Floor::bind(data_bytes, address));
+    let others = (1..threads).map(|_| Floor::bind(data_bytes, address, sessions.clone()));
     for other in others.collect::<Result<Vec<_>, _>>()? {
         std::thread::spawn(move || serve(other).expect("a thread of the floor goes on"));
     }
     writeln!(io::stdout(), "Listening on http://{address}")?;
+    if tls {
+        writeln!(io::stdout(), "Listening on https://{address}")?;
+    }
     serve(first)
 }
 
@@ -85,14 +93,20 @@ struct Floor {
     control: Option<TcpStream>,
     /// The part of an order that has not all arrived.
     orders: Vec<u8>,
-    sockets: Vec<Option<TcpStream>>,
+    sockets: Vec<Option<Wire>>,
+    /// Present where sockets have TLS.
+    sessions: Option<Arc<ServerConfig>>,
     channels: HashMap<u32, Vec<usize>>,
     frame: Template,
     buffer: Box<[u8]>,
 }
 
 impl Floor {
-    fn bind(data_bytes: usize, address: SocketAddr) -> Result<Self, Failure> {
+    fn bind(
+        data_bytes: usize,
+        address: SocketAddr,
+        sessions: Option<Arc<ServerConfig>>,
+    ) -> Result<Self, Failure> {
         let poll = Poll::new()?;
         let mut listener = shared_listener(address)?;
         let mut control_listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
@@ -110,20 +124,25 @@ impl Floor {
             control: None,
             orders: Vec::new(),
             sockets: Vec::new(),
+            sessions,
             channels: HashMap::new(),
             frame: event.after(&start),
             buffer: vec![0; 16 * 1024].into_boxed_slice(),
         })
     }
 
-    fn accept_sockets(&mut self) -> io::Result<()> {
+    fn accept_sockets(&mut self) -> Result<(), Failure> {
         while let Some((mut socket, _)) = ready(self.listener.accept())? {
             socket.set_nodelay(true)?;
             let token = Token(self.sockets.len());
             self.poll
                 .registry()
                 .register(&mut socket, token, Interest::READABLE)?;
-            self.sockets.push(Some(socket));
+            let wire = match &self.sessions {
+                None => Wire::Plain(socket),
+                Some(sessions) => Wire::server(socket, sessions)?,
+            };
+            self.sockets.push(Some(wire));
         }
         Ok(())
     }

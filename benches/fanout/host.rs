@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::arguments::Arguments;
+use crate::wire;
 
 /// The server's stderr, in its scratch directory.
 const LOG: &str = "loudhailer.log";
@@ -30,6 +31,8 @@ pub(crate) struct App {
 pub(crate) struct Host {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
+    /// Where sockets have TLS, if they are to have it.
+    pub(crate) tls: Option<SocketAddr>,
     /// What stands in `Host:` headers.
     pub(crate) authority: String,
     pub(crate) path_prefix: String,
@@ -61,6 +64,10 @@ pub(crate) enum Candidate {
     Handshake,
     /// The server: the one built here, or the one that `--url` names.
     Server,
+    /// The server, with TLS on its sockets.
+    Sealed,
+    /// The floor on as many threads as the server has workers, with TLS on its sockets.
+    SealedFloor,
     /// The server with one worker.
     Single,
     /// The build of the server that `--against` names.
@@ -78,6 +85,8 @@ impl Candidate {
             Self::Bare => start_self("bare", "bare", arguments.workers, arguments),
             Self::Handshake => start_self("handshake", "handshake", arguments.workers, arguments),
             Self::Compressing => start_compressing(arguments),
+            Self::Sealed => start_sealed(arguments),
+            Self::SealedFloor => start_self("tls floor", "floor", arguments.workers, arguments),
             Self::Single => start_single(arguments),
             Self::Other => start_other(arguments),
             Self::Server => match &arguments.url {
@@ -100,11 +109,20 @@ fn start_self(
         .arg("--data-bytes")
         .arg(arguments.data_bytes.to_string());
     command.arg("--workers").arg(threads.to_string());
+    if wants_tls(name) {
+        command.arg("--tls");
+    }
     start(name, &mut command, None, arguments)
 }
 
 fn start_loudhailer(arguments: &Arguments) -> Result<Host, Failure> {
     start_node("loudhailer", &server_config(arguments), arguments)
+}
+
+fn start_sealed(arguments: &Arguments) -> Result<Host, Failure> {
+    let (cert, key) = (wire::file("endpoint.pem"), wire::file("endpoint.key"));
+    let tls = format!("[server.tls]\nport = 0\ncert = {cert:?}\nkey = {key:?}\n\n");
+    start_node("tls", &(tls + &server_config(arguments)), arguments)
 }
 
 fn start_single(arguments: &Arguments) -> Result<Host, Failure> {
@@ -210,6 +228,7 @@ fn start(
     let mut host = Host {
         name,
         address: nowhere,
+        tls: None,
         authority: String::new(),
         path_prefix: String::new(),
         app: arguments.app(),
@@ -237,9 +256,19 @@ fn start(
         } else if let Some(authority) = line.strip_prefix("Listening on http://") {
             host.address = authority.parse()?;
             host.authority = authority.to_owned();
+            if !wants_tls(name) {
+                return Ok(host);
+            }
+        } else if let Some(authority) = line.strip_prefix("Listening on https://") {
+            host.tls = Some(authority.parse()?);
             return Ok(host);
         }
     }
+}
+
+/// The candidates whose sockets have TLS.
+fn wants_tls(name: &str) -> bool {
+    matches!(name, "tls" | "tls floor")
 }
 
 fn running_host(url: &str, arguments: &Arguments) -> Result<Host, Failure> {
@@ -248,6 +277,7 @@ fn running_host(url: &str, arguments: &Arguments) -> Result<Host, Failure> {
     Ok(Host {
         name: "server",
         address: place.address,
+        tls: None,
         authority: place.authority,
         path_prefix: place.path_prefix,
         app: arguments.app(),
@@ -380,6 +410,7 @@ impl Host {
     pub(crate) fn again(&self) -> Self {
         Self {
             address: self.address,
+            tls: self.tls,
             authority: self.authority.clone(),
             path_prefix: self.path_prefix.clone(),
             app: self.app.clone(),

@@ -4,11 +4,12 @@ mod connect;
 mod subscribe;
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use mio::net::TcpStream;
 use mio::{Events, Poll};
+use rustls::ClientConfig;
 
 pub(crate) use self::connect::upgrade_request;
 pub(crate) use self::subscribe::Names;
@@ -18,6 +19,7 @@ use crate::progress::Progress;
 use crate::websocket::{
     CLOSE, COMPRESSED, PING, PONG, TEXT, client_frame, header, http_head, inflate,
 };
+use crate::wire::Wire;
 
 /// Later arrivals are counted as this late.
 const LATENCY_MAX_NS: u64 = 120_000_000_000;
@@ -102,7 +104,7 @@ enum Stage {
 
 #[derive(Debug)]
 struct Subscriber {
-    stream: TcpStream,
+    stream: Wire,
     stage: Stage,
     channel: u32,
     /// The next expected sequence number of each publisher.
@@ -123,6 +125,8 @@ pub(crate) struct Load {
     stalled: bool,
     received: Received,
     names: Names,
+    /// Present where sockets have TLS.
+    sessions: Option<Arc<ClientConfig>>,
 }
 
 impl Load {
@@ -132,7 +136,7 @@ impl Load {
         Ok(self
             .poll
             .registry()
-            .deregister(&mut self.subscribers[0].stream)?)
+            .deregister(self.subscribers[0].stream.tcp())?)
     }
 
     /// Reads what the stalled socket was sent to its end; `None` when it is still open after a while.
@@ -233,7 +237,7 @@ impl Load {
             let rest = &mut self.subscribers[index].rest;
             rest.clear();
             rest.extend_from_slice(&self.buffer[parsed..filled]);
-            if filled < whole {
+            if filled < whole && self.subscribers[index].stream.reads_all_at_once() {
                 return Ok(());
             }
         }

@@ -20,6 +20,7 @@ mod requests;
 mod scenario;
 mod schedule;
 mod websocket;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> ExitCode {
     let arguments = Arguments::read();
     let outcome = match arguments.scenario {
-        Scenario::Floor => floor::run(arguments.data_bytes, arguments.workers).map(|()| true),
+        Scenario::Floor => {
+            floor::run(arguments.data_bytes, arguments.workers, arguments.tls).map(|()| true)
+        }
         Scenario::Bare => bare::run(arguments.workers).map(|()| true),
         Scenario::Handshake => handshake::run(arguments.workers).map(|()| true),
         _ => measure_all(&arguments),

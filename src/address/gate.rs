@@ -4,7 +4,7 @@
 //! the HTTP fallbacks with two connections each.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     num::NonZeroU32,
     sync::{
         Arc,
@@ -16,7 +16,7 @@ use std::{
 use actix_http::header::HeaderMap;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use super::{ClientAddress, Place, Places, Proxies};
+use super::{ClientAddress, Peer, Place, Places, Proxies};
 
 /// Clients of one place, unless the operator says otherwise.
 const CLIENTS_MAX: usize = 2048;
@@ -177,37 +177,43 @@ impl Gate {
         }
     }
 
-    /// Where the client of a request is, behind trusted proxies.
+    /// Whether the other end is a trusted proxy.
     #[must_use]
-    pub fn client_of(&self, peer: SocketAddr, headers: &HeaderMap) -> ClientAddress {
+    pub fn trusts(&self, peer: Peer) -> bool {
+        self.proxies.are_trusted_at(peer)
+    }
+
+    /// Where the client of a request is, behind trusted proxies. `None`: nobody says.
+    #[must_use]
+    pub fn client_of(&self, peer: Peer, headers: &HeaderMap) -> Option<ClientAddress> {
         self.proxies.client_of(peer, headers)
     }
 
     /// Whether the client's side of the connection is encrypted.
     #[must_use]
-    pub fn is_secure(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
+    pub fn is_secure(&self, peer: Peer, headers: &HeaderMap) -> bool {
         self.proxies.is_secure(peer, headers)
     }
 
     /// The place that the client of a request is counted in; `None` for one that is not counted.
     #[must_use]
-    pub fn place_of(&self, peer: SocketAddr, headers: &HeaderMap) -> Option<Place> {
-        self.counted_place(peer, self.client_of(peer, headers))
+    pub fn place_of(&self, peer: Peer, headers: &HeaderMap) -> Option<Place> {
+        self.counted_place(peer, self.client_of(peer, headers)?)
     }
 
     /// The same for a connection of which no request is known yet.
     #[must_use]
-    pub fn place_of_peer(&self, peer: SocketAddr) -> Option<Place> {
-        if self.proxies.are_trusted_at(peer.ip().to_canonical()) {
+    pub fn place_of_peer(&self, peer: Peer) -> Option<Place> {
+        if self.trusts(peer) {
             return None;
         }
-        self.counted_place(peer, peer.into())
+        self.counted_place(peer, peer.address()?.into())
     }
 
     /// The same for a client that was found out already.
     #[must_use]
-    pub fn counted_place(&self, peer: SocketAddr, client: ClientAddress) -> Option<Place> {
-        let is_told = client.ip != peer.ip().to_canonical();
+    pub fn counted_place(&self, peer: Peer, client: ClientAddress) -> Option<Place> {
+        let is_told = peer.ip() != Some(client.ip);
         let is_known = is_told || !is_private(client.ip);
         (is_known || self.counted == Counted::Everyone).then(|| Place::of(client.ip))
     }
@@ -280,6 +286,8 @@ fn is_private(ip: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn gate(clients_max: Option<usize>, http_max: usize) -> Gate {
@@ -306,7 +314,8 @@ mod tests {
             ("[::ffff:10.0.0.1]", true),
             ("[2001:db8::1]", false),
         ] {
-            let peer: SocketAddr = format!("{ip}:80").parse().expect(ip);
+            let address: SocketAddr = format!("{ip}:80").parse().expect(ip);
+            let peer = Peer::At(address);
             let place = |gate: &Gate| gate.place_of_peer(peer);
             assert_eq!(place(&unset).is_none(), is_private, "{ip}");
             assert!(place(&set).is_some(), "{ip}");

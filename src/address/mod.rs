@@ -1,8 +1,10 @@
 //! Where clients come from: their address, who speaks for them, and what one place may use of this node.
 
 mod gate;
+mod peer;
 mod places;
 mod proxies;
+mod proxy_header;
 
 use std::{
     fmt,
@@ -10,8 +12,10 @@ use std::{
 };
 
 pub use gate::{Gate, Held, NoRoom};
+pub use peer::Peer;
 pub use places::{Place, Places};
 pub use proxies::Proxies;
+pub use proxy_header::{ProxyHeader, ProxyHeaderError};
 
 /// Where a client comes from. What a proxy tells has often no port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

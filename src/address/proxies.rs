@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use actix_http::header::{self, HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use super::ClientAddress;
+use super::{ClientAddress, Peer};
 
 /// The proxies that are believed when they say for whom they speak.
 #[derive(Clone, Debug, Default)]
@@ -18,31 +18,36 @@ impl Proxies {
         Self(trusted)
     }
 
-    /// Whether this address is one of theirs.
-    pub(super) fn are_trusted_at(&self, ip: IpAddr) -> bool {
+    /// Whether the other end is one of them.
+    pub(super) fn are_trusted_at(&self, peer: Peer) -> bool {
+        peer.ip().is_none_or(|ip| self.have(ip))
+    }
+
+    fn have(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&ip))
     }
 
     /// The last address on the way from the client that no trusted proxy has. Entries to its left are client-controlled. A client
-    /// can send the header that its proxy does not write, too: where both are there and disagree, neither is believed.
-    pub(super) fn client_of(&self, peer: SocketAddr, headers: &HeaderMap) -> ClientAddress {
-        let peer = ClientAddress::from(peer);
-        if !self.are_trusted_at(peer.ip) {
-            return peer;
+    /// can send the header that its proxy does not write, too: where both are there and disagree, neither is believed. `None`: the
+    /// connection came over a Unix socket, and no header names an address.
+    pub(super) fn client_of(&self, peer: Peer, headers: &HeaderMap) -> Option<ClientAddress> {
+        let itself = peer.address().map(ClientAddress::from);
+        if !self.are_trusted_at(peer) {
+            return itself;
         }
         let told = [
             self.last_untrusted(hops(headers, &header::X_FORWARDED_FOR, |hop| Some(hop))),
             self.last_untrusted(hops(headers, &header::FORWARDED, for_of)),
         ];
         match told {
-            [Some(first), Some(second)] if first.ip != second.ip => peer,
-            [first, second] => first.or(second).unwrap_or(peer),
+            [Some(first), Some(second)] if first.ip != second.ip => itself,
+            [first, second] => first.or(second).or(itself),
         }
     }
 
     /// Whether the client's side of the connection is encrypted, which only a trusted proxy can know: it says so in the first entry of
     /// `X-Forwarded-Proto`.
-    pub(super) fn is_secure(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
+    pub(super) fn is_secure(&self, peer: Peer, headers: &HeaderMap) -> bool {
         let told = headers.get(&header::X_FORWARDED_PROTO);
         let told = told.and_then(|schemes| schemes.to_str().ok());
         let scheme = told.and_then(|schemes| schemes.split(',').next());
@@ -50,7 +55,7 @@ impl Proxies {
             let scheme = scheme.trim();
             scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss")
         };
-        self.are_trusted_at(peer.ip().to_canonical()) && scheme.is_some_and(is_secure)
+        self.are_trusted_at(peer) && scheme.is_some_and(is_secure)
     }
 
     /// `None` without a hop that says an address.
@@ -58,7 +63,7 @@ impl Proxies {
         let mut found = None;
         for hop in hops.into_iter().rev() {
             found = Some(hop?);
-            if !hop.is_some_and(|hop| self.are_trusted_at(hop.ip)) {
+            if !hop.is_some_and(|hop| self.have(hop.ip)) {
                 break;
             }
         }
@@ -113,9 +118,12 @@ mod tests {
                 value.parse().expect(value),
             );
         }
-        let peer = format!("{peer}:80").parse().expect(peer);
+        let peer = match peer {
+            "unix" => Peer::Local,
+            peer => Peer::At(format!("{peer}:80").parse().expect(peer)),
+        };
         let client = Proxies::new(trusted.to_vec()).client_of(peer, &map);
-        client.to_string()
+        client.map_or("nobody".to_owned(), |client| client.to_string())
     }
 
     #[test]
@@ -184,14 +192,31 @@ mod tests {
         let is_secure = |peer: &str, schemes: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::X_FORWARDED_PROTO, schemes.parse().expect(schemes));
-            trusted.is_secure(peer.parse().expect(peer), &headers)
+            let peer = peer.parse().map_or(Peer::Local, Peer::At);
+            trusted.is_secure(peer, &headers)
         };
         for schemes in ["https", "HTTPS", " wss", "https,http", "wss , ws"] {
             assert!(is_secure("10.0.0.1:80", schemes), "{schemes}");
+            assert!(is_secure("unix", schemes), "{schemes}");
             assert!(!is_secure("192.0.2.1:80", schemes), "{schemes}");
         }
         for schemes in ["", "http", "http,https", "ws", "httpsx"] {
             assert!(!is_secure("10.0.0.1:80", schemes), "{schemes}");
+            assert!(!is_secure("unix", schemes), "{schemes}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_has_no_address_but_that_of_the_headers() {
+        assert_eq!(client("unix", &[]), "nobody");
+        for (header, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("6.6.6.6, 192.0.2.1, 10.9.9.9", "192.0.2.1"),
+            ("10.2.2.2", "10.2.2.2"),
+            ("unknown", "nobody"),
+        ] {
+            let headers = [("x-forwarded-for", header)];
+            assert_eq!(client("unix", &headers), expected, "{header}");
         }
     }
 

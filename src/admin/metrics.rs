@@ -1,6 +1,6 @@
 //! `/metrics`: soketi's names, and what operators miss there. Gauges are read from the state when they are asked for.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web};
 
@@ -14,6 +14,7 @@ use crate::{
     node::{Node, Phase},
     protocol::ChannelKind,
     store::{AppControl, StoreStatus},
+    tls::TlsStatus,
 };
 
 /// Client libraries and versions that are told apart. Clients choose what they say.
@@ -111,12 +112,13 @@ pub(super) async fn show(
 ) -> HttpResponse {
     let mut exposition = Exposition::new(&settings.metrics_prefix);
     let apps = used_apps(&node);
-    let port = settings.public.port().to_string();
+    let port = settings.public_port.to_string();
     as_soketi(&mut exposition, &apps, &port);
     channels(&mut exposition, &node, &apps);
     incidents(&mut exposition, &node);
     webhooks(&mut exposition, &node);
     app_store(&mut exposition, &node, &control.status);
+    certificates(&mut exposition, &settings.tls, SystemTime::now());
     clients(&mut exposition, measure(&node).await);
     this_node(&mut exposition, &node).await;
     HttpResponse::Ok()
@@ -269,6 +271,11 @@ fn incidents(exposition: &mut Exposition, node: &Node) {
         rows("limiter_type", &incidents.rate_limited),
     );
     exposition.counter(
+        "tls_failures_total",
+        "TLS sessions that did not begin, and connections that took one port for the other.",
+        rows("reason", &incidents.tls_failures),
+    );
+    exposition.counter(
         "slow_consumer_total",
         "Clients that were closed because too much waited for them.",
         [(
@@ -337,6 +344,30 @@ fn app_store(exposition: &mut Exposition, node: &Node, status: &StoreStatus) {
     exposition.counter(
         "app_reloads_total",
         "Readings of the apps, by what came of them: changed, unchanged, refused, unavailable.",
+        reloads.map(|(result, count)| (vec![("result", result)], count as f64)),
+    );
+}
+
+fn certificates(exposition: &mut Exposition, tls: &TlsStatus, now: SystemTime) {
+    if tls.listeners().is_empty() {
+        return;
+    }
+    let states = tls.states().into_iter();
+    exposition.gauge(
+        "tls_certificate_days_left",
+        "Days until a certificate expires; negative once it has.",
+        states.map(|(listener, state)| {
+            let labels = vec![
+                ("listener", listener.name().to_owned()),
+                ("file", state.files.cert.display().to_string()),
+            ];
+            (labels, state.certificate.days_left(now) as f64)
+        }),
+    );
+    let reloads = tls.reloads.get().into_iter();
+    exposition.counter(
+        "tls_certificate_reloads_total",
+        "Readings of changed certificates, by what came of them: changed, refused.",
         reloads.map(|(result, count)| (vec![("result", result)], count as f64)),
     );
 }

@@ -17,7 +17,7 @@ mod reload;
 mod state;
 mod tenants;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse,
@@ -27,6 +27,7 @@ use serde::Serialize;
 
 pub use self::access::{Access, admit};
 use self::error::AdminError;
+use crate::tls::TlsStatus;
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -37,10 +38,14 @@ const LIMIT_MAX: usize = 10_000;
 
 /// What the operator's side must know.
 pub struct AdminSettings {
-    /// Where clients and backends connect.
-    pub public: SocketAddr,
+    /// Where clients, backends and proxies connect.
+    pub public: String,
+    /// The port among them, for the metrics' label.
+    pub public_port: u16,
     /// Who may ask.
     pub access: Access,
+    /// The certificates of all listeners.
+    pub tls: Arc<TlsStatus>,
     /// Connections that an operator has closed with a change are closed over this time.
     pub close_window: Duration,
     /// Stands before every metric's name.

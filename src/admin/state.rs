@@ -1,6 +1,6 @@
 //! The node, its cluster and its apps at one glance.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, sync::Arc, time::SystemTime};
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::{
     node::Node,
     settings::{Secrets, Setting},
     store::AppControl,
+    tls::TlsStatus,
 };
 
 /// Apps that are shown; `GET /api/apps` has all of them.
@@ -57,7 +58,7 @@ pub(super) async fn show(
         "ready": node.readiness().is_ok(),
         "phase": node.phase().name(),
         "uptime_s": node.started().elapsed().as_secs(),
-        "public": settings.public.to_string(),
+        "public": &settings.public,
         "cluster": cluster,
         "app_store": control.status.get(),
         "connections": node.hub.connections(),
@@ -67,10 +68,27 @@ pub(super) async fn show(
         "messages_sent": total(|traffic| traffic.messages_sent.get()),
         "api_messages": total(|traffic| traffic.api_messages.get()),
     });
+    if !settings.tls.listeners().is_empty() {
+        state["tls"] = tls_state(&settings.tls, SystemTime::now());
+    }
     if let Some(latency) = node.publish_latency() {
         state["publish_latency_ms"] = json!({"p50": latency.p50_ms, "p99": latency.p99_ms});
     }
     reply(&state)
+}
+
+/// The certificates that are served, and why a change of them was refused.
+fn tls_state(tls: &TlsStatus, now: SystemTime) -> Value {
+    let states = tls.states().into_iter();
+    let certificates = states.map(|(listener, state)| {
+        json!({
+            "listener": listener.name(),
+            "file": state.files.cert,
+            "names": state.certificate.names,
+            "days_left": state.certificate.days_left(now),
+        })
+    });
+    json!({"certificates": certificates.collect::<Vec<_>>(), "error": tls.error()})
 }
 
 /// The apps with the most connections, in the order of the store. A dashboard asks for them again and again.

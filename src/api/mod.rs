@@ -116,7 +116,8 @@ fn within_budget(request: &HttpRequest, error: ApiError) -> ApiError {
 }
 
 fn place_of(node: &Node, request: &HttpRequest) -> Option<Place> {
-    node.gate.place_of(request.peer_addr()?, request.headers())
+    node.gate
+        .place_of(request.peer_addr().into(), request.headers())
 }
 
 /// Counts a refused request, and shows it to whoever watches.

@@ -13,6 +13,7 @@ mod references;
 mod sections;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod types;
 mod variables;
 
@@ -28,9 +29,10 @@ use apps::Apps;
 pub use apps::KnownApps;
 pub use database::{Database, DatabaseUrl, Dialect, Layout};
 use layer::Layer;
-pub use redis::{Redis, RedisMode, Sentinels};
+pub use redis::{ClientFiles, Redis, RedisMode, RedisTls, Sentinels};
 pub use sections::{Admin, Api, Log, Metrics, Server, WebSocket};
-pub use types::{Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
+pub use tls::{AdminTls, Certificate, MinVersion, PlainPort, ServerTls};
+pub use types::{FileMode, Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
 
 use crate::{
     app::App,
@@ -310,6 +312,14 @@ fn check(config: &Config, table: &Table<'_>, problems: &mut Problems) {
     if admin.port == server.port && server.port != 0 {
         let reason = format!("must differ from server.port ({})", server.port);
         table.refuse_within(("admin", None), "port", problems, reason);
+    }
+    let tls = &server.tls;
+    let others = [("server.port", server.port), ("admin.port", admin.port)];
+    for (key, port) in others {
+        if tls.is_on() && tls.port == port && port != 0 {
+            let reason = format!("has a port that must differ from {key} ({port})");
+            table.refuse_within(("server", None), "tls", problems, reason);
+        }
     }
 }
 

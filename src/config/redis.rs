@@ -17,8 +17,28 @@ pub struct Redis {
     pub urls: Vec<Secret>,
     /// What answers there.
     pub mode: RedisMode,
+    /// The files of TLS.
+    pub tls: RedisTls,
     /// Stands before every key and topic.
     pub key_prefix: String,
+}
+
+/// The files of TLS to Redis and its sentinels, in PEM. They are read at every connect.
+#[derive(Clone, Debug, Default)]
+pub struct RedisTls {
+    /// Authorities that sign the servers' certificates, instead of the system's.
+    pub ca_file: Option<String>,
+    /// What this node shows of itself.
+    pub client: Option<ClientFiles>,
+}
+
+/// A certificate with its chain, and its key.
+#[derive(Clone, Debug)]
+pub struct ClientFiles {
+    /// The certificate's file.
+    pub cert_file: String,
+    /// The key's file.
+    pub key_file: String,
 }
 
 /// What answers at Redis' addresses.
@@ -49,7 +69,7 @@ settings! {
     pub(super) struct Keys {
         /// `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS. Several addresses (of sentinels or cluster nodes) are
         /// separated by commas. Without it this node is alone.
-        url: Option<Urls> => "\"redis://127.0.0.1:6379\"",
+        url: Option<Urls> => "\"rediss://redis.internal:6379\"",
         /// What answers at the address.
         mode: Mode = "single",
         /// The master's name among the sentinels.
@@ -58,6 +78,13 @@ settings! {
         sentinel_username: Option<String> => "\"sentinel\"",
         /// That user's password.
         sentinel_password: Option<Secret> => "\"secret\"",
+        /// PEM file of the authorities that sign the certificates of Redis and its sentinels. Without it, those that this system trusts.
+        /// It and the next two are read at every connect, so that renewed files need no restart.
+        ca_file: Option<String> => "\"/etc/loudhailer/redis-ca.pem\"",
+        /// PEM file of this node's certificate and its chain, for a Redis that asks for one. Needs `key_file`.
+        cert_file: Option<String> => "\"/etc/loudhailer/redis.pem\"",
+        /// PEM file of that certificate's key.
+        key_file: Option<String> => "\"/etc/loudhailer/redis.key\"",
         /// Before every key, so that several clusters can share a Redis.
         key_prefix: KeyPrefix = "loudhailer",
     }
@@ -65,6 +92,7 @@ settings! {
 }
 
 fn check(keys: &Keys, table: &Table<'_>, problems: &mut Problems) {
+    check_tls(keys, table, problems);
     let Some(Urls(urls)) = &keys.url else {
         return;
     };
@@ -86,6 +114,25 @@ fn check(keys: &Keys, table: &Table<'_>, problems: &mut Problems) {
     }
 }
 
+fn check_tls(keys: &Keys, table: &Table<'_>, problems: &mut Problems) {
+    let files = [
+        ("ca_file", &keys.ca_file),
+        ("cert_file", &keys.cert_file),
+        ("key_file", &keys.key_file),
+    ];
+    match (&keys.cert_file, &keys.key_file) {
+        (Some(_), None) => table.refuse("cert_file", problems, "needs redis.key_file"),
+        (None, Some(_)) => table.refuse("key_file", problems, "needs redis.cert_file"),
+        _ => {}
+    }
+    let mut urls = keys.url.iter().flat_map(|Urls(urls)| urls);
+    if !urls.all(is_tls)
+        && let Some((name, _)) = files.iter().find(|(_, file)| file.is_some())
+    {
+        table.refuse(name, problems, "needs rediss:// in redis.url");
+    }
+}
+
 impl Keys {
     fn redis(self) -> Option<Redis> {
         let mode = match self.mode {
@@ -100,8 +147,21 @@ impl Keys {
         Some(Redis {
             urls: self.url?.0,
             mode,
+            tls: RedisTls {
+                ca_file: self.ca_file,
+                client: self.cert_file.zip(self.key_file).map(ClientFiles::from),
+            },
             key_prefix: self.key_prefix.0,
         })
+    }
+}
+
+impl From<(String, String)> for ClientFiles {
+    fn from((cert_file, key_file): (String, String)) -> Self {
+        Self {
+            cert_file,
+            key_file,
+        }
     }
 }
 
@@ -122,6 +182,7 @@ impl Setting for Option<Redis> {
             RedisMode::Sentinel(sentinels) => Some(&**sentinels),
             _ => None,
         };
+        let client = redis.tls.client.as_ref();
         let keys = Keys {
             url: Some(Urls(redis.urls.clone())),
             mode: match redis.mode {
@@ -132,6 +193,9 @@ impl Setting for Option<Redis> {
             sentinel_master: sentinels.map(|it| it.master.clone()),
             sentinel_username: sentinels.and_then(|it| it.username.clone()),
             sentinel_password: sentinels.and_then(|it| it.password.clone()),
+            ca_file: redis.tls.ca_file.clone(),
+            cert_file: client.map(|it| it.cert_file.clone()),
+            key_file: client.map(|it| it.key_file.clone()),
             key_prefix: KeyPrefix(redis.key_prefix.clone()),
         };
         keys.write(secrets)

@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroUsize, thread};
 
-use super::{Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix};
+use super::{
+    AdminTls, FileMode, Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix, ServerTls,
+};
 use crate::{
     app::{SECONDS_MAX, Secret, WebhookTargets},
     settings::{Count, Problems, Seconds, Table, Whole, settings},
@@ -19,6 +21,13 @@ settings! {
         host: Host = "127.0.0.1",
         /// 0: the system chooses a free port; the startup prints it.
         port: u16 = 6001,
+        /// `false`: no TCP port, neither this nor the one for TLS, only `unix_socket`.
+        tcp: bool = true,
+        /// Path of a Unix socket to listen on, for a proxy on this machine. Whoever may open it is a trusted proxy
+        /// ([below](#behind-proxies)). It is removed at the stop; one that a killed server left behind is replaced at the start.
+        unix_socket: Option<String> => "\"/run/loudhailer/public.sock\"",
+        /// Permissions of that file, in octal: who may connect needs to write to it.
+        unix_socket_mode: FileMode = "0660",
         /// `"/ws"` makes `/ws/app/KEY` and `/ws/apps/…` work besides the bare paths. Not `/app…` or `/apps…`.
         path_prefix: PathPrefix = "",
         /// Threads that serve clients; 0: one per core.
@@ -38,6 +47,9 @@ settings! {
         /// Addresses and networks (`"10.0.0.0/8"`) of proxies whose headers say who the client is (`X-Forwarded-For` or `Forwarded`) and
         /// whether it uses TLS (`X-Forwarded-Proto`) ([below](#behind-proxies)).
         trusted_proxies: Vec<Network>,
+        /// `true`: every connection begins with a header of the PROXY protocol, version 1 or 2, which says who the client is. Only
+        /// `trusted_proxies` and the Unix socket may connect then ([below](#proxy-protocol)).
+        proxy_protocol: bool = false,
         /// Bytes of an HTTP request body; larger requests get 413.
         max_request_bytes: Count = 1_048_576,
         /// Seconds to receive a request head, the upgrade included, or the next part of a body. A whole body has the same time, and one
@@ -56,6 +68,24 @@ settings! {
         /// networks ([webhooks.md](webhooks.md#restrict-where-webhooks-go)). A name is checked by what it resolves to, at every
         /// connection. Set `["external"]` if others than you configure apps.
         webhook_allowed_addresses: WebhookTargets = &["*"],
+        /// TLS on a port of its own beside `server.port` ([tls.md](tls.md)). Without `cert` there is none.
+        tls: ServerTls,
+    }
+    check check_server;
+}
+
+fn check_server(server: &Server, table: &Table<'_>, problems: &mut Problems) {
+    let comes_by_tcp_alone = server.tcp && server.unix_socket.is_none();
+    if server.proxy_protocol && server.trusted_proxies.is_empty() && comes_by_tcp_alone {
+        let reason = "is true, which needs server.trusted_proxies: nobody else may connect";
+        table.refuse("proxy_protocol", problems, reason);
+    }
+    if !server.tcp && server.unix_socket.is_none() {
+        table.refuse("tcp", problems, "is false, which needs server.unix_socket");
+    }
+    if !server.tcp && server.tls.is_on() {
+        let reason = "is false, which leaves server.tls.cert without a port";
+        table.refuse("tcp", problems, reason);
     }
 }
 
@@ -107,6 +137,8 @@ settings! {
         /// Anyone presenting this token can see everything and disconnect anyone ([operations.md](operations.md)). At least 16
         /// characters. Without it only this machine may ask.
         token: Option<Secret> => "\"at-least-16-characters\"",
+        /// TLS on the operator's listener. Without `cert` there is none.
+        tls: AdminTls,
     }
     check check_admin;
 }

@@ -148,6 +148,25 @@ impl Text for LogFilter {
     }
 }
 
+/// Permissions of a file, in octal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
+impl Text for FileMode {
+    fn parse(text: &str) -> Result<Self, String> {
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
+            _ => Err(format!(
+                "must be a file's permissions in octal, such as \"0660\", not {text:?}"
+            )),
+        }
+    }
+
+    fn text(&self, _: Secrets) -> Cow<'_, str> {
+        format!("{:04o}", self.0).into()
+    }
+}
+
 words! {
     /// How log lines are written.
     pub enum LogFormat {

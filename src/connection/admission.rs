@@ -25,6 +25,17 @@ pub enum Destination<'a> {
     Elsewhere(&'a str),
 }
 
+/// Whether the client's side of a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// By this server, or by a trusted proxy.
+    On,
+    /// It is not.
+    Off,
+    /// It is not, where every app is served with TLS only.
+    Missing,
+}
+
 /// What a client says of itself when it connects.
 #[derive(Debug)]
 pub struct Opening<'a> {
@@ -35,7 +46,7 @@ pub struct Opening<'a> {
     /// The `Origin` header.
     pub origin: Option<&'a str>,
     /// Whether the client's side of the connection is encrypted.
-    pub secure: bool,
+    pub encryption: Encryption,
     /// The `client` parameter, for the feed and the inspector.
     pub client: Option<&'a str>,
     /// The `version` parameter, likewise.
@@ -149,7 +160,12 @@ impl Admission {
         if !app.enabled {
             return Err(refuse(CloseCode::AppDisabled, "This app is disabled."));
         }
-        if app.tls_only && !opening.secure {
+        let is_open = match opening.encryption {
+            Encryption::On => false,
+            Encryption::Off => app.tls_only,
+            Encryption::Missing => true,
+        };
+        if is_open {
             return Err(refuse(
                 CloseCode::TlsOnly,
                 "This app only accepts TLS connections.",

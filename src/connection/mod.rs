@@ -24,11 +24,10 @@ use self::{
     signin::{FirstLook, SigningIn, User},
 };
 use admission::Admission;
-pub use admission::{Destination, Opening, PROTOCOLS, Refusal};
+pub use admission::{Destination, Encryption, Opening, PROTOCOLS, Refusal};
 pub use departure::Departure;
 use departure::LEFT_AT_ONCE;
 use governor::DefaultDirectRateLimiter;
-use tokio::net::TcpStream;
 use tracing::{debug, info};
 pub use turnstile::{Pass, Queued, Turnstile};
 
@@ -137,8 +136,7 @@ impl Connection {
         });
         let profile = opening.profile(channels.app_id(), protocol);
         // A socket tells its address whenever it is asked.
-        let by_socket = subscriber.outbox.stream().map(TcpStream::peer_addr);
-        let by_socket = by_socket.and_then(Result::ok).map(ClientAddress::from);
+        let by_socket = subscriber.outbox.peer_addr().map(ClientAddress::from);
         let address = opening.address.filter(|told| by_socket != Some(*told));
         worker.shard.describe(subscriber, profile, address);
         channels.traffic().connections.increment();

@@ -1,23 +1,29 @@
-//! The writing side of one client's socket: straight through while the kernel takes it, a bounded queue when it does not.
+//! One client's socket: writes go straight through while the kernel takes them, and into a bounded queue when it does not.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     hint::black_box,
     io::{self, IoSlice},
+    net::SocketAddr,
     task::{Context, Poll, Waker},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::protocol::{CloseCode, Frame, message};
+use crate::{
+    protocol::{CloseCode, Frame, message},
+    tls::{Read, SealedSocket, Socket},
+};
 
 /// Slices given to one `writev`; the kernel's own limit is 1024.
 const SLICES_MAX: usize = 64;
 /// Bytes that are held back for one write ([`Outbox::hold`]).
 const HELD_BYTES_MAX: usize = 64 << 10;
+/// Bytes of whole entries that are sealed for one write. What the kernel does not take of it stays with the socket.
+const SEALED_BYTES_MAX: usize = 64 << 10;
 
 /// Why a connection ended, for the log and the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +55,7 @@ enum Phase {
 /// Writes to one socket. Used by one thread only; the socket's own task waits for it to become writable again.
 pub struct Outbox {
     /// `None` for a client without a socket of its own: frames wait until its transport fetches them.
-    stream: Option<TcpStream>,
+    socket: Option<Socket>,
     /// `None` while everything fits into the kernel's buffer, so that an idle socket holds nothing.
     pending: RefCell<Option<Box<Pending>>>,
     task: RefCell<Option<Waker>>,
@@ -70,15 +76,19 @@ enum Pass {
 
 #[derive(Default)]
 struct Pending {
+    /// The rest of what was sealed, which goes first: records have an order.
+    sealed: Bytes,
+    /// Frames, as they are before they are sealed.
     queue: VecDeque<Bytes>,
+    /// Of both.
     bytes: usize,
 }
 
 impl Outbox {
     /// An outbox that holds at most `max_bytes` for a socket that does not read.
     #[must_use]
-    pub fn bounded(stream: TcpStream, max_bytes: usize) -> Self {
-        Self::new(Some(stream), max_bytes)
+    pub fn bounded(socket: Socket, max_bytes: usize) -> Self {
+        Self::new(Some(socket), max_bytes)
     }
 
     /// An outbox of at most `max_bytes` whose transport fetches what waits ([`Outbox::take_waiting`]).
@@ -87,9 +97,9 @@ impl Outbox {
         Self::new(None, max_bytes)
     }
 
-    fn new(stream: Option<TcpStream>, max_bytes: usize) -> Self {
+    fn new(socket: Option<Socket>, max_bytes: usize) -> Self {
         Self {
-            stream,
+            socket,
             pending: RefCell::default(),
             task: RefCell::default(),
             end: Cell::new(None),
@@ -116,10 +126,46 @@ impl Outbox {
         self.reads_compressed
     }
 
+    /// The same outbox, whose socket has records to send before anything else.
+    #[must_use]
+    pub fn behind(self, sealed: Bytes) -> Self {
+        if !sealed.is_empty() {
+            self.wait_with_sealed(sealed);
+        }
+        self
+    }
+
     /// The socket, for its reader.
     #[must_use]
-    pub fn stream(&self) -> Option<&TcpStream> {
-        self.stream.as_ref()
+    pub fn socket(&self) -> Option<&Socket> {
+        self.socket.as_ref()
+    }
+
+    /// Where the socket leads, while it is connected.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.socket.as_ref()?.tcp().peer_addr().ok()
+    }
+
+    /// Reads once what the client sent, and adds it to `buffer`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when nothing has come; else the socket is of no more use.
+    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<Read> {
+        match &self.socket {
+            Some(Socket::Plain(stream)) => match stream.try_read_buf(buffer)? {
+                0 => Ok(Read::Ended),
+                _ => Ok(Read::Bytes),
+            },
+            Some(Socket::Sealed(sealed)) => {
+                let (read, answer) = sealed.try_read(buffer)?;
+                if !answer.is_empty() {
+                    self.answer(sealed, answer);
+                }
+                Ok(read)
+            }
+            None => Ok(Read::Ended),
+        }
     }
 
     /// Sends a frame after all that were sent before. Says whether it was taken: not after a close, not beyond the bound.
@@ -135,8 +181,10 @@ impl Outbox {
         if self.is_waiting() || self.pass.get() == Pass::Held {
             return self.queue(bytes);
         }
-        let Some(stream) = &self.stream else {
-            return self.wait_with(bytes.clone());
+        let stream = match &self.socket {
+            Some(Socket::Plain(stream)) => stream,
+            Some(Socket::Sealed(sealed)) => return self.seal(sealed, bytes),
+            None => return self.wait_with(bytes.clone()),
         };
         // Straight to the kernel: the runtime's record of who is writable lies in memory of its own, and fetching that for each
         // socket of a large fan-out was a quarter of the time spent outside the kernel.
@@ -155,7 +203,7 @@ impl Outbox {
 
     /// Looks at what [`Outbox::write`] is going to look at, so that it is in the processor's cache by then.
     pub fn look_ahead(&self) {
-        black_box((self.phase.get(), self.is_waiting(), self.stream.is_some()));
+        black_box((self.phase.get(), self.is_waiting(), self.socket.is_some()));
     }
 
     /// Adds bytes behind what waits, without writing; [`Outbox::flush`] follows. Says whether they were taken.
@@ -170,7 +218,7 @@ impl Outbox {
         }
         let mut pending = self.pending.borrow_mut();
         let pending = pending.get_or_insert_default();
-        if pending.bytes + bytes.len() > self.max_bytes && !pending.queue.is_empty() {
+        if pending.bytes + bytes.len() > self.max_bytes && !pending.is_empty() {
             self.overflow(pending);
             return false;
         }
@@ -313,9 +361,9 @@ impl Outbox {
             *task = Some(cx.waker().clone());
         }
         drop(task);
-        let Some(stream) = &self.stream else { return };
+        let Some(socket) = &self.socket else { return };
         while self.is_waiting() {
-            match stream.poll_write_ready(cx) {
+            match socket.tcp().poll_write_ready(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) => self.write_waiting(),
                 Poll::Ready(Err(_)) => self.break_off("the socket could not be written"),
@@ -329,18 +377,71 @@ impl Outbox {
         *self.pending.borrow_mut() = Some(Box::new(Pending {
             queue: VecDeque::from([rest]),
             bytes,
+            ..Pending::default()
         }));
         self.wake();
         true
     }
 
+    /// Queues records that the kernel did not take, or that others go before, and has the task wait for room.
+    fn wait_with_sealed(&self, rest: Bytes) {
+        let mut pending = self.pending.borrow_mut();
+        let pending = pending.get_or_insert_default();
+        pending.bytes += rest.len();
+        pending.sealed = match pending.sealed.is_empty() {
+            true => rest,
+            false => [&pending.sealed[..], &rest].concat().into(),
+        };
+        self.wake();
+    }
+
+    /// As [`Outbox::write`], to an encrypted socket that nothing waits for.
+    fn seal(&self, sealed: &SealedSocket, bytes: &[u8]) -> bool {
+        match sealed.send(bytes) {
+            Ok(rest) if rest.is_empty() => true,
+            Ok(rest) => {
+                self.wait_with_sealed(rest);
+                true
+            }
+            Err(_) => {
+                self.break_off("the socket could not be written");
+                false
+            }
+        }
+    }
+
+    /// Sends what the session itself has to say.
+    fn answer(&self, sealed: &SealedSocket, records: Bytes) {
+        let is_first = !self.is_waiting();
+        self.wait_with_sealed(records);
+        if is_first {
+            self.write_sealed(sealed);
+        }
+    }
+
+    /// Ends the session of an encrypted socket, as far as the kernel takes that; nothing may be sent after it. Without it the client
+    /// could not tell the end from a cut.
+    pub fn end_session(&self) {
+        if let Some(Socket::Sealed(sealed)) = &self.socket
+            && !self.is_waiting()
+        {
+            // The client may have gone; there is nobody else to tell.
+            let _ = sealed.send_close();
+        }
+    }
+
     /// The client reads too slowly. What it has not begun to receive is dropped; only the goodbye follows.
     fn overflow(&self, pending: &mut Pending) {
-        pending.queue.truncate(1);
+        // Of an encrypted socket's frames none was begun: those are in `sealed`.
+        let begun = match &self.socket {
+            Some(Socket::Sealed(_)) => 0,
+            _ => 1,
+        };
+        pending.queue.truncate(begun);
         let reason = "too slow: the outbox is full";
         let goodbye = self.goodbye(CloseCode::TooSlow, reason);
         pending.queue.push_back(goodbye);
-        pending.bytes = pending.queue.iter().map(Bytes::len).sum();
+        pending.bytes = pending.sealed.len() + pending.queue.iter().map(Bytes::len).sum::<usize>();
         self.end.set(Some(End {
             code: Some(CloseCode::TooSlow),
             reason,
@@ -350,8 +451,16 @@ impl Outbox {
     }
 
     fn write_waiting(&self) {
+        match &self.socket {
+            Some(Socket::Plain(stream)) => self.write_plain(stream),
+            Some(Socket::Sealed(sealed)) => self.write_sealed(sealed),
+            None => {}
+        }
+    }
+
+    fn write_plain(&self, stream: &TcpStream) {
         let mut slot = self.pending.borrow_mut();
-        let (Some(pending), Some(stream)) = (slot.as_mut(), &self.stream) else {
+        let Some(pending) = slot.as_mut() else {
             return;
         };
         while !pending.queue.is_empty() {
@@ -373,6 +482,26 @@ impl Outbox {
         *slot = None;
     }
 
+    /// Finishes what was sealed; then seals what waits, a part at a time, so that the bound counts frames that others share.
+    fn write_sealed(&self, sealed: &SealedSocket) {
+        let mut slot = self.pending.borrow_mut();
+        let Some(pending) = slot.as_mut() else {
+            return;
+        };
+        while !pending.is_empty() {
+            match pending.write_sealed(sealed) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    drop(slot);
+                    self.break_off("the socket could not be written");
+                    return;
+                }
+            }
+        }
+        *slot = None;
+    }
+
     fn wake(&self) {
         if let Some(task) = &*self.task.borrow() {
             task.wake_by_ref();
@@ -381,6 +510,35 @@ impl Outbox {
 }
 
 impl Pending {
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.sealed.is_empty()
+    }
+
+    /// One write to an encrypted socket.
+    fn write_sealed(&mut self, socket: &SealedSocket) -> io::Result<()> {
+        if !self.sealed.is_empty() {
+            let written = socket.try_write(&self.sealed)?;
+            self.sealed.advance(written);
+            self.bytes -= written;
+            return Ok(());
+        }
+        let mut bytes = 0;
+        let fits = |piece: &&Bytes| {
+            bytes += piece.len();
+            bytes <= SEALED_BYTES_MAX
+        };
+        let count = self.queue.iter().take_while(fits).count().max(1);
+        let rest = match count {
+            1 => socket.send(&self.queue[0])?,
+            _ => socket.send_joined(self.queue.range(..count))?,
+        };
+        let gone = self.queue.drain(..count).map(|piece| piece.len());
+        self.bytes -= gone.sum::<usize>();
+        self.bytes += rest.len();
+        self.sealed = rest;
+        Ok(())
+    }
+
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
         while let Some(front) = self.queue.front_mut() {

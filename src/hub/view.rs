@@ -92,7 +92,7 @@ impl<'a> Candidate<'a> {
 
     fn address(&self) -> Option<ClientAddress> {
         let told = self.subscriber.address.get().map(|address| **address);
-        told.or_else(|| Some(self.subscriber.outbox.stream()?.peer_addr().ok()?.into()))
+        told.or_else(|| Some(self.subscriber.outbox.peer_addr()?.into()))
     }
 
     fn mentions(&self, text: &str) -> bool {

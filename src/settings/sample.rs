@@ -121,6 +121,7 @@ pub fn markdown(groups: &'static [&'static [Field]]) -> String {
     let mut text = "| Key | Type | Default | Meaning |\n|---|---|---|---|\n".to_owned();
     for field in fields(groups) {
         let default = match (field.default)() {
+            _ if matches!(field.takes, Takes::Table(_)) => "below".to_owned(),
             None => "required".to_owned(),
             Some(Json::Null) => "none".to_owned(),
             Some(Json::Array(values)) if values.is_empty() => "none".to_owned(),

@@ -5,23 +5,16 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::{sync::Notify, time::timeout};
 use tracing::warn;
 
 use super::{AppStore, Change, Reading, Scope, StoreError, WriteError};
 use crate::{
     app::App,
     config::{Config, KnownApps, Loaded},
+    watch::Watch,
 };
-
-/// A file that was not written to for this long is complete.
-const SETTLED: Duration = Duration::from_millis(200);
-/// Writes in the folder for which it is waited; beyond them others are busy there.
-const SETTLING_MAX: u32 = 100;
 
 /// The configuration file, with the variables that complete it.
 pub struct FileStore {
@@ -51,7 +44,7 @@ impl FileStore {
             Some(file) => file.display().to_string(),
             None => "the environment".to_owned(),
         };
-        let watch = file.as_deref().map(Watch::begin);
+        let watch = file.as_deref().map(|file| Watch::begin([file]));
         let watch = watch.and_then(|watch| {
             let warn = |error: &io::Error| {
                 let advice = "the file can't be watched; SIGHUP and POST /api/reload work";
@@ -122,44 +115,5 @@ impl AppStore for FileStore {
 
     async fn write(&mut self, _: Change) -> Result<(), WriteError> {
         Err(WriteError::ReadOnly(self.place.clone()))
-    }
-}
-
-/// Notices writes to a file and replacements of it, through links too: whatever happens in its folder counts, and the content decides.
-struct Watch {
-    events: Arc<Notify>,
-    _watcher: RecommendedWatcher,
-}
-
-impl Watch {
-    fn begin(file: &Path) -> io::Result<Self> {
-        let events = Arc::new(Notify::new());
-        let noticed = Arc::clone(&events);
-        let on_event = move |event: notify::Result<notify::Event>| {
-            if !event.is_ok_and(|event| event.kind.is_access()) {
-                noticed.notify_one();
-            }
-        };
-        let mut watcher = notify::recommended_watcher(on_event).map_err(io::Error::other)?;
-        let folder = match file.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mode = RecursiveMode::NonRecursive;
-        watcher.watch(folder, mode).map_err(io::Error::other)?;
-        Ok(Self {
-            events,
-            _watcher: watcher,
-        })
-    }
-
-    /// Ends when something happened and then nothing more for a while.
-    async fn settled(&self) {
-        self.events.notified().await;
-        for _ in 0..SETTLING_MAX {
-            if timeout(SETTLED, self.events.notified()).await.is_err() {
-                return;
-            }
-        }
     }
 }

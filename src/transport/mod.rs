@@ -5,6 +5,7 @@ pub mod http;
 mod input;
 mod opening;
 mod pace;
+mod redirect;
 mod subprotocol;
 pub mod websocket;
 
@@ -12,6 +13,7 @@ use std::time::Instant;
 
 use tokio::task::{spawn_local, yield_now};
 
+pub use self::{opening::Port, redirect::redirect};
 use crate::connection::Departure;
 
 /// Has a client that has gone leave the rest of its channels, a few in each turn.

@@ -1,15 +1,14 @@
 //! What a client says of itself when it comes, whatever the transport: the parameters and headers of its first request, and its address.
 
-use std::net::SocketAddr;
-
 use actix_http::header::{self, HeaderMap};
 use actix_web::web;
 use serde::Deserialize;
 
 use crate::{
-    address::Gate,
-    connection::{Destination, Opening},
+    address::{Gate, Peer},
+    connection::{Destination, Encryption, Opening},
     hub::Transport,
+    transport::http::ToldSecure,
 };
 
 /// The parameters that clients send, read from the query.
@@ -31,6 +30,18 @@ impl Parameters {
     }
 }
 
+impl Port {
+    /// What is known of a client's connection that came in here; `told` by a trusted proxy.
+    fn encryption(self, is_told: bool) -> Encryption {
+        match self {
+            Self::Tls => Encryption::On,
+            _ if is_told => Encryption::On,
+            Self::Plain => Encryption::Off,
+            Self::Redirect(_) => Encryption::Missing,
+        }
+    }
+}
+
 /// A client's first request.
 #[derive(Clone, Copy)]
 pub(super) struct FirstRequest<'a> {
@@ -39,7 +50,22 @@ pub(super) struct FirstRequest<'a> {
     pub(super) parameters: &'a Parameters,
     pub(super) headers: &'a HeaderMap,
     /// Who sent it: the client, or a proxy.
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) peer: Peer,
+    /// What a proxy said of the connection before.
+    pub(super) told_secure: Option<ToldSecure>,
+    /// Where it came in.
+    pub(super) port: Port,
+}
+
+/// The port that a request came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Without TLS. A trusted proxy may say that the client uses TLS all the same.
+    Plain,
+    /// Without TLS, where only TLS is served: clients are told that it is on this port.
+    Redirect(u16),
+    /// With TLS.
+    Tls,
 }
 
 impl<'a> FirstRequest<'a> {
@@ -49,18 +75,20 @@ impl<'a> FirstRequest<'a> {
             parameters,
             headers,
             peer,
+            told_secure,
+            port,
         } = self;
         let origin = headers.get(header::ORIGIN);
-        let client = peer.map(|peer| (peer, gate.client_of(peer, headers)));
+        let client = gate.client_of(peer, headers);
         Opening {
             destination,
             protocol: parameters.protocol.as_deref(),
             origin: origin.and_then(|origin| origin.to_str().ok()),
-            secure: peer.is_some_and(|peer| gate.is_secure(peer, headers)),
+            encryption: port.encryption(told_secure.is_some() || gate.is_secure(peer, headers)),
             client: parameters.client.as_deref(),
             version: parameters.version.as_deref(),
-            address: client.map(|(_, address)| address),
-            place: client.and_then(|(peer, address)| gate.counted_place(peer, address)),
+            address: client,
+            place: client.and_then(|client| gate.counted_place(peer, client)),
             transport,
         }
     }

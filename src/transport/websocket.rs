@@ -5,7 +5,6 @@
 use std::{
     cell::RefCell,
     io, iter, mem,
-    net::Shutdown,
     pin::Pin,
     rc::Rc,
     str,
@@ -26,7 +25,7 @@ use super::{
     depart,
     http::HttpStream,
     input::{Input, Received, Violation},
-    opening::{FirstRequest, Parameters},
+    opening::{FirstRequest, Parameters, Port},
     pace::{Allowance, Pace, TooFast, Turn, units, yield_turn},
     subprotocol,
 };
@@ -34,6 +33,7 @@ use crate::{
     connection::{Connection, Destination, Refusal, Taken, Worker},
     hub::{End, Outbox, Subscriber, Transport},
     protocol::{CloseCode, Frame, SocketId, deflate, path},
+    tls::{Opened, Read},
 };
 
 /// Bytes taken from a socket at once.
@@ -81,6 +81,7 @@ impl Listener {
         stream: HttpStream,
         mut codec: h1::Codec,
         received: BytesMut,
+        port: Port,
     ) {
         if let Err(refusal) = self.check(request) {
             tokio::task::spawn_local(refuse_upgrade(stream, refusal));
@@ -111,7 +112,7 @@ impl Listener {
             bytes: head.freeze(),
             is_compressed: compression.is_some(),
         };
-        let session = self.session(request, stream, &head, received, &parameters);
+        let session = self.session(request, (stream, port), &head, received, &parameters);
         tokio::task::spawn_local(session);
     }
 
@@ -133,8 +134,8 @@ impl Listener {
         {
             return Ok(());
         }
-        let peer = request.peer_addr();
-        let place = peer.and_then(|peer| node.gate.place_of(peer, request.headers()));
+        let peer = request.peer_addr().into();
+        let place = node.gate.place_of(peer, request.headers());
         if node.gate.take_stranger(place) {
             return Ok(());
         }
@@ -159,12 +160,20 @@ impl Listener {
     fn session(
         self: &Rc<Self>,
         request: &Request,
-        stream: HttpStream,
+        (stream, port): (HttpStream, Port),
         head: &Head,
-        received: BytesMut,
+        mut received: BytesMut,
         parameters: &Parameters,
     ) -> Session {
-        let outbox = Outbox::bounded(stream.into_socket(), self.max_outbox_bytes)
+        let told_secure = stream.told_secure();
+        let Opened {
+            socket,
+            received: opened,
+            unsent,
+        } = stream.open();
+        received.unsplit(opened);
+        let outbox = Outbox::bounded(socket, self.max_outbox_bytes)
+            .behind(unsent)
             .compressed(head.is_compressed);
         let subscriber = Rc::new(Subscriber::new(SocketId::random(), outbox));
         self.worker.shard.admit(&subscriber);
@@ -172,7 +181,9 @@ impl Listener {
             destination: self.destination(request.path()),
             parameters,
             headers: request.headers(),
-            peer: request.peer_addr(),
+            peer: request.peer_addr().into(),
+            told_secure,
+            port,
         };
         let opening = first.opening(&self.worker.node.gate, Transport::WebSocket);
         let connection = match Connection::open(&self.worker, &subscriber, &opening) {
@@ -300,24 +311,28 @@ impl Future for Session {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let subscriber = Rc::clone(&self.subscriber);
         let outbox = &subscriber.outbox;
-        let stream = outbox.stream().expect("a WebSocket client has a socket");
+        let socket = outbox.socket().expect("a WebSocket client has a socket");
         let mut turn = None;
         loop {
             if let Some(connection) = &mut self.connection {
                 connection.poll_entrances(cx);
             }
             outbox.poll_flush(cx);
-            if outbox.is_broken() || (self.stage == Stage::Closed && !outbox.is_waiting()) {
+            if outbox.is_broken() {
+                return Poll::Ready(());
+            }
+            if self.stage == Stage::Closed && !outbox.is_waiting() {
+                outbox.end_session();
                 return Poll::Ready(());
             }
             if self.stage == Stage::Violated && !outbox.is_waiting() {
                 self.stage = Stage::Shut;
-                // Fails only when the peer has gone, which the read below notices.
-                let _ = socket2::SockRef::from(stream).shutdown(Shutdown::Write);
+                outbox.end_session();
+                socket.shutdown_write();
             }
             ready!(self.pace.poll_pause(cx));
             if self.unread == Unread::Nothing
-                && let Err(_gone) = ready!(stream.poll_read_ready(cx))
+                && let Err(_gone) = ready!(socket.poll_read_ready(cx))
             {
                 outbox.break_off("the socket could not be read");
                 continue;
@@ -360,10 +375,9 @@ impl Session {
         buffer.clear();
         buffer.reserve(READ_BYTES);
         let outbox = &self.subscriber.outbox;
-        let stream = outbox.stream().expect("a WebSocket client has a socket");
-        match stream.try_read_buf(&mut buffer) {
-            Ok(0) => outbox.break_off("the client went away"),
-            Ok(_) => {
+        match outbox.try_read(&mut buffer) {
+            Ok(Read::Ended) => outbox.break_off("the client went away"),
+            Ok(Read::Bytes) => {
                 self.subscriber.heard(listener.worker.shard.tick());
                 if partial.is_empty() {
                     self.take(&mut buffer, turn);

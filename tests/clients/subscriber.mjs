@@ -8,13 +8,13 @@
 
 import Pusher from "pusher-js";
 
-const { LOUDHAILER_HOST, LOUDHAILER_PORT, LOUDHAILER_APP_KEY, LOUDHAILER_TLS, AUTH_ENDPOINT } = process.env;
+const { LOUDHAILER_HOST, LOUDHAILER_PORT, LOUDHAILER_WSS_PORT = LOUDHAILER_PORT, LOUDHAILER_APP_KEY, LOUDHAILER_TLS, AUTH_ENDPOINT } = process.env;
 
 const pusher = new Pusher(LOUDHAILER_APP_KEY, {
   cluster: "mt1",
   wsHost: LOUDHAILER_HOST,
   wsPort: Number(LOUDHAILER_PORT),
-  wssPort: Number(LOUDHAILER_PORT),
+  wssPort: Number(LOUDHAILER_WSS_PORT),
   forceTLS: LOUDHAILER_TLS === "true",
   enabledTransports: ["ws", "wss"],
   channelAuthorization: { endpoint: AUTH_ENDPOINT, transport: "ajax" },

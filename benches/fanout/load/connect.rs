@@ -12,6 +12,7 @@ use super::subscribe::Names;
 use super::{Load, PATIENCE, Received, Stage, Subscriber, Subscriptions, wait};
 use crate::Failure;
 use crate::host::Host;
+use crate::wire::{self, Wire};
 
 /// One local address has some 28,000 ports to connect from.
 const SOCKETS_PER_SOURCE: usize = 20_000;
@@ -29,6 +30,7 @@ impl Load {
             stalled: false,
             received: Received::new(),
             names: Names::of(host, subscriptions),
+            sessions: host.tls.map(|_| wire::client()).transpose()?,
         };
         let request = upgrade_request(host);
         let mut events = Events::with_capacity(1024);
@@ -36,7 +38,7 @@ impl Load {
         while ready < subscriptions.sockets {
             while load.subscribers.len() < subscriptions.sockets.min(ready + subscriptions.at_once)
             {
-                load.open(host.address, subscriptions)?;
+                load.open(host.tls.unwrap_or(host.address), subscriptions)?;
             }
             wait(&mut load.poll, &mut events, Duration::from_millis(100))?;
             for event in &events {
@@ -68,6 +70,10 @@ impl Load {
         self.poll
             .registry()
             .register(&mut stream, Token(index), interest)?;
+        let stream = match &self.sessions {
+            None => Wire::Plain(stream),
+            Some(sessions) => Wire::client(stream, sessions)?,
+        };
         self.subscribers.push(Subscriber {
             stream,
             stage: Stage::Connecting,
@@ -82,13 +88,13 @@ impl Load {
     fn advance(&mut self, index: usize, request: &[u8]) -> Result<(), Failure> {
         let subscriber = &mut self.subscribers[index];
         if subscriber.stage == Stage::Connecting {
-            if let Some(error) = subscriber.stream.take_error()? {
+            if let Some(error) = subscriber.stream.tcp().take_error()? {
                 return Err(format!("a connect failed: {error}").into());
             }
-            subscriber.stream.set_nodelay(true)?;
+            subscriber.stream.tcp().set_nodelay(true)?;
             subscriber.stream.write_all(request)?;
             self.poll.registry().reregister(
-                &mut subscriber.stream,
+                subscriber.stream.tcp(),
                 Token(index),
                 Interest::READABLE,
             )?;

@@ -19,6 +19,7 @@ mod smoke;
 mod storms;
 mod strain;
 mod swarm;
+mod tls;
 
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::HostileWebhooks => sections.push(hostile_webhooks::run(arguments)?),
         Scenario::ManyApps => sections.push(many_apps::run(arguments)?),
         Scenario::Compression => sections.push(compression::run(arguments)?),
+        Scenario::Tls => sections.extend(tls::run(arguments)?),
         Scenario::Hostile => sections.push(hostile::run(arguments)?),
         Scenario::Mixed => sections.push(mixed::run(arguments)?),
         Scenario::Curves => curves::run(arguments, sections)?,

@@ -18,6 +18,8 @@ export const TYPES = {
   member_removed: "Member removed",
   webhook: "Webhook",
   webhooks_dropped: "Webhooks dropped",
+  certificates_changed: "Certificates changed",
+  certificates_refused: "Certificates refused",
   error: "Error",
 };
 

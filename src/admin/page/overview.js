@@ -33,7 +33,15 @@ function draw() {
 
 function drawLead(state) {
   const parts = [`Up for ${duration(state.uptime_s)}`, `clients at ${state.public}`, state.engine === "redis" ? `cluster on Redis${state.engine_ready ? "" : ", out of reach"}` : "one node, alone"];
+  if (state.tls) parts.push(certificates(state.tls));
   setText($("overview-lead"), parts.join(" · "));
+}
+
+/** The certificate that expires first, and why a change was refused. */
+function certificates({ certificates: all, error }) {
+  const days = Math.min(...all.map((certificate) => certificate.days_left));
+  const left = days < 0 ? "a TLS certificate has expired" : `TLS certificate valid for ${count(days)} days`;
+  return error ? `${left}; the last change was refused: ${error}` : left;
 }
 
 /** Replaces the rows only if they say something else, so that a focus or a selection in them survives. */

@@ -111,6 +111,9 @@ fn every_key_of_the_file_is_taken() {
         [server]
         host = "::1"
         port = 7001
+        tcp = false
+        unix_socket = "/run/public.sock"
+        unix_socket_mode = "600"
         path_prefix = "/ws/"
         workers = 3
         max_connections = 5000
@@ -118,6 +121,7 @@ fn every_key_of_the_file_is_taken() {
         max_clients_per_ip = 19
         max_http_connections = 20
         trusted_proxies = ["10.0.0.0/8", "::1"]
+        proxy_protocol = true
         max_request_bytes = 1000
         request_timeout_s = 11
         keep_alive_s = 12
@@ -125,6 +129,13 @@ fn every_key_of_the_file_is_taken() {
         drain_window_s = 0
         webhook_grace_s = 17
         webhook_allowed_addresses = ["loopback"]
+        [server.tls]
+        cert = "a.pem"
+        key = "a.key"
+        port = 7443
+        plain = "off"
+        min_version = "1.3"
+        certificates = [{ cert = "b.pem", key = "b.key" }]
         [websocket]
         activity_timeout_s = 13
         pong_timeout_s = 14
@@ -137,6 +148,7 @@ fn every_key_of_the_file_is_taken() {
         host = "localhost"
         port = 0
         token = "hidden-hidden-hidden"
+        tls = { cert = "c.pem", key = "c.key", client_ca = "d.pem" }
         [metrics]
         prefix = "soketi_"
         [log]
@@ -203,11 +215,14 @@ fn every_key_of_the_file_is_taken() {
     let config = load(text, &[]).expect("every key is known").config;
     let shown = format!("{config:?}");
     for part in [
-        "host: Host(::1), port: 7001, path_prefix: PathPrefix(\"/ws\"), workers: 3, max_connections: Some(5000)",
+        "host: Host(::1), port: 7001, tcp: false, unix_socket: Some(\"/run/public.sock\"), unix_socket_mode: FileMode(384), path_prefix: PathPrefix(\"/ws\"), workers: 3, max_connections: Some(5000)",
         "max_connections_per_ip: Some(9), max_clients_per_ip: Some(19), max_http_connections: 20, trusted_proxies: [Network(10.0.0.0/8), Network(::1/128)]",
-        "max_request_bytes: 1000, request_timeout_s: 11s",
+        "proxy_protocol: true, max_request_bytes: 1000, request_timeout_s: 11s",
         "webhook_allowed_addresses: WebhookTargets([Loopback])",
-        "Admin { host: Host(127.0.0.1), port: 0, token: Some(Secret(…)) }",
+        "tls: ServerTls { cert: Some(\"a.pem\"), key: Some(\"a.key\"), port: 7443, plain: Off, min_version: Tls13",
+        "certificates: [Certificate { cert: \"b.pem\", key: \"b.key\" }]",
+        "Admin { host: Host(127.0.0.1), port: 0, token: Some(Secret(…)), tls: AdminTls { cert: Some(\"c.pem\")",
+        "client_ca: Some(\"d.pem\") }",
         "Metrics { prefix: MetricsPrefix(\"soketi\") }",
         "level: LogFilter(\"warn,loudhailer=trace\"), format: Json",
         "id: \"a\", key: Some(\"b\"), secret: Some(Secret(…)), name: \"Shop\", enabled: false",

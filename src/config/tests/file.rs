@@ -144,6 +144,18 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
             "FILE:2:15: server.path_prefix must be segments of letters, digits, and \"-\", \".\", \"_\", \"~\", such as \"/ws\", not \"/a//b\"",
         ),
         (
+            "[server]\ntcp = false".into(),
+            "FILE:2:7: server.tcp is false, which needs server.unix_socket",
+        ),
+        (
+            "[server]\nproxy_protocol = true".into(),
+            "FILE:2:18: server.proxy_protocol is true, which needs server.trusted_proxies: nobody else may connect",
+        ),
+        (
+            "[server]\nunix_socket_mode = \"rw\"".into(),
+            "FILE:2:20: server.unix_socket_mode must be a file's permissions in octal, such as \"0660\", not \"rw\"",
+        ),
+        (
             "[redis]\nurl = \"10.0.0.1:6379\"".into(),
             "FILE:2:7: redis.url must be redis://… or rediss://… (several are separated by commas)",
         ),
@@ -158,6 +170,18 @@ fn a_bad_file_is_refused_with_its_key_and_name() {
         (
             "[redis]\nurl = \"rediss://a, redis://b\"\nmode = \"sentinel\"\nsentinel_master = \"main\"".into(),
             "FILE:2:7: redis.url must be redis:// for all sentinels, or rediss:// for all",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\nca_file = \"ca.pem\"".into(),
+            "FILE:3:11: redis.ca_file needs rediss:// in redis.url",
+        ),
+        (
+            "[redis]\nurl = \"rediss://a\"\ncert_file = \"c.pem\"".into(),
+            "FILE:3:13: redis.cert_file needs redis.key_file",
+        ),
+        (
+            "[redis]\nurl = \"rediss://a\"\nkey_file = \"c.key\"".into(),
+            "FILE:3:12: redis.key_file needs redis.cert_file",
         ),
         (
             "[log]\nlevel = \"inof\"".into(),

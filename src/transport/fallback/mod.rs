@@ -41,7 +41,7 @@ use self::{
     route::Kind,
     session::{Messages, Session, ToSession, Waiting, Way},
 };
-use super::opening::{FirstRequest, Parameters};
+use super::opening::{FirstRequest, Parameters, Port};
 use crate::{
     address::Place,
     connection::{Destination, Worker},
@@ -187,7 +187,12 @@ impl Fallback {
 
     fn place_of(&self, request: &HttpRequest) -> Option<Place> {
         let gate = &self.worker.node.gate;
-        gate.place_of(request.peer_addr()?, request.headers())
+        gate.place_of(request.peer_addr().into(), request.headers())
+    }
+
+    fn port_of(request: &HttpRequest) -> Port {
+        let port = request.app_data::<Port>();
+        port.copied().unwrap_or(Port::Plain)
     }
 
     fn name(target: &Target<'_>) -> String {
@@ -239,7 +244,9 @@ impl Fallback {
             destination: Destination::App(target.key),
             parameters: &parameters,
             headers: request.headers(),
-            peer: request.peer_addr(),
+            peer: request.peer_addr().into(),
+            told_secure: request.conn_data().copied(),
+            port: Self::port_of(request),
         };
         let transport = match target.kind {
             Kind::Streaming => Transport::XhrStreaming,

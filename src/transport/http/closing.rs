@@ -8,14 +8,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     select,
     sync::mpsc,
     task::yield_now,
     time::timeout,
 };
 
-use crate::address::Held;
+use crate::{address::Held, tls::Stream};
 
 /// How long a client may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,7 +29,7 @@ pub(super) const WAITING_MAX: usize = 64;
 
 /// One of them.
 pub(super) struct Closing {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// What is left of the answer.
     pub(super) unsent: Bytes,
     /// It counts as long as it takes.

@@ -6,11 +6,11 @@
 
 mod answer;
 mod closing;
+mod proxied;
 mod stream;
 
 use std::{
     cell::{Cell, RefCell},
-    net::SocketAddr,
     rc::Rc,
     task::{Context, Waker},
     time::{Duration, Instant},
@@ -23,12 +23,15 @@ use tokio::{net::TcpStream, sync::mpsc};
 use tracing::info;
 
 use closing::Closing;
-pub use stream::HttpStream;
+use proxied::NoHeader;
+pub use stream::{HttpStream, ToldSecure};
 
 use crate::{
-    address::{Held, NoRoom},
+    address::{Held, NoRoom, Peer},
     connection::Worker,
+    feed::Line,
     http_body::request_time,
+    tls::{Failure, Stream},
 };
 
 /// Seconds that a request may take beyond its time, in which whoever waits for its body can still answer.
@@ -50,12 +53,16 @@ struct State {
     connections: Rc<HttpConnections>,
     /// Its place among the others.
     at: usize,
+    /// Who is at its other end.
+    peer: Peer,
     task: RefCell<Option<Waker>>,
     request: Cell<Request>,
     answer: Cell<Answer>,
     stage: Cell<Stage>,
     /// Bytes that were read in this turn.
     turn_bytes: Cell<usize>,
+    /// What a proxy has said of the client's side.
+    told_secure: Cell<Option<ToldSecure>>,
     /// What is written instead of an answer that had no body.
     unsent: RefCell<Bytes>,
     /// It counts among all, and among those of its place.
@@ -71,6 +78,59 @@ enum Stage {
     Answered,
     /// It has ended its side, or is gone.
     Ended,
+}
+
+/// A connection of a proxy that has said for whom it speaks.
+pub struct Introduced {
+    /// What follows is the client's.
+    pub tcp: TcpStream,
+    /// The client, or the proxy itself.
+    pub peer: Peer,
+    /// Whether the client's side is encrypted.
+    pub told_secure: Option<ToldSecure>,
+}
+
+/// Why a connection is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// The node has no room for more.
+    OverAll,
+    /// Its place has none.
+    OverPlace,
+    /// Proxies alone may connect, and this is none that is trusted.
+    NoProxy,
+}
+
+impl From<NoRoom> for Refused {
+    fn from(no_room: NoRoom) -> Self {
+        match no_room {
+            NoRoom::Node => Self::OverAll,
+            NoRoom::Place => Self::OverPlace,
+        }
+    }
+}
+
+impl Refused {
+    /// The status, the trouble in the log's words, and what the client reads.
+    fn words(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::OverAll => (
+                503,
+                "over server.max_http_connections",
+                "the server has as many connections as it takes",
+            ),
+            Self::OverPlace => (
+                503,
+                "over server.max_clients_per_ip",
+                "this address has as many connections as one may have",
+            ),
+            Self::NoProxy => (
+                403,
+                "not among server.trusted_proxies, which server.proxy_protocol needs",
+                "this address may not connect directly",
+            ),
+        }
+    }
 }
 
 /// How far the request has come that is not answered.
@@ -102,6 +162,17 @@ enum Answer {
     TooSlow,
 }
 
+impl Request {
+    /// One of which nothing has come yet.
+    fn begun(tick: u32) -> Self {
+        Self::Arriving {
+            since: tick,
+            bytes: 0,
+            last: tick,
+        }
+    }
+}
+
 impl HttpConnections {
     /// None yet. The second part has to run beside it.
     #[must_use]
@@ -119,33 +190,78 @@ impl HttpConnections {
 
     /// Takes a new connection; `None` when there are too many, which it is told.
     #[must_use]
-    pub fn admit(
-        self: &Rc<Self>,
-        stream: TcpStream,
-        peer: Option<SocketAddr>,
-    ) -> Option<HttpStream> {
+    pub fn admit(self: &Rc<Self>, stream: Stream, peer: Peer) -> Option<HttpStream> {
         let gate = &self.worker.node.gate;
-        let place = peer.and_then(|peer| gate.place_of_peer(peer));
-        match gate.take_http(place) {
-            Ok(held) => Some(HttpStream::new(stream, self.state(held))),
+        match gate.take_http(gate.place_of_peer(peer)) {
+            Ok(held) => {
+                let begun = match stream {
+                    Stream::Plain(_) => Request::None,
+                    // The handshake has the time of a request's head.
+                    Stream::Sealed(_) => Request::begun(self.tick.get()),
+                };
+                Some(HttpStream::new(stream, self.state(held, peer, begun)))
+            }
             Err(no_room) => {
-                self.refuse(&stream, peer, no_room);
+                self.refuse(stream, peer, no_room.into());
                 None
             }
         }
     }
 
-    fn state(self: &Rc<Self>, held: Held) -> Rc<State> {
+    /// Has a proxy say for whom it speaks, before anything else; `None` when it may not, or says nothing that can be read.
+    pub async fn introduce(&self, mut tcp: TcpStream, proxy: Peer) -> Option<Introduced> {
+        let gate = &self.worker.node.gate;
+        if !gate.trusts(proxy) {
+            self.refuse(Stream::Plain(tcp), proxy, Refused::NoProxy);
+            return None;
+        }
+        let waiting = match gate.take_http(None) {
+            Ok(held) => held,
+            Err(no_room) => {
+                self.refuse(Stream::Plain(tcp), proxy, no_room.into());
+                return None;
+            }
+        };
+        let header = match proxied::header(&mut tcp, self.request_timeout).await {
+            Ok(header) => header,
+            Err(no_header) => {
+                self.tell_no_header(proxy, &no_header);
+                return None;
+            }
+        };
+        drop(waiting);
+        Some(Introduced {
+            tcp,
+            peer: header.client.map_or(proxy, Peer::At),
+            told_secure: header.secure.then_some(ToldSecure),
+        })
+    }
+
+    fn tell_no_header(&self, proxy: Peer, no_header: &NoHeader) {
+        let trouble = match no_header {
+            NoHeader::Gone => return,
+            NoHeader::Late => "no whole PROXY protocol header came in time",
+            NoHeader::Wrong(error) => error.reason(),
+        };
+        let node = &self.worker.node;
+        if let Some(suppressed) = node.storms.tell(trouble, Instant::now()) {
+            info!(%proxy, trouble, suppressed, "a proxy's connection was closed");
+        }
+    }
+
+    fn state(self: &Rc<Self>, held: Held, peer: Peer, request: Request) -> Rc<State> {
         let mut states = self.states.borrow_mut();
         let place = states.vacant_entry();
         let state = Rc::new(State {
             connections: Rc::clone(self),
             at: place.key(),
             task: RefCell::default(),
-            request: Cell::default(),
+            peer,
+            request: Cell::new(request),
             answer: Cell::default(),
             stage: Cell::new(Stage::New),
             turn_bytes: Cell::new(0),
+            told_secure: Cell::new(None),
             unsent: RefCell::default(),
             held: RefCell::new(Some(held)),
         });
@@ -154,25 +270,38 @@ impl HttpConnections {
     }
 
     /// Answers before anything was read. It is not waited until the client has read that: there are too many already.
-    fn refuse(&self, stream: &TcpStream, peer: Option<SocketAddr>, no_room: NoRoom) {
+    fn refuse(&self, stream: Stream, peer: Peer, refused: Refused) {
         let node = &self.worker.node;
-        node.incidents.rate_limited.increment("http_connections");
-        let (trouble, text) = match no_room {
-            NoRoom::Node => (
-                "over server.max_http_connections",
-                "the server has as many connections as it takes",
-            ),
-            NoRoom::Place => (
-                "over server.max_clients_per_ip",
-                "this address has as many connections as one may have",
-            ),
-        };
+        let (status, trouble, text) = refused.words();
+        if refused != Refused::NoProxy {
+            node.incidents.rate_limited.increment("http_connections");
+        }
         if let Some(suppressed) = node.storms.tell(trouble, Instant::now()) {
-            let peer = peer.map(tracing::field::display);
-            info!(peer, trouble, suppressed, "HTTP connections are refused");
+            info!(%peer, trouble, suppressed, "HTTP connections are refused");
         }
         // It fits into the empty buffer of a new socket, or the client has gone. The runtime does not know yet that the socket is writable.
-        let _ = SockRef::from(stream).send(&answer::whole(503, text));
+        // A client of TLS can't be answered: that would cost the handshake that there is no room for.
+        if let Stream::Plain(tcp) = stream {
+            let _ = SockRef::from(&tcp).send(&answer::whole(status, text));
+        }
+    }
+
+    /// Counts a TLS session that did not begin, and says so a few times a minute.
+    fn failed(&self, peer: Peer, failure: &Failure) {
+        let node = &self.worker.node;
+        node.incidents.tls_failures.increment(failure.kind());
+        let Some(suppressed) = node.storms.tell(failure.kind(), Instant::now()) else {
+            return;
+        };
+        let reason = failure.to_string();
+        info!(%peer, reason, suppressed, "no TLS session began");
+        let message = format!("no TLS session began: {reason} (from {peer})");
+        node.feed.emit(|| Line::Error {
+            app: None,
+            socket_id: None,
+            code: None,
+            message: &message,
+        });
     }
 
     /// Once a second: ends those whose request takes too long to arrive.
@@ -196,7 +325,7 @@ impl State {
     }
 
     /// Closes the socket so that the client can read what it was answered.
-    fn close(&self, stream: TcpStream) {
+    fn close(&self, stream: Stream) {
         let Some(held) = self.held.take() else {
             return;
         };

@@ -8,40 +8,55 @@ use std::{
 };
 
 use bytes::Buf;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Answer, Request, Stage, State, answer};
-use crate::transport::pace::yield_turn;
+use crate::{
+    tls::{Failure, NO_TLS_HERE, Opened, Stream, begins_tls},
+    transport::pace::yield_turn,
+};
 
 /// Bytes that are read before others get the thread: some 100 of the smallest requests.
 const TURN_BYTES: usize = 8 << 10;
 
+/// The connection's proxy says that the client's side is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldSecure;
+
 /// A connection that speaks HTTP. Small, because it is moved often until it is served.
 pub struct HttpStream {
     /// Absent once it is handed over.
-    socket: Option<TcpStream>,
+    socket: Option<Stream>,
     state: Rc<State>,
 }
 
 impl HttpStream {
-    pub(super) fn new(socket: TcpStream, state: Rc<State>) -> Self {
+    pub(super) fn new(socket: Stream, state: Rc<State>) -> Self {
         Self {
             socket: Some(socket),
             state,
         }
     }
 
-    /// The bare socket, which is no HTTP connection from now on.
+    /// What the proxy says of the client's side.
     #[must_use]
-    pub fn into_socket(mut self) -> TcpStream {
-        let socket = self.socket.take();
-        socket.expect("it is handed over once, here")
+    pub fn told_secure(&self) -> Option<ToldSecure> {
+        self.state.told_secure.get()
     }
 
-    fn socket(&mut self) -> Pin<&mut TcpStream> {
+    /// Notes what the proxy says of the client's side.
+    pub fn tell_secure(&self, told: Option<ToldSecure>) {
+        self.state.told_secure.set(told);
+    }
+
+    /// The bare socket, which is no HTTP connection from now on.
+    #[must_use]
+    pub fn open(mut self) -> Opened {
+        let socket = self.socket.take();
+        socket.expect("it is handed over once, here").open()
+    }
+
+    fn socket(&mut self) -> Pin<&mut Stream> {
         let socket = self.socket.as_mut();
         Pin::new(socket.expect("it is there until it is handed over"))
     }
@@ -67,6 +82,33 @@ impl HttpStream {
         });
     }
 
+    /// Looks at why a read failed. Where the client has taken one port for the other, it is told so in its own language.
+    fn failed(&mut self, error: &io::Error) {
+        let failure = error.get_ref();
+        let failure = failure.and_then(|error| error.downcast_ref::<Failure>());
+        if let Some(failure) = failure {
+            self.refuse(failure);
+        }
+    }
+
+    fn refuse(&mut self, failure: &Failure) {
+        self.state.connections.failed(self.state.peer, failure);
+        let answer = match failure {
+            Failure::PlainHttp => answer::whole(400, &failure.to_string()),
+            Failure::TlsOnPlainPort => NO_TLS_HERE.to_vec(),
+            _ => return,
+        };
+        self.socket = self.socket.take().map(Stream::bare);
+        self.state.unsent.replace(answer.into());
+        self.state.stage.set(Stage::Answered);
+    }
+
+    /// Whether what came first on a connection without TLS is the beginning of TLS.
+    fn begins_tls(&self, first: &[u8]) -> bool {
+        let State { stage, request, .. } = &*self.state;
+        stage.get() == Stage::New && request.get() == Request::None && begins_tls(first)
+    }
+
     fn write_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut unsent = self.state.unsent.take();
         while !unsent.is_empty() {
@@ -86,6 +128,10 @@ impl HttpStream {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let written = self.socket().poll_write(cx, bytes);
+        if matches!(written, Poll::Ready(Err(_))) && self.socket().is_handshaking() {
+            // actix-http has waited for a request as long as it does.
+            self.refuse(&Failure::TooSlow);
+        }
         let answer = &self.state.answer;
         if written.is_ready() {
             answer.set(Answer::Flowing);
@@ -117,6 +163,9 @@ impl AsyncRead for HttpStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.state.request.get() == Request::TooSlow {
+            if self.socket().is_handshaking() {
+                self.refuse(&Failure::TooSlow);
+            }
             // As if the client had ended its side.
             return Poll::Ready(Ok(()));
         }
@@ -133,6 +182,15 @@ impl AsyncRead for HttpStream {
                 Poll::Pending
             }
             Poll::Ready(read) => {
+                if let Err(error) = read {
+                    self.state.stage.set(Stage::Ended);
+                    self.failed(&error);
+                    return Poll::Ready(Err(error));
+                }
+                if self.begins_tls(&buffer.filled()[before..]) {
+                    self.refuse(&Failure::TlsOnPlainPort);
+                    return Poll::Ready(Err(Failure::TlsOnPlainPort.into()));
+                }
                 match buffer.filled().len() - before {
                     0 => self.state.stage.set(Stage::Ended),
                     bytes => self.received(bytes),

@@ -3,24 +3,14 @@
 use serde_json::json;
 
 use super::{
-    AGREEMENT, expect_users, nodes,
-    sentinel::{ask, sentinel},
-    setup, usual,
+    AGREEMENT, expect_users, nodes, setup,
     watcher::{Watcher, sync},
 };
-use crate::support::{
-    app::App,
-    process::{ConfigFile, Process},
-    redis::{Folder, RedisServer, free_port, run_to_end},
-    server::TestServer,
-    setup::Setup,
-    stream::PATIENCE,
-    within,
-};
+use crate::support::{app::App, redis::RedisServer, server::TestServer, setup::Setup};
 
 /// Two nodes must be one: an event and a member cross over.
 #[track_caller]
-fn are_one(nodes: &[TestServer]) {
+pub(super) fn are_one(nodes: &[TestServer]) {
     let mut watcher = Watcher::join(&nodes[0], "presence-room", "w0");
     let mut other = Watcher::join(&nodes[1], "presence-room", "w1");
     for watcher in [&mut watcher, &mut other] {
@@ -135,144 +125,4 @@ fn an_acl_user_needs_no_more_rights_than_documented() {
     expect_users(&nodes, "presence-room", &[]);
     let refused: Vec<redis::Value> = redis.ask(&["ACL", "LOG"]);
     assert_eq!(refused, [], "something was refused");
-}
-
-#[test]
-fn tls_is_spoken_to_a_redis_whose_certificate_is_trusted() {
-    let folder = Folder::new();
-    certificate(&folder);
-    let port = free_port();
-    let tls = tls(&folder, port);
-    let _redis = RedisServer::start_with(&tls.iter().map(String::as_str).collect::<Vec<_>>());
-    let url = format!("rediss://localhost:{port}");
-    let config = ConfigFile::new(&setup(&url).toml());
-    let refused = Process::run(&["--config", config.path()], &[]);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("cannot reach Redis"), "{refused:?}");
-    let trusted = folder.file("ca.crt");
-    let app = usual();
-    let setup = Setup::new().set("redis.url", url).app(app.clone());
-    let nodes: Vec<_> = (0..2)
-        .map(|_| TestServer::start_in(setup.clone(), &[("SSL_CERT_FILE", &trusted)]))
-        .collect();
-    are_one(&nodes);
-}
-
-#[test]
-fn sentinels_are_spoken_to_by_tls_and_have_a_password_of_their_own() {
-    let folder = Folder::new();
-    certificate(&folder);
-    let (master_port, sentinel_port) = (free_port(), free_port());
-    let user = "loudhailer on >of-redis ~* &* +@all".split(' ');
-    let arguments = ["--user"].into_iter().chain(user).map(str::to_owned);
-    let arguments: Vec<_> = tls(&folder, master_port)
-        .into_iter()
-        .chain(arguments)
-        .collect();
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let _master = RedisServer::start_with(&arguments);
-    let lines = tls(&folder, sentinel_port);
-    let lines = lines
-        .chunks(2)
-        .map(|pair| format!("{} {}\n", &pair[0][2..], pair[1]));
-    let lines: String = lines.collect();
-    let more = format!("{lines}tls-replication yes\nrequirepass of-the-sentinels\n");
-    let (plain_port, _sentinel, _its_folder) = sentinel(master_port, &more);
-    within(PATIENCE, "the sentinel knows the master", || {
-        let url = format!("redis://:of-the-sentinels@127.0.0.1:{plain_port}");
-        match ask(&url, &["INFO", "sentinel"])? {
-            info if info.contains("status=ok") => Ok(()),
-            info => Err(info),
-        }
-    });
-    let url = format!("rediss://loudhailer:of-redis@localhost:{sentinel_port}");
-    let with = |password: &str| {
-        setup(&url)
-            .set("redis.mode", "sentinel")
-            .set("redis.sentinel_master", "main")
-            .set("redis.sentinel_password", password)
-    };
-    let trusted = folder.file("ca.crt");
-    let trusted = [("SSL_CERT_FILE", trusted.as_str())];
-    let config = ConfigFile::new(&with("wrong").toml());
-    let refused = Process::run(&["--config", config.path()], &trusted);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("cannot reach Redis"), "{refused:?}");
-    let nodes: Vec<_> = (0..2)
-        .map(|_| TestServer::start_in(with("of-the-sentinels"), &trusted))
-        .collect();
-    are_one(&nodes);
-    for node in &nodes {
-        let printed = node.printed();
-        assert!(!printed.contains("of-the-sentinels"), "{printed}");
-    }
-}
-
-/// What has a Redis speak TLS at this port too.
-fn tls(folder: &Folder, port: u16) -> Vec<String> {
-    let options = [
-        ("--tls-port", port.to_string()),
-        ("--tls-cert-file", folder.file("server.crt")),
-        ("--tls-key-file", folder.file("server.key")),
-        ("--tls-ca-cert-file", folder.file("ca.crt")),
-        ("--tls-auth-clients", "no".to_owned()),
-    ];
-    let options = options.into_iter();
-    options
-        .flat_map(|(name, value)| [name.to_owned(), value])
-        .collect()
-}
-
-/// A certificate authority and a certificate of it for this machine.
-fn certificate(folder: &Folder) {
-    let file = |name: &str| folder.file(name);
-    let openssl = |arguments: &[&str]| drop(run_to_end("openssl", arguments));
-    let key = ["-newkey", "rsa:2048", "-nodes", "-days", "2"];
-    openssl(
-        &[
-            &["req", "-x509"],
-            &key[..],
-            &[
-                "-subj",
-                "/CN=test authority",
-                "-keyout",
-                &file("ca.key"),
-                "-out",
-                &file("ca.crt"),
-            ],
-        ]
-        .concat(),
-    );
-    openssl(
-        &[
-            &["req"],
-            &key[..3],
-            &[
-                "-subj",
-                "/CN=localhost",
-                "-addext",
-                "subjectAltName=DNS:localhost,IP:127.0.0.1",
-            ],
-            &["-addext", "basicConstraints=CA:FALSE"],
-            &["-keyout", &file("server.key"), "-out", &file("server.csr")],
-        ]
-        .concat(),
-    );
-    openssl(&[
-        "x509",
-        "-req",
-        "-in",
-        &file("server.csr"),
-        "-CA",
-        &file("ca.crt"),
-        "-CAkey",
-        &file("ca.key"),
-        "-CAcreateserial",
-        "-days",
-        "2",
-        "-copy_extensions",
-        "copy",
-        "-out",
-        &file("server.crt"),
-    ]);
 }

@@ -18,6 +18,7 @@ mod replay;
 mod sentinel;
 mod start;
 mod subscribing;
+mod tls;
 mod users;
 mod watcher;
 mod webhooks;

@@ -114,7 +114,7 @@ fn the_default_configuration_with_every_comment_taken_as_setting_is_valid() {
     let lines = printed.lines().map(|line| match line.strip_prefix("# ") {
         // The apps are either in the file or in a database.
         Some(setting) if setting.starts_with("url = \"postgres:") => line,
-        Some(heading) if heading.starts_with("[[") => heading,
+        Some(heading) if heading.starts_with('[') && heading.ends_with(']') => heading,
         Some(setting)
             if setting
                 .split_once(" = ")

@@ -86,6 +86,12 @@ impl Session {
         }
     }
 
+    /// Has the next requests go to this address.
+    pub(crate) fn at(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
     /// With a query other than pusher-js'.
     pub(crate) fn query(mut self, query: &str) -> Self {
         query.clone_into(&mut self.query);

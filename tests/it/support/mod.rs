@@ -4,6 +4,9 @@
 
 pub(crate) mod api;
 pub(crate) mod app;
+pub(crate) mod authority;
+pub(crate) mod balancer;
+pub(crate) mod bridge;
 pub(crate) mod client;
 #[cfg(feature = "sql")]
 pub(crate) mod database;
@@ -19,6 +22,7 @@ pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod signing;
 pub(crate) mod stream;
+pub(crate) mod tunnel;
 pub(crate) mod websocket;
 
 use std::{

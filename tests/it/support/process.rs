@@ -143,9 +143,15 @@ impl Process {
 
     /// Starts any program.
     #[track_caller]
-    pub(crate) fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(command: Command) -> Self {
+        Self::spawn_with(command, Stdio::null())
+    }
+
+    /// Starts any program with this for its standard input.
+    #[track_caller]
+    pub(crate) fn spawn_with(mut command: Command, stdin: Stdio) -> Self {
         let spawned = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();

@@ -1,11 +1,15 @@
 //! Real redis-server processes, each on a free port with a folder of its own, ended with the test.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,16 +48,18 @@ impl Drop for Folder {
     }
 }
 
-/// A port that nobody listens to, nor to the one of its cluster bus.
+/// A port that nobody listens to, nor to the one of its cluster bus; another one each time.
 pub(crate) fn free_port() -> u16 {
     static TRIED: AtomicU32 = AtomicU32::new(0);
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let number = u64::from(TRIED.fetch_add(1, Ordering::Relaxed));
         let mut random = Random::seeded((u64::from(std::process::id()) << 32) + number);
         let offset = random.below(usize::from(PORTS.end - PORTS.start));
         let port = PORTS.start + u16::try_from(offset).expect("a small offset");
         let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if is_free(port) && is_free(port + 10_000) {
+        let is_new = || GIVEN.lock().expect("no test panics here").insert(port);
+        if is_free(port) && is_free(port + 10_000) && is_new() {
             return port;
         }
     }

@@ -228,9 +228,9 @@ impl Drop for TestServer {
     }
 }
 
-fn printed_address(text: &str, label: &str) -> Option<SocketAddr> {
+pub(crate) fn printed_address(text: &str, label: &str) -> Option<SocketAddr> {
     let complete = &text[..=text.rfind('\n')?];
     let line = complete.lines().find_map(|line| line.strip_prefix(label))?;
-    let address = line.strip_prefix("http://").expect("an http URL");
+    let (_, address) = line.split_once("://").expect("a URL");
     Some(address.trim().parse().expect("an address with a port"))
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline,
-    ProtocolVersion, RedisError, RedisResult, TlsMode, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline,
+    ProtocolVersion, RedisResult, TlsCertificates, TlsMode, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
@@ -16,6 +16,7 @@ use super::{
     decode::{decode, failure},
     encode::Command,
     pushes::Pushes,
+    tls,
 };
 use crate::{
     app::Secret,
@@ -41,30 +42,42 @@ pub(super) enum Link {
 
 impl Link {
     /// Connects; what is published to subscribed topics goes to `pushes`.
-    pub(super) async fn connect(settings: &Redis, pushes: Pushes) -> RedisResult<Self> {
+    ///
+    /// # Errors
+    /// Why Redis can't be reached, in words.
+    pub(super) async fn connect(settings: &Redis, pushes: Pushes) -> Result<Self, String> {
+        let certificates = tls::read(&settings.tls)?;
         let connecting = async {
             match &settings.mode {
-                RedisMode::Single => Self::single(settings, pushes).await,
+                RedisMode::Single => Self::single(settings, certificates, pushes).await,
                 RedisMode::Sentinel(sentinels) => {
-                    let client = master_among(&settings.urls, sentinels).await?;
+                    let client = master_among(&settings.urls, sentinels, certificates).await?;
                     Self::open(&client, pushes).await
                 }
-                RedisMode::Cluster => Self::cluster(settings, pushes).await,
+                RedisMode::Cluster => Self::cluster(settings, certificates, pushes).await,
             }
         };
         match tokio::time::timeout(PATIENCE * 2, connecting).await {
-            Ok(link) => link,
-            Err(_) => Err(RedisError::from((ErrorKind::Io, "no answer in time"))),
+            Ok(link) => link.map_err(|error| tls::explain(&error.to_string(), &settings.tls)),
+            Err(_) => Err("no answer in time".to_owned()),
         }
     }
 
-    async fn single(settings: &Redis, pushes: Pushes) -> RedisResult<Self> {
+    async fn single(
+        settings: &Redis,
+        certificates: Option<TlsCertificates>,
+        pushes: Pushes,
+    ) -> RedisResult<Self> {
         let info = settings.urls[0].expose_str().into_connection_info()?;
         let resp3 = info
             .redis_settings()
             .clone()
             .set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(info.set_redis_settings(resp3))?;
+        let info = info.set_redis_settings(resp3);
+        let client = match certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates)?,
+            None => Client::open(info)?,
+        };
         Self::open(&client, pushes).await
     }
 
@@ -80,15 +93,22 @@ impl Link {
         ))
     }
 
-    async fn cluster(settings: &Redis, pushes: Pushes) -> RedisResult<Self> {
+    async fn cluster(
+        settings: &Redis,
+        certificates: Option<TlsCertificates>,
+        pushes: Pushes,
+    ) -> RedisResult<Self> {
         let urls = settings.urls.iter().map(|url| url.expose_str().to_owned());
-        let client = ClusterClientBuilder::new(urls)
+        let mut builder = ClusterClientBuilder::new(urls)
             .use_protocol(ProtocolVersion::RESP3)
             .connection_timeout(PATIENCE)
             .response_timeout(NO_TIMEOUT)
             .retries(3)
-            .push_sender(move |push| pushes.push(push))
-            .build()?;
+            .push_sender(move |push| pushes.push(push));
+        if let Some(certificates) = certificates {
+            builder = builder.certs(certificates);
+        }
+        let client = builder.build()?;
         Ok(Self::Cluster(client.get_async_connection().await?))
     }
 
@@ -260,7 +280,11 @@ fn tag_of(command: &Command) -> Option<&[u8]> {
 }
 
 /// The master, as the sentinels at these addresses know it.
-async fn master_among(urls: &[Secret], sentinels: &Sentinels) -> RedisResult<Client> {
+async fn master_among(
+    urls: &[Secret],
+    sentinels: &Sentinels,
+    certificates: Option<TlsCertificates>,
+) -> RedisResult<Client> {
     let Sentinels {
         master,
         username,
@@ -278,6 +302,11 @@ async fn master_among(urls: &[Secret], sentinels: &Sentinels) -> RedisResult<Cli
     }
     if let Some(password) = password {
         builder = builder.set_client_to_sentinel_password(password.expose_str());
+    }
+    if let Some(certificates) = certificates {
+        builder = builder
+            .set_client_to_sentinel_certificates(certificates.clone())
+            .set_client_to_redis_certificates(certificates);
     }
     if let Some(info) = infos.first() {
         if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {

@@ -6,6 +6,7 @@ mod link;
 mod names;
 mod pushes;
 mod scripts;
+mod tls;
 
 use std::{
     io,
@@ -19,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
-use redis::{PushInfo, PushKind, RedisResult, Value};
+use redis::{PushInfo, PushKind, Value};
 use tokio::{
     sync::{mpsc, oneshot},
     task::yield_now,
@@ -55,7 +56,7 @@ const TURN: usize = 1024;
 
 /// What happened outside the core.
 enum Done {
-    Connected(RedisResult<(Link, Pushes)>),
+    Connected(Result<(Link, Pushes), String>),
     Answered(CallId, Result<Answer, CallError>),
 }
 
@@ -102,7 +103,7 @@ async fn run(settings: Redis, outside: Outside, ready: oneshot::Sender<Result<()
             runner.attach(link, pushes);
             runner.run(ready).await;
         }
-        Err(error) => drop(ready.send(Err(error.to_string()))),
+        Err(reason) => drop(ready.send(Err(reason))),
     }
 }
 
@@ -301,8 +302,8 @@ impl Runner {
         let now = Instant::now();
         match done {
             Done::Connected(Ok((link, pushes))) => self.attach(link, pushes),
-            Done::Connected(Err(error)) => {
-                let input = Input::ConnectFailed(error.to_string());
+            Done::Connected(Err(reason)) => {
+                let input = Input::ConnectFailed(reason);
                 self.core.handle(input, now, &mut self.effects);
             }
             Done::Answered(id, result) if number == self.link_number => {
