@@ -5,19 +5,20 @@
 //! | layer | modules | what lives there |
 //! |---|---|---|
 //! | 0 | [`protocol`] | names, messages, frames, signatures, codes; pure |
-//! | 1 | [`feed`]; [`settings`]; [`dotenv`] | the live feed's lines and its bounded stream; what a setting is, and how it is read; Laravel's `.env` files |
+//! | 1 | [`feed`]; [`settings`] | the live feed's lines and its bounded stream; what a setting is, and how it is read |
 //! | 2 | [`app`], then [`config`] | the apps and their limits; the checked configuration |
 //! | 3 | [`presence`], then [`hub`], then [`engine`]; [`webhook`]; [`store`] | members; who listens where, shards, outboxes; state that spans nodes; what backends are told; where apps come from |
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
 //! | 5 | [`connection`] | one client's protocol state |
 //! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
-//! | 7 | [`server`], [`banner`], `keeper`, `memory`, [`commands`] | bind, run, drain; what the start prints; the apps in step with their store; memory that a crowd leaves behind; what is done without serving |
+//! | 7 | [`server`], [`banner`], `keeper`, `memory`, [`commands`]; [`cli`] | bind, run, drain; what the start prints; the apps in step with their store; memory that a crowd leaves behind; what is done without serving; the command line for any host |
 
 pub mod address;
 pub mod admin;
 pub mod api;
 pub mod app;
 pub mod banner;
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod connection;

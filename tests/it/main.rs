@@ -13,6 +13,7 @@ mod authorization;
 mod bad_input;
 mod cache;
 mod channels;
+mod cli;
 mod client_events;
 mod cluster;
 mod codec;

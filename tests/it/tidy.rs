@@ -29,6 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("api", 6),
     ("transport", 6),
     ("banner", 7),
+    ("cli", 7),
     ("commands", 7),
     ("drain", 7),
     ("keeper", 7),

@@ -29,6 +29,17 @@ fn help_names_every_command() {
         "check-config",
         "default-config",
         "apps",
+        "trigger",
+        "batch",
+        "subscribe",
+        "channels",
+        "channel",
+        "users",
+        "terminate",
+        "auth",
+        "webhook",
+        "completions",
+        "man",
         "--version",
     ] {
         assert!(
