@@ -93,6 +93,17 @@ pub(super) struct Event {
 }
 
 impl Event {
+    /// An event for one channel and everyone on it.
+    pub(super) fn to(channel: &str, name: &str, data: &str) -> Self {
+        Self {
+            channels: vec![channel.to_owned()],
+            name: name.to_owned(),
+            data: data.to_owned(),
+            socket_id: None,
+            info: None,
+        }
+    }
+
     /// As `/events` takes it.
     fn to_json(&self) -> Value {
         self.complete(json!({"name": self.name, "channels": self.channels, "data": self.data}))

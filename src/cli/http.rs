@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header, request::Builder};
+use http::{HeaderMap, Method, Request, StatusCode, header, request::Builder};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -50,6 +50,7 @@ impl fmt::Display for HttpError {
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -58,6 +59,10 @@ impl Reply {
     pub(super) fn json(&self) -> Option<Value> {
         let value: Value = serde_json::from_slice(&self.body).ok()?;
         value.is_object().then_some(value)
+    }
+
+    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     /// The status and the text, on one line.
@@ -127,6 +132,7 @@ pub(super) async fn finish(
         .to_bytes();
     Ok(Reply {
         status: head.status,
+        headers: head.headers,
         body,
     })
 }

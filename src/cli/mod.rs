@@ -1,10 +1,11 @@
-//! The command line for any Pusher host: it publishes, subscribes, asks and signs from outside, as backends and
+//! The command line for any Pusher host: it publishes, subscribes, asks, signs and looks for faults from outside, as backends and
 //! clients do.
 //!
 //! It speaks to this server as to every other host, over sockets and HTTP, and knows nothing of the server's insides.
 
 mod answers;
 mod api;
+mod doctor;
 mod events;
 mod http;
 mod network;
@@ -23,6 +24,7 @@ use clap::{Args, Subcommand};
 use self::{
     answers::{Channel, Channels, Terminate, Users},
     api::Api,
+    doctor::Doctor,
     events::{Batch, Trigger},
     network::{Dialler, Network},
     output::{Output, Printer},
@@ -58,6 +60,8 @@ pub enum HostCommand {
     /// Check webhooks.
     #[command(subcommand)]
     Webhook(Webhook),
+    /// Look for what is wrong between clients, backends and the host.
+    Doctor(Doctor),
 }
 
 /// Why a command did not succeed.
@@ -136,6 +140,7 @@ pub fn run(command: HostCommand, environment: &Variables) -> Result<(), Failure>
             HostCommand::Terminate(terminate) => terminate.run(environment).await,
             HostCommand::Auth(auth) => auth.run(environment),
             HostCommand::Webhook(webhook) => webhook.run(environment),
+            HostCommand::Doctor(doctor) => doctor.run(environment).await,
         }
     });
     // A name that is still being looked up is not waited for.

@@ -4,7 +4,7 @@ use std::{
     fmt, fs, io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -24,11 +24,15 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
+use webpki::EndEntityCert;
 
 use super::{
     Failure,
     target::{Endpoint, Security},
 };
+
+/// The last second of the year 9999.
+const FAR_FUTURE_S: u64 = 253_402_300_799;
 
 /// How connections are made.
 #[derive(Args, Clone, Debug)]
@@ -111,6 +115,43 @@ impl fmt::Display for TcpError {
     }
 }
 
+/// What a TLS handshake showed of the server's certificate.
+#[derive(Clone, Debug)]
+pub(super) struct Presented {
+    /// Why it would be refused.
+    pub(super) refused: Option<rustls::Error>,
+    pub(super) issuer: Issuer,
+    /// Unix time; known where nothing else is wrong.
+    pub(super) expires_s: Option<u64>,
+}
+
+/// Where the certificate of the issuer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Issuer {
+    /// The certificate is its own.
+    Itself,
+    /// It was presented too.
+    Presented,
+    /// It was not presented.
+    Absent,
+}
+
+impl Issuer {
+    fn of(certificate: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Self {
+        let Ok(own) = EndEntityCert::try_from(certificate) else {
+            return Self::Absent;
+        };
+        let issues = |other: &CertificateDer<'_>| {
+            EndEntityCert::try_from(other).is_ok_and(|other| other.subject() == own.issuer())
+        };
+        match own.issuer() == own.subject() {
+            true => Self::Itself,
+            false if others.iter().any(issues) => Self::Presented,
+            false => Self::Absent,
+        }
+    }
+}
+
 /// Connects to hosts.
 #[derive(Clone)]
 pub(super) struct Dialler {
@@ -157,6 +198,14 @@ impl Dialler {
         })
     }
 
+    /// The same, but certificates are accepted whatever they are.
+    pub(super) fn trusting(&self) -> Self {
+        Self {
+            trust: Trust::Any,
+            ..self.clone()
+        }
+    }
+
     /// The addresses of a host, in the system's order.
     ///
     /// # Errors
@@ -199,24 +248,30 @@ impl Dialler {
         Ok(stream)
     }
 
-    /// TLS over a connection.
+    /// TLS over a connection, and the certificates that the host presented.
     ///
     /// # Errors
-    /// When the handshake fails.
-    pub(super) async fn tls(&self, stream: TcpStream, host: &str) -> io::Result<Stream> {
+    /// When the handshake fails; for its certificate only if this dialler verifies it.
+    pub(super) async fn tls(
+        &self,
+        stream: TcpStream,
+        host: &str,
+    ) -> io::Result<(Stream, Presented)> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let verifier = Arc::new(Recorder::new(self)?);
         let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
             .with_no_client_auth();
         let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
         let stream = timeout(self.patience, connecting)
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to it"))??;
-        Ok(Box::new(stream))
+        let presented = verifier.presented.lock().expect("no holder panics").clone();
+        let presented = presented.expect("a handshake presents a certificate");
+        Ok((Box::new(stream), presented))
     }
 
     /// A connection to an endpoint: the first address that accepts, then TLS.
@@ -240,17 +295,18 @@ impl Dialler {
             Security::Plain => Ok(Box::new(stream)),
             Security::Tls => {
                 let connected = self.tls(stream, &endpoint.host).await;
-                connected.map_err(DialError::Tls)
+                connected.map(|(stream, _)| stream).map_err(DialError::Tls)
             }
         }
     }
 }
 
-/// Verifies as usual; whether the handshake goes on with a bad certificate is up to `trust`.
+/// Verifies as usual, and remembers what it saw; whether the handshake goes on with a bad certificate is up to `trust`.
 struct Recorder {
     usual: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
     trust: Trust,
+    presented: Mutex<Option<Presented>>,
 }
 
 impl Recorder {
@@ -269,6 +325,7 @@ impl Recorder {
             usual,
             provider: Arc::clone(&dialler.provider),
             trust: dialler.trust,
+            presented: Mutex::default(),
         })
     }
 }
@@ -292,6 +349,23 @@ impl ServerCertVerifier for Recorder {
             Some(usual) => usual.verify_server_cert(end_entity, intermediates, name, ocsp, now),
             None => Err(CertificateError::UnknownIssuer.into()),
         };
+        // Only the error of a verification in the far future says until when a certificate is valid.
+        let end = self.usual.as_ref().and_then(|usual| {
+            let end = UnixTime::since_unix_epoch(Duration::from_secs(FAR_FUTURE_S));
+            let later = usual.verify_server_cert(end_entity, intermediates, name, ocsp, end);
+            match later.err()? {
+                rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+                    not_after,
+                    ..
+                }) => Some(not_after.as_secs()),
+                _ => None,
+            }
+        });
+        *self.presented.lock().expect("no holder panics") = Some(Presented {
+            refused: verdict.as_ref().err().cloned(),
+            issuer: Issuer::of(end_entity, intermediates),
+            expires_s: end,
+        });
         match self.trust {
             Trust::Any => Ok(ServerCertVerified::assertion()),
             Trust::Verified => verdict,

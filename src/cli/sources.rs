@@ -202,6 +202,7 @@ impl Where {
                     .ok_or_else(|| said.missing("app's secret", "secret"))?,
             },
             master_key: master_key.map_err(Failure::Usage)?,
+            source: said.source,
         })
     }
 
@@ -221,6 +222,12 @@ impl Where {
                 .clone()
                 .ok_or_else(|| said.missing("app's secret", "secret"))?,
         })
+    }
+
+    /// The same, with this address instead of its own, if it is given.
+    pub(super) fn at(mut self, url: Option<String>) -> Self {
+        self.url = url.or(self.url);
+        self
     }
 
     fn said(&self, environment: &Variables) -> Result<Said, Failure> {

@@ -85,6 +85,22 @@ impl Endpoint {
     pub(super) fn join(&self, path: &str) -> String {
         format!("{}{path}", self.path)
     }
+
+    /// The same port, spoken to in another way.
+    pub(super) fn with(&self, security: Security) -> Self {
+        Self {
+            security,
+            ..self.clone()
+        }
+    }
+
+    /// The same endpoint with another prefix.
+    pub(super) fn at(&self, path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            ..self.clone()
+        }
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -141,6 +157,8 @@ pub(super) struct Target {
     pub(super) app: Credentials,
     /// What encrypted channels are read with.
     pub(super) master_key: Option<MasterKey>,
+    /// Where the credentials come from, such as `.env`.
+    pub(super) source: String,
 }
 
 /// The path of a client's socket, as pusher-js requests it.

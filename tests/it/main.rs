@@ -21,6 +21,7 @@ mod compression;
 mod config;
 mod connection;
 mod delivery;
+mod doctor;
 mod fallback;
 mod hostile;
 mod logs;

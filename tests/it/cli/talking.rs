@@ -132,6 +132,7 @@ fn completions_and_manual_pages_name_every_command() {
         "terminate",
         "auth",
         "webhook",
+        "doctor",
     ] {
         assert!(completions.stdout.contains(command), "{command}");
         let page = folder.file(&format!("man/loudhailer-{command}.1"));

@@ -38,6 +38,7 @@ fn help_names_every_command() {
         "terminate",
         "auth",
         "webhook",
+        "doctor",
         "completions",
         "man",
         "--version",
