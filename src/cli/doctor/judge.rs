@@ -183,7 +183,8 @@ pub(super) fn clock(opened: &Opened, signed: &Signed) -> Verdict {
     let refused = signed.as_ref().ok().and_then(Answer::refusal);
     let refused = refused.filter(|(status, reason)| *status == 401 && is_about_time(reason));
     let off = ahead.map(|ahead| match ahead {
-        ..0 => format!("the host's clock is {} s behind this one", -ahead),
+        -1..=1 => "the host's clock agrees with this one".to_owned(),
+        ..-1 => format!("the host's clock is {} s behind this one", -ahead),
         _ => format!("the host's clock is {ahead} s ahead of this one"),
     });
     match (refused, ahead, off) {

@@ -1,6 +1,7 @@
 //! The command line for any Pusher host, against this server.
 
 mod credentials;
+mod guide;
 mod signatures;
 mod subscribing;
 mod talking;

@@ -1,5 +1,7 @@
 //! Nothing is found where nothing is wrong.
 
+use std::fs;
+
 use super::{Run, certificates::certificates, proxies::Proxy, server};
 use crate::support::{
     process::{ConfigFile, Process},
@@ -110,4 +112,32 @@ fn backends_and_clients_may_have_addresses_of_their_own() {
         "{finished:?}"
     );
     assert!(!finished.stdout.contains(&app.secret), "{finished:?}");
+}
+
+/// The files in `config`, as `tests/clients` tries them with a cluster.
+#[test]
+fn nothing_is_wrong_behind_the_configurations_that_are_shipped() {
+    let server = server();
+    for proxy in [
+        Proxy::nginx(&shipped("nginx.conf", &server)),
+        Proxy::haproxy_of(&shipped("haproxy.cfg", &server)),
+        Proxy::caddy(&shipped("Caddyfile", &server)),
+    ] {
+        Run::of(server.app(), proxy.plain())
+            .examine()
+            .finds_nothing();
+    }
+}
+
+fn shipped(file: &str, server: &TestServer) -> String {
+    let path = format!("{}/config/{file}", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(path).expect("the file");
+    let to = server.public.to_string();
+    let nodes = ["127.0.0.1:6001", "127.0.0.1:6002", "127.0.0.1:6003"];
+    let text = nodes
+        .iter()
+        .fold(text, |text, node| text.replace(node, &to));
+    // The limit of open files may be low here.
+    text.replace("8080", "PORT")
+        .replace("maxconn 50000", "maxconn 100")
 }

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod faults;
+mod guide;
 mod healthy;
 mod proxies;
 

@@ -82,7 +82,13 @@ impl Proxy {
              timeout tunnel {tunnel}\nfrontend front\n bind 127.0.0.1:PORT {bind}\n {lines}\n default_backend back\n\
              backend back\n server one {to}\n"
         );
-        Self::start(Folder::new(), &text, |file| {
+        Self::haproxy_of(&text)
+    }
+
+    /// HAProxy with this configuration.
+    #[track_caller]
+    pub(super) fn haproxy_of(text: &str) -> Self {
+        Self::start(Folder::new(), text, |file| {
             let mut command = Command::new("/usr/sbin/haproxy");
             command.args(["-db", "-f", file]);
             command
