@@ -110,7 +110,7 @@ impl<'a> Examination<'a> {
         if !self.reach(&target.socket).await? {
             return Ok(());
         }
-        let is_same_port = target.api.with(target.socket.security).at("") == target.socket.at("");
+        let is_same_port = target.api.at("") == target.socket.at("");
         if !is_same_port && !self.reach(&target.api).await? {
             return Ok(());
         }

@@ -257,6 +257,16 @@ fn tls_on_the_plain_port_and_the_other_way_round() {
     }
 }
 
+/// As with `PUSHER_SCHEME=http` beside `VITE_PUSHER_SCHEME=https`.
+#[test]
+fn the_address_of_backends_is_looked_at_too() {
+    let server = server();
+    let proxy = Proxy::nginx_with(&server, "good");
+    let api = format!("http://{}:{}", super::NAME, proxy.port);
+    let run = Run::of(server.app(), proxy.secure()).with(&["--api-url", &api]);
+    run.examine().finds("plain_on_tls_port");
+}
+
 #[test]
 fn gzip_in_between_is_a_warning() {
     let server = server();
