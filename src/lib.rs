@@ -11,7 +11,7 @@
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
 //! | 5 | [`connection`] | one client's protocol state |
 //! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
-//! | 7 | [`server`], [`door`], [`banner`], `keeper`, `certificates`, `memory`, [`commands`] | run, drain; the listening sockets; what the start prints; apps and certificates in step with where they are kept; memory that a crowd leaves behind; what is done without serving |
+//! | 7 | [`server`], [`door`], [`banner`], `keeper`, `certificates`, `memory`, [`commands`]; [`cli`] | run, drain; the listening sockets; what the start prints; apps and certificates in step with where they are kept; memory that a crowd leaves behind; what is done without serving; the command line for any host |
 
 pub mod address;
 pub mod admin;
@@ -19,10 +19,12 @@ pub mod api;
 pub mod app;
 pub mod banner;
 mod certificates;
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod door;
+pub mod dotenv;
 pub mod drain;
 pub mod engine;
 pub mod feed;

@@ -2,15 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    env,
+    env, fs,
     io::{self, ErrorKind, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use loudhailer::{
     banner,
+    cli::{self, Failure, HostCommand},
     commands::apps::{self, AppsCommand, AppsError},
     config::{self, Config, Loaded, LogFormat},
     server,
@@ -48,6 +50,18 @@ enum Command {
     /// List and change the apps, in the configuration file or in its database.
     #[command(subcommand)]
     Apps(AppsCommand),
+    #[command(flatten)]
+    Host(Box<HostCommand>),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder.
+    Man {
+        /// The folder.
+        folder: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,6 +76,9 @@ fn main() -> ExitCode {
         Some(Command::DefaultConfig) => finish(print(&config::sample()), ExitCode::SUCCESS),
         Some(Command::CheckConfig) => with_config(arguments.config.as_deref(), check),
         Some(Command::Apps(command)) => change_apps(command, arguments.config.as_deref()),
+        Some(Command::Host(command)) => speak(*command),
+        Some(Command::Completions { shell }) => finish(complete(shell), ExitCode::SUCCESS),
+        Some(Command::Man { folder }) => write_manual(&folder),
         None => with_config(arguments.config.as_deref(), serve),
     }
 }
@@ -81,6 +98,37 @@ fn change_apps(command: AppsCommand, file: Option<&Path>) -> ExitCode {
             fail(&error.to_string(), ExitCode::from(MISCONFIGURED))
         }
         Err(error @ AppsError::Failed(_)) => fail(&error.to_string(), ExitCode::FAILURE),
+    }
+}
+
+fn speak(command: HostCommand) -> ExitCode {
+    match cli::run(command, &variables()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Print(error)) => finish(Err(error), ExitCode::SUCCESS),
+        Err(failure @ Failure::Usage(_)) => {
+            fail(&failure.to_string(), ExitCode::from(MISCONFIGURED))
+        }
+        Err(failure @ Failure::Failed(_)) => fail(&failure.to_string(), ExitCode::FAILURE),
+    }
+}
+
+fn complete(shell: Shell) -> io::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "loudhailer", &mut script);
+    let mut out = io::stdout().lock();
+    out.write_all(&script)?;
+    out.flush()
+}
+
+fn write_manual(folder: &Path) -> ExitCode {
+    let written = fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Arguments::command(), folder));
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let reason = format!("cannot write into {}: {error}", folder.display());
+            fail(&reason, ExitCode::FAILURE)
+        }
     }
 }
 

@@ -81,6 +81,14 @@ need_balancers() {
   [[ -x /usr/sbin/haproxy ]] || install_debian_packages haproxy
 }
 
+# What `loudhailer doctor` is tried behind.
+need_faulty_proxies() {
+  need_balancers
+  [[ -x /usr/bin/caddy ]] || install_debian_packages caddy
+  command -v openssl >/dev/null || install_debian_packages openssl
+  command -v faketime >/dev/null || install_debian_packages faketime
+}
+
 # Installs what a lock file names, unless that was done before from the same lock file.
 need_node_modules() {
   local directory=$1
@@ -161,6 +169,7 @@ check_test() {
   need_redis
   need_balancers
   need_databases
+  need_faulty_proxies
   # Most tests wait most of the time, for time-outs and for children.
   RUST_TEST_THREADS=$((2 * $(nproc))) rust_tests
   cargo test --locked "${example[@]}" "${example_target[@]}"

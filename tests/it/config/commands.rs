@@ -29,6 +29,18 @@ fn help_names_every_command() {
         "check-config",
         "default-config",
         "apps",
+        "trigger",
+        "batch",
+        "subscribe",
+        "channels",
+        "channel",
+        "users",
+        "terminate",
+        "auth",
+        "webhook",
+        "doctor",
+        "completions",
+        "man",
         "--version",
     ] {
         assert!(

@@ -12,6 +12,7 @@ pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod fallback;
 pub(crate) mod feed;
+pub(crate) mod guide;
 pub(crate) mod http;
 pub(crate) mod pairs;
 pub(crate) mod process;
