@@ -5,7 +5,7 @@
 //! | layer | modules | what lives there |
 //! |---|---|---|
 //! | 0 | [`protocol`] | names, messages, frames, signatures, codes; pure |
-//! | 1 | [`feed`]; [`settings`] | the live feed's lines and its bounded stream; what a setting is, and how it is read |
+//! | 1 | [`feed`]; [`settings`]; [`dotenv`] | the live feed's lines and its bounded stream; what a setting is, and how it is read; Laravel's `.env` files |
 //! | 2 | [`app`], then [`config`] | the apps and their limits; the checked configuration |
 //! | 3 | [`presence`], then [`hub`], then [`engine`]; [`webhook`]; [`store`] | members; who listens where, shards, outboxes; state that spans nodes; what backends are told; where apps come from |
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
@@ -21,6 +21,7 @@ pub mod banner;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod dotenv;
 pub mod drain;
 pub mod engine;
 pub mod feed;

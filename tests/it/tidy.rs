@@ -11,6 +11,7 @@ use self::source::{Source, literal_length, sources, sources_below, words};
 const LAYERS: &[(&str, u8)] = &[
     ("protocol", 0),
     ("address", 1),
+    ("dotenv", 1),
     ("feed", 1),
     ("metrics", 1),
     ("settings", 1),
