@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    app::{App, KeyRef, Moment, Name},
+    app::{App, KeyRef, Moment, Name, Secret},
     config::{Config, DEMO_KEY, DEMO_SECRET, Understood},
 };
 
@@ -56,12 +56,15 @@ pub fn summary(apps: &[Arc<App>], understood: &Understood) -> String {
     for unused in &understood.unused {
         lines.push(format!("Not used {}: {}", unused.name, unused.reason));
     }
+    lines.extend(understood.notes.iter().cloned());
     lines.push("Apps:".to_owned());
     lines.extend(apps.iter().take(APPS_SHOWN_MAX).map(|app| app_line(app)));
     if let Some(more @ 1..) = apps.len().checked_sub(APPS_SHOWN_MAX) {
         lines.push(format!("  and {more} more"));
     }
     let warnings = apps.iter().filter_map(|app| key_warning(app));
+    lines.extend(warnings.take(APPS_SHOWN_MAX));
+    let warnings = apps.iter().filter_map(|app| quotes_warning(app));
     lines.extend(warnings.take(APPS_SHOWN_MAX));
     lines.push(String::new());
     lines.join("\n")
@@ -74,6 +77,20 @@ fn key_warning(app: &App) -> Option<String> {
     let id = &app.id;
     Some(format!(
         "Warning: the key {key} of app {id} is not lower-case; PusherSwift signs with a lower-case key, which other Pusher hosts refuse"
+    ))
+}
+
+/// Docker's `--env-file` takes quotes for a part of the value, so that every signature would be wrong.
+fn quotes_warning(app: &App) -> Option<String> {
+    let is_quoted = |secret: &Secret| {
+        let text = secret.expose_str();
+        let quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+        quoted('"') || quoted('\'')
+    };
+    let key = app.keys().find(|it| is_quoted(it.secret))?.key;
+    let id = &app.id;
+    Some(format!(
+        "Warning: the secret of key {key} of app {id} begins and ends with quotes, which count as a part of it; `docker run --env-file` keeps quotes, so leave them out there"
     ))
 }
 
@@ -168,7 +185,6 @@ fn echo_options(app: &App, path_prefix: &str, public: SocketAddr) -> String {
     wsPort: {port},
     wssPort: {port},{ws_path}
     forceTLS: false,
-    enabledTransports: ['ws', 'wss'],
     enableStats: false,
   }})
 ",
@@ -193,7 +209,6 @@ fn reachable_host(public: SocketAddr) -> String {
 mod tests {
     use super::*;
     use crate::{
-        app::Secret,
         config::{Alias, Unused},
         settings::Literal,
     };
@@ -294,14 +309,16 @@ mod tests {
                 set: "server.port = 7001".to_owned(),
             }],
             unused: vec![Unused {
-                name: "SOKETI_MODE".to_owned(),
-                reason: "nothing corresponds to it".to_owned(),
+                name: "SOKETI_QUEUE_DRIVER".to_owned(),
+                reason: "not needed".to_owned(),
             }],
+            notes: vec!["Clients connect elsewhere".to_owned()],
         };
         let text = printed(&Config::default(), &understood, "127.0.0.1:7001");
         assert_has_line(&text, "Configuration from /etc/loudhailer.toml");
         assert_has_line(&text, "Understood SOKETI_PORT: server.port = 7001");
-        assert_has_line(&text, "Not used SOKETI_MODE: nothing corresponds to it");
+        assert_has_line(&text, "Not used SOKETI_QUEUE_DRIVER: not needed");
+        assert_has_line(&text, "Clients connect elsewhere");
     }
 
     #[test]

@@ -55,6 +55,8 @@ use crate::{
 
 /// Connections that the kernel may hold for us while a storm of them arrives.
 const BACKLOG: u32 = 4096;
+/// Below this, a process needs privileges to listen.
+const UNPRIVILEGED_PORT_MIN: u16 = 1024;
 /// How often the engine does what is due.
 const ENGINE_TICK: Duration = Duration::from_secs(1);
 /// What HTTP replies may take after the clients have gone.
@@ -71,8 +73,8 @@ pub fn run(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()
 async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Result<()> {
     let mut config = loaded.config.clone();
     let mut signals = Signals::listen()?;
-    let public = bind(config.server.host.0, config.server.port)?;
-    let operator = bind(config.admin.host.0, config.admin.port)?;
+    let public = bind("server.port", config.server.host.0, config.server.port)?;
+    let operator = bind("admin.port", config.admin.host.0, config.admin.port)?;
     let (public_address, admin_address) = (public.local_addr()?, operator.local_addr()?);
 
     let hub = Arc::new(Hub::new(config.server.workers()));
@@ -355,7 +357,11 @@ async fn tick_engine(node: Arc<Node>) {
     }
 }
 
-fn bind(host: IpAddr, port: u16) -> io::Result<TcpListener> {
+/// Listens on the port of a key.
+///
+/// # Errors
+/// Why it can't, and how to mend it.
+pub(crate) fn bind(key: &str, host: IpAddr, port: u16) -> io::Result<TcpListener> {
     let address = SocketAddr::new(host, port);
     let listen = || {
         let socket = if host.is_ipv4() {
@@ -368,8 +374,22 @@ fn bind(host: IpAddr, port: u16) -> io::Result<TcpListener> {
         socket.listen(BACKLOG)?.into_std()
     };
     listen().map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        let cure = cure(error.kind(), port);
+        let text = format!("cannot listen on {address} ({key}): {error}{cure}");
+        io::Error::new(error.kind(), text)
     })
+}
+
+/// How to get a port that was refused.
+fn cure(error: io::ErrorKind, port: u16) -> &'static str {
+    match error {
+        io::ErrorKind::PermissionDenied if port < UNPRIVILEGED_PORT_MIN => {
+            "; a port below 1024 needs privileges (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE): let a proxy listen there, and choose another port for this server"
+        }
+        io::ErrorKind::AddrInUse => "; another process listens there, maybe the server before this",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
+    }
 }
 
 fn show(text: &str) -> io::Result<()> {
@@ -413,5 +433,19 @@ impl Signals {
 
     async fn stop(&mut self) {
         while let Asked::Reload = self.next().await {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// #16: `PUSHER_PORT=443` ended in a bare "Permission denied".
+    #[test]
+    fn a_port_that_needs_privileges_is_refused_with_the_cure() {
+        let denied = io::ErrorKind::PermissionDenied;
+        assert!(cure(denied, 443).contains("CAP_NET_BIND_SERVICE"));
+        assert!(cure(denied, 6001).is_empty());
+        assert!(cure(io::ErrorKind::AddrInUse, 443).contains("another process"));
     }
 }

@@ -346,20 +346,6 @@ fn what_several_spellings_mean_is_normal() {
 }
 
 #[test]
-fn the_documentation_has_every_alias() {
-    let page = fs::read_to_string(in_tree("docs/configuration.md")).expect("the page is there");
-    for (name, key, _) in super::super::aliases::ALIASES {
-        let named = format!("`{name}`");
-        let mut rows = page.lines().filter(|line| line.starts_with("| `"));
-        let row = rows.find(|line| line.contains(&named));
-        assert!(
-            row.is_some_and(|row| row.starts_with(&format!("| `{key}` |"))),
-            "{name}: {row:?}"
-        );
-    }
-}
-
-#[test]
 fn an_app_whose_text_has_not_changed_is_not_read_again() {
     let second = "[[apps]]\nid = \"2\"\nkey = \"k2\"\nsecret = \"s\"\n";
     let third = "[[apps]]\nid = \"3\"\nkey = \"k3\"\nsecret = \"${SECRET}\"\n";
