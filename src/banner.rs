@@ -249,6 +249,35 @@ mod tests {
         assert!(!text.contains("every address"), "{text}");
     }
 
+    /// #16: the block of the start switched the fallbacks off, and those of the documents differed from it.
+    #[test]
+    fn documents_have_the_same_echo_options() {
+        let read = |page: &str| {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+            std::fs::read_to_string(path).expect("the page is there")
+        };
+        let public = "127.0.0.1:6001".parse().expect("an address");
+        let block = echo_options(&Config::default().apps[0], "", public);
+        assert!(!block.contains("enabledTransports"), "{block}");
+        assert!(
+            read("README.md").contains(&block),
+            "no {block} in README.md"
+        );
+        for page in ["docs/laravel.md", "docs/single-login.md"] {
+            let text = read(page);
+            let (_, echo) = text.split_once("new Echo({").expect("a block");
+            let (echo, _) = echo.split_once("});").expect("it ends");
+            let keys = |block: &str| -> Vec<String> {
+                let lines = block
+                    .lines()
+                    .filter_map(|line| line.trim().split_once(": "));
+                lines.map(|(key, _)| key.to_owned()).collect()
+            };
+            let (_, options) = block.split_once("new Echo({").expect("a block");
+            assert_eq!(keys(echo), keys(options), "{page}");
+        }
+    }
+
     #[test]
     fn an_own_secret_is_never_printed() {
         let mut config = Config::default();

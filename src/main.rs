@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use loudhailer::{
     commands::{
         apps::{self, AppsCommand, AppsError},
-        check,
+        check, import,
     },
     config::{self, Config, Loaded, LogFormat},
     dotenv, server,
@@ -60,6 +60,14 @@ enum Command {
     },
     /// Print the default configuration, with comments.
     DefaultConfig,
+    /// Print another server's configuration as a file for this one, with a comment for all that differs.
+    Import {
+        /// A .env file, soketi's JSON, config/websockets.php or config/reverb.php.
+        file: PathBuf,
+        /// Where env('NAME') in PHP has its values from, besides the environment: the app's .env file.
+        #[arg(long, value_name = "FILE")]
+        env_file: Option<PathBuf>,
+    },
     /// List and change the apps, in the configuration file or in its database.
     #[command(subcommand)]
     Apps(AppsCommand),
@@ -87,6 +95,18 @@ fn main() -> ExitCode {
             };
             let check = if bind { try_out } else { check };
             with_config(&sources, check)
+        }
+        Some(Command::Import { file, env_file }) => {
+            let env_file = env_file.or(sources.env_file);
+            let sources = Sources {
+                env_file,
+                ..sources
+            };
+            let variables = sources.variables();
+            match variables.and_then(|variables| import::run(&file, &variables)) {
+                Ok(text) => finish(print(&text), ExitCode::SUCCESS),
+                Err(reason) => fail(&reason, ExitCode::from(MISCONFIGURED)),
+            }
         }
         Some(Command::Apps(command)) => change_apps(command, &sources),
         None => with_config(&sources, serve),

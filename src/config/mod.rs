@@ -208,7 +208,7 @@ impl Config {
         let sources = [&foreign.layer, &written, &ours];
         let has_database = sources.iter().any(|layer| layer.has_text(DATABASE));
         let overrides = [foreign.layer.take_apps(), ours.take_apps()];
-        let has_apps = listed > 0 || overrides.iter().any(|apps| names_an_app(apps));
+        let has_apps = listed > 0 || overrides.iter().any(names_an_app);
         let apps = Apps {
             document,
             variables,

@@ -219,14 +219,18 @@ fn is_set(name: &str, text: &str) -> bool {
 
 /// The path of an alias' key, and which values it takes.
 fn located(key: &str) -> (String, Takes) {
-    let (section, name) = key.split_once('.').expect("a section and a key");
-    let section = find(Config::FIELDS, section).expect("a test looks every alias up");
-    let field = section.takes.keys().and_then(|keys| find(keys, name));
-    let takes = field.expect("a test looks every alias up").takes;
-    match section.takes {
-        Takes::Table(_) => (key.to_owned(), takes),
-        _ => (format!("{}[0].{name}", section.name), takes),
-    }
+    const KNOWN: &str = "a test looks every alias up";
+    let (section, rest) = key.split_once('.').expect("a section and a key");
+    let section = find(Config::FIELDS, section).expect(KNOWN);
+    let path = match section.takes {
+        Takes::Table(_) => key.to_owned(),
+        _ => format!("{}[0].{rest}", section.name),
+    };
+    let field = rest.split('.').fold(section, |table, name| {
+        let keys = table.takes.keys().expect(KNOWN);
+        find(keys, name).expect(KNOWN)
+    });
+    (path, field.takes)
 }
 
 fn what_was_set(it: &Understood) -> String {

@@ -64,7 +64,7 @@ fn generated_files_are_up_to_date() {
     }
 }
 
-fn in_tree(file: &str) -> PathBuf {
+pub(super) fn in_tree(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 

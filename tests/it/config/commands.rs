@@ -171,7 +171,10 @@ fn check_config_says_what_a_start_would_set_up() {
             finished.stdout
         );
     }
-    for word in ["TLS: ", "Limits: connections no limit, per address no limit"] {
+    for word in [
+        "TLS: ",
+        "Limits: connections no limit, per address no limit",
+    ] {
         assert!(finished.stdout.contains(word), "{finished:?}");
     }
     assert!(!finished.stdout.contains("hidden"), "{finished:?}");
