@@ -407,10 +407,6 @@ mod tests {
                 "2: an array has something that can't be read",
             ),
             ("<?php return ['a' => foo(", "1: an expression does not end"),
-            (
-                "<?php return ['a' 'b'];",
-                "1: an array has something that can't be read",
-            ),
         ] {
             assert_eq!(read(text, &env).unwrap_err(), reason, "{text}");
         }

@@ -309,11 +309,12 @@ fn refusals_are_told_apart_and_operators_see_what_was_to_be_signed() {
         let log = server.process.stderr();
         assert!(!line.to_string().contains(signature) && !log.contains(signature));
     }
-    let log = server.process.stderr();
-    assert!(
-        log.contains(&format!("{}:presence-room:", client.socket_id)),
-        "{log}"
-    );
+    let text = format!("{}:presence-room:", client.socket_id);
+    server
+        .process
+        .wait_stderr("text that was to be signed", |log| {
+            log.contains(&text).then_some(())
+        });
     client.send(&json!({"event": "pusher:signin", "data": {"auth": format!("key-of-1001:{zeros}"), "user_data": "{}"}}));
     client.expect_error(None);
     let line = feed.expect("error");
