@@ -284,7 +284,7 @@ mod tests {
         ] {
             assert_eq!(value(line), Err(expected), "{line}");
         }
-        let mistake = parse("A=1\n\nB-C=2", &BTreeMap::new()).unwrap_err();
+        let mistake = parse("A=1\n\nB-C=2", &BTreeMap::new()).expect_err("a bad name");
         assert_eq!(mistake.line, 3);
         assert_eq!(mistake.reason, Reason::Name("B-C".to_owned()));
     }

@@ -408,12 +408,12 @@ mod tests {
             ),
             ("<?php return ['a' => foo(", "1: an expression does not end"),
         ] {
-            assert_eq!(read(text, &env).unwrap_err(), reason, "{text}");
+            assert_eq!(read(text, &env).expect_err(text), reason, "{text}");
         }
         for opening in ["[", "env('A', ", "(int)", "['a' => ["] {
             let deep = format!("<?php return {}", opening.repeat(100_000));
             assert!(
-                read(&deep, &env).unwrap_err().contains("too deep"),
+                read(&deep, &env).expect_err(opening).contains("too deep"),
                 "{opening}"
             );
         }
