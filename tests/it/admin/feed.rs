@@ -376,7 +376,7 @@ fn an_error_names_whoever_asked_and_what_for() {
         let call = server
             .api()
             .call("POST", path)
-            .body(&body.to_string())
+            .body(body.to_string())
             .secret("wrong");
         call.header("X-Request-Id", "order-42").send().is_error(401);
         let line = feed.expect("error");
