@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    app::{App, KeyRef, Moment, Name},
+    app::{App, KeyRef, Moment, Name, Secret},
     config::{Config, DEMO_KEY, DEMO_SECRET, Understood},
     door::Address,
 };
@@ -115,12 +115,15 @@ pub fn summary(apps: &[Arc<App>], understood: &Understood) -> String {
     for unused in &understood.unused {
         lines.push(format!("Not used {}: {}", unused.name, unused.reason));
     }
+    lines.extend(understood.notes.iter().cloned());
     lines.push("Apps:".to_owned());
     lines.extend(apps.iter().take(APPS_SHOWN_MAX).map(|app| app_line(app)));
     if let Some(more @ 1..) = apps.len().checked_sub(APPS_SHOWN_MAX) {
         lines.push(format!("  and {more} more"));
     }
     let warnings = apps.iter().filter_map(|app| key_warning(app));
+    lines.extend(warnings.take(APPS_SHOWN_MAX));
+    let warnings = apps.iter().filter_map(|app| quotes_warning(app));
     lines.extend(warnings.take(APPS_SHOWN_MAX));
     lines.push(String::new());
     lines.join("\n")
@@ -133,6 +136,20 @@ fn key_warning(app: &App) -> Option<String> {
     let id = &app.id;
     Some(format!(
         "Warning: the key {key} of app {id} is not lower-case; PusherSwift signs with a lower-case key, which other Pusher hosts refuse"
+    ))
+}
+
+/// Docker's `--env-file` takes quotes for a part of the value, so that every signature would be wrong.
+fn quotes_warning(app: &App) -> Option<String> {
+    let is_quoted = |secret: &Secret| {
+        let text = secret.expose_str();
+        let quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+        quoted('"') || quoted('\'')
+    };
+    let key = app.keys().find(|it| is_quoted(it.secret))?.key;
+    let id = &app.id;
+    Some(format!(
+        "Warning: the secret of key {key} of app {id} begins and ends with quotes, which count as a part of it; `docker run --env-file` keeps quotes, so leave them out there"
     ))
 }
 
@@ -228,7 +245,6 @@ fn echo_options(app: &App, path_prefix: &str, entry: Entry) -> String {
     wsPort: {port},
     wssPort: {port},{ws_path}
     forceTLS: {tls},
-    enabledTransports: ['ws', 'wss'],
     enableStats: false,
   }})
 ",
@@ -254,7 +270,6 @@ fn reachable_host(public: SocketAddr) -> String {
 mod tests {
     use super::*;
     use crate::{
-        app::Secret,
         config::{Alias, Unused},
         settings::Literal,
     };
@@ -303,6 +318,38 @@ mod tests {
         }
         assert!(!text.contains("wsPath"), "{text}");
         assert!(!text.contains("every address"), "{text}");
+    }
+
+    /// #16: the block of the start switched the fallbacks off, and those of the documents differed from it.
+    #[test]
+    fn documents_have_the_same_echo_options() {
+        let read = |page: &str| {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+            std::fs::read_to_string(path).expect("the page is there")
+        };
+        let public = Entry {
+            address: "127.0.0.1:6001".parse().expect("an address"),
+            scheme: "http",
+        };
+        let block = echo_options(&Config::default().apps[0], "", public);
+        assert!(!block.contains("enabledTransports"), "{block}");
+        assert!(
+            read("README.md").contains(&block),
+            "no {block} in README.md"
+        );
+        for page in ["docs/laravel.md", "docs/single-login.md"] {
+            let text = read(page);
+            let (_, echo) = text.split_once("new Echo({").expect("a block");
+            let (echo, _) = echo.split_once("});").expect("it ends");
+            let keys = |block: &str| -> Vec<String> {
+                let lines = block
+                    .lines()
+                    .filter_map(|line| line.trim().split_once(": "));
+                lines.map(|(key, _)| key.to_owned()).collect()
+            };
+            let (_, options) = block.split_once("new Echo({").expect("a block");
+            assert_eq!(keys(echo), keys(options), "{page}");
+        }
     }
 
     #[test]
@@ -365,14 +412,16 @@ mod tests {
                 set: "server.port = 7001".to_owned(),
             }],
             unused: vec![Unused {
-                name: "SOKETI_MODE".to_owned(),
-                reason: "nothing corresponds to it".to_owned(),
+                name: "SOKETI_QUEUE_DRIVER".to_owned(),
+                reason: "not needed".to_owned(),
             }],
+            notes: vec!["Clients connect elsewhere".to_owned()],
         };
         let text = printed(&Config::default(), &understood, "127.0.0.1:7001");
         assert_has_line(&text, "Configuration from /etc/loudhailer.toml");
         assert_has_line(&text, "Understood SOKETI_PORT: server.port = 7001");
-        assert_has_line(&text, "Not used SOKETI_MODE: nothing corresponds to it");
+        assert_has_line(&text, "Not used SOKETI_QUEUE_DRIVER: not needed");
+        assert_has_line(&text, "Clients connect elsewhere");
     }
 
     #[test]

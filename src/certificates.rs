@@ -12,7 +12,7 @@ use tokio::{select, sync::Notify, task::JoinHandle, time::interval};
 use tracing::{info, warn};
 
 use crate::{
-    feed::Line,
+    feed::{Line, Trouble},
     node::Node,
     tls::{Certificates, ListenerName, Reload, TlsStatus},
     watch::Watch,
@@ -145,11 +145,11 @@ impl Keeping {
             let (listener, cert) = (listener.name(), cert.display());
             warn!(listener, %cert, days_left, what, "a certificate can't be used, or not for long");
             let message = format!("the certificate {cert} {what} ({days_left} days left)");
-            let line = || Line::Error {
-                app: None,
-                socket_id: None,
-                code: None,
-                message: &message,
+            let line = || {
+                Line::Error(Trouble {
+                    message: &message,
+                    ..Trouble::default()
+                })
             };
             self.node.feed.emit(line);
         }

@@ -28,17 +28,23 @@ pub enum Reason {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: ", self.line)?;
-        match &self.reason {
-            Reason::Name(name) => write!(f, "{name:?} is no name of a variable"),
-            Reason::Whitespace => f.write_str(
+        let Self { line, reason } = self;
+        write!(f, "line {line}: {reason}")
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "{name:?} is no name of a variable"),
+            Self::Whitespace => f.write_str(
                 "a value with spaces needs quotes, and nothing may follow a closing quote",
             ),
-            Reason::Escape(character) => write!(
+            Self::Escape(character) => write!(
                 f,
                 "\\{character} has no meaning within double quotes; write \\\\ for a backslash"
             ),
-            Reason::Unclosed(quote) => write!(f, "the {quote} is never closed"),
+            Self::Unclosed(quote) => write!(f, "the {quote} is never closed"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Costs one atomic read while nobody does. A watcher that reads too slowly loses lines and is told how many.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{
         Arc,
@@ -64,11 +65,24 @@ pub enum Line<'a> {
         data: &'a str,
         size: usize,
         delivered: usize,
+        /// Subscriptions on other nodes; absent where there are none, or Redis did not say.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        elsewhere: Option<usize>,
         request_id: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         excluded: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        why: Option<&'static str>,
+        why: Option<&'a str>,
+    },
+    /// An event that was published on another node and reached this one.
+    PeerEvent {
+        app: &'a str,
+        event: &'a str,
+        channel: &'a str,
+        data: &'a str,
+        size: usize,
+        delivered: usize,
+        node: String,
     },
     ClientEvent {
         app: &'a str,
@@ -128,18 +142,47 @@ pub enum Line<'a> {
     CertificatesRefused {
         message: &'a str,
     },
-    Error {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        app: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        socket_id: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        code: Option<u16>,
-        message: &'a str,
-    },
+    Error(Trouble<'a>),
     Dropped {
         count: u64,
     },
+}
+
+/// Something that was refused, and what is known of whoever asked.
+#[derive(Default, Serialize)]
+pub struct Trouble<'a> {
+    /// The app's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app: Option<&'a str>,
+    /// The client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_id: Option<String>,
+    /// The close code, error code or HTTP status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
+    /// What is wrong.
+    pub message: &'a str,
+    /// The key that a client connected with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<&'a str>,
+    /// Where the client is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The page that the client belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<&'a str>,
+    /// The channel; of several, the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Cow<'a, str>>,
+    /// The event's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<Cow<'a, str>>,
+    /// The API request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<&'a str>,
+    /// What a right signature would have signed. It holds no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_sign: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -157,6 +200,7 @@ impl Line<'_> {
             Self::Subscribed { .. } => "subscribed",
             Self::Unsubscribed { .. } => "unsubscribed",
             Self::ApiMessage { .. } => "api_message",
+            Self::PeerEvent { .. } => "peer_event",
             Self::ClientEvent { .. } => "client_event",
             Self::MemberAdded { .. } => "member_added",
             Self::MemberRemoved { .. } => "member_removed",
@@ -166,7 +210,7 @@ impl Line<'_> {
             Self::WebhooksDropped { .. } => "webhooks_dropped",
             Self::CertificatesChanged { .. } => "certificates_changed",
             Self::CertificatesRefused { .. } => "certificates_refused",
-            Self::Error { .. } => "error",
+            Self::Error(_) => "error",
             Self::Dropped { .. } => "dropped",
         }
     }
@@ -178,12 +222,13 @@ impl Line<'_> {
             | Self::Subscribed { app, .. }
             | Self::Unsubscribed { app, .. }
             | Self::ApiMessage { app, .. }
+            | Self::PeerEvent { app, .. }
             | Self::ClientEvent { app, .. }
             | Self::MemberAdded { app, .. }
             | Self::MemberRemoved { app, .. }
             | Self::Webhook { app, .. }
             | Self::WebhooksDropped { app, .. } => Some(app),
-            Self::Error { app, .. } => *app,
+            Self::Error(trouble) => trouble.app,
             Self::AppsChanged { .. }
             | Self::AppsRefused { .. }
             | Self::CertificatesChanged { .. }
@@ -229,7 +274,7 @@ impl Told {
     }
 }
 
-/// Which lines a watcher wants; what is empty chooses nothing out. It always hears of lines that it lost.
+/// Which lines a watcher wants; an empty field matches every line. It always hears of lines that it lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only lines of this app.

@@ -81,6 +81,8 @@ impl fmt::Display for BodyError {
 pub struct Body {
     payload: Payload,
     progress: Progress,
+    /// What was read of it, if that was all.
+    whole: Option<Bytes>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,6 +96,7 @@ impl From<Payload> for Body {
         Self {
             payload,
             progress: Progress::Arriving,
+            whole: None,
         }
     }
 }
@@ -138,11 +141,19 @@ impl Body {
             }
             joined.extend_from_slice(&piece);
         }
-        Ok(if joined.is_empty() {
+        let whole = if joined.is_empty() {
             first
         } else {
             joined.freeze()
-        })
+        };
+        self.whole = Some(whole.clone());
+        Ok(whole)
+    }
+
+    /// All of it, if it was read.
+    #[must_use]
+    pub fn seen(&self) -> Option<&[u8]> {
+        self.whole.as_deref()
     }
 
     /// Throws away what has come already, without waiting for more.

@@ -5,7 +5,7 @@
 //! | layer | modules | what lives there |
 //! |---|---|---|
 //! | 0 | [`protocol`] | names, messages, frames, signatures, codes; pure |
-//! | 1 | [`feed`]; [`settings`]; [`tls`] | the live feed's lines and its bounded stream; what a setting is, and how it is read; certificates and sessions |
+//! | 1 | [`feed`]; [`settings`]; [`dotenv`]; [`tls`] | the live feed's lines and its bounded stream; what a setting is, and how it is read; Laravel's `.env` files; certificates and sessions |
 //! | 2 | [`app`], then [`config`] | the apps and their limits; the checked configuration |
 //! | 3 | [`presence`], then [`hub`], then [`engine`]; [`webhook`]; [`store`] | members; who listens where, shards, outboxes; state that spans nodes; what backends are told; where apps come from |
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |

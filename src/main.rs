@@ -11,11 +11,13 @@ use std::{
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use loudhailer::{
-    banner,
     cli::{self, Failure, HostCommand},
-    commands::apps::{self, AppsCommand, AppsError},
+    commands::{
+        apps::{self, AppsCommand, AppsError},
+        check, import,
+    },
     config::{self, Config, Loaded, LogFormat},
-    server,
+    dotenv, server,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -27,6 +29,9 @@ const OPEN_FILES_MIN: u64 = 4096;
 /// What the libraries say of a peer's mistakes and of their own start is not for the operator's log, unless asked for by name.
 const QUIET_LIBRARIES: &str = "actix_http=off,actix_server=warn,actix_web=warn,sqlx=error";
 
+/// Where Laravel keeps an app's settings.
+const DOTENV: &str = ".env";
+
 /// The environment.
 type Variables = BTreeMap<String, String>;
 
@@ -37,6 +42,9 @@ struct Arguments {
     /// Read the configuration from this TOML file [env: LOUDHAILER_CONFIG].
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// Read variables from this .env file, as Laravel does; those of the environment win.
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -44,9 +52,24 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Check the configuration, say what was understood, and stop.
-    CheckConfig,
+    CheckConfig {
+        /// As without a command: read variables from this .env file.
+        #[arg(long, value_name = "FILE")]
+        env_file: Option<PathBuf>,
+        /// Also try what a start does: listen on both ports, reach Redis and the database.
+        #[arg(long)]
+        bind: bool,
+    },
     /// Print the default configuration, with comments.
     DefaultConfig,
+    /// Print another server's configuration as a file for this one, with a comment for all that differs.
+    Import {
+        /// A .env file, soketi's JSON, config/websockets.php or config/reverb.php.
+        file: PathBuf,
+        /// Where env('NAME') in PHP has its values from, besides the environment: the app's .env file.
+        #[arg(long, value_name = "FILE")]
+        env_file: Option<PathBuf>,
+    },
     /// List and change the apps, in the configuration file or in its database.
     #[command(subcommand)]
     Apps(AppsCommand),
@@ -72,37 +95,123 @@ fn main() -> ExitCode {
             return finish(error.print(), ExitCode::from(status));
         }
     };
+    let sources = Sources {
+        file: arguments.config,
+        env_file: arguments.env_file,
+    };
     match arguments.command {
         Some(Command::DefaultConfig) => finish(print(&config::sample()), ExitCode::SUCCESS),
-        Some(Command::CheckConfig) => with_config(arguments.config.as_deref(), check),
-        Some(Command::Apps(command)) => change_apps(command, arguments.config.as_deref()),
+        Some(Command::CheckConfig { env_file, bind }) => {
+            let env_file = env_file.or(sources.env_file);
+            let sources = Sources {
+                env_file,
+                ..sources
+            };
+            let check = if bind { try_out } else { check };
+            with_config(&sources, check)
+        }
+        Some(Command::Import { file, env_file }) => {
+            let env_file = env_file.or(sources.env_file);
+            let sources = Sources {
+                env_file,
+                ..sources
+            };
+            let variables = sources.variables();
+            match variables.and_then(|variables| import::run(&file, &variables)) {
+                Ok(text) => finish(print(&text), ExitCode::SUCCESS),
+                Err(reason) => fail(&reason, ExitCode::from(MISCONFIGURED)),
+            }
+        }
+        Some(Command::Apps(command)) => change_apps(command, &sources),
         Some(Command::Host(command)) => speak(*command),
         Some(Command::Completions { shell }) => finish(complete(shell), ExitCode::SUCCESS),
         Some(Command::Man { folder }) => write_manual(&folder),
-        None => with_config(arguments.config.as_deref(), serve),
+        None => with_config(&sources, serve),
     }
 }
 
-fn with_config(file: Option<&Path>, run: fn(Loaded, Variables) -> ExitCode) -> ExitCode {
-    let variables = variables();
-    match Config::load(file, &variables) {
-        Ok(loaded) => run(loaded, variables),
+/// Where the configuration comes from, besides the environment.
+struct Sources {
+    file: Option<PathBuf>,
+    env_file: Option<PathBuf>,
+}
+
+impl Sources {
+    /// The environment, and below it the variables of the `.env` file. The error names file and line.
+    fn variables(&self) -> Result<Variables, String> {
+        let mut variables = environment();
+        let Some(file) = &self.env_file else {
+            return Ok(variables);
+        };
+        let name = file.display();
+        let text =
+            fs::read_to_string(file).map_err(|error| format!("cannot read {name}: {error}"))?;
+        let read = dotenv::parse(&text, &variables);
+        let read =
+            read.map_err(|mistake| format!("{name}:{}: {}", mistake.line, mistake.reason))?;
+        for (name, value) in read {
+            variables.entry(name).or_insert(value);
+        }
+        Ok(variables)
+    }
+
+    /// What a reader of the start should know of the sources.
+    fn note(&self, loaded: &Loaded) -> Option<String> {
+        match &self.env_file {
+            Some(file) => Some(format!("Variables from {}", file.display())),
+            None if loaded.understood.is_demo => beside_laravel(),
+            None => None,
+        }
+    }
+}
+
+/// Said of a start beside a Laravel app's `.env` that serves the demo app nevertheless.
+fn beside_laravel() -> Option<String> {
+    let variables = dotenv::parse(&fs::read_to_string(DOTENV).ok()?, &Variables::new()).ok()?;
+    let is_laravel = |name: &String| {
+        let prefixes = ["PUSHER_APP_", "REVERB_APP_", "SOKETI_DEFAULT_APP_"];
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
+    };
+    variables.keys().any(is_laravel).then(|| {
+        format!(
+            "There is a {DOTENV} here with an app's settings, but it was not read: `loudhailer --env-file {DOTENV}` serves that app instead of the demo app"
+        )
+    })
+}
+
+fn with_config(sources: &Sources, run: fn(Loaded, Variables) -> ExitCode) -> ExitCode {
+    let variables = match sources.variables() {
+        Ok(variables) => variables,
+        Err(reason) => return fail(&reason, ExitCode::from(MISCONFIGURED)),
+    };
+    match Config::load(sources.file.as_deref(), &variables) {
+        Ok(mut loaded) => {
+            let note = sources.note(&loaded);
+            loaded.understood.notes.extend(note);
+            run(loaded, variables)
+        }
         Err(error) => fail(&error.to_string(), ExitCode::from(MISCONFIGURED)),
     }
 }
 
-fn change_apps(command: AppsCommand, file: Option<&Path>) -> ExitCode {
-    match apps::run(command, file, &variables()) {
+fn change_apps(command: AppsCommand, sources: &Sources) -> ExitCode {
+    let ran = sources
+        .variables()
+        .map_err(|reason| (reason, ExitCode::from(MISCONFIGURED)))
+        .and_then(|variables| {
+            apps::run(command, sources.file.as_deref(), &variables).map_err(|error| match error {
+                AppsError::Misconfigured(_) => (error.to_string(), ExitCode::from(MISCONFIGURED)),
+                AppsError::Failed(_) => (error.to_string(), ExitCode::FAILURE),
+            })
+        });
+    match ran {
         Ok(text) => finish(print(&text), ExitCode::SUCCESS),
-        Err(error @ AppsError::Misconfigured(_)) => {
-            fail(&error.to_string(), ExitCode::from(MISCONFIGURED))
-        }
-        Err(error @ AppsError::Failed(_)) => fail(&error.to_string(), ExitCode::FAILURE),
+        Err((reason, status)) => fail(&reason, status),
     }
 }
 
 fn speak(command: HostCommand) -> ExitCode {
-    match cli::run(command, &variables()) {
+    match cli::run(command, &environment()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Print(error)) => finish(Err(error), ExitCode::SUCCESS),
         Err(failure @ Failure::Usage(_)) => {
@@ -133,11 +242,27 @@ fn write_manual(folder: &Path) -> ExitCode {
 }
 
 fn check(loaded: Loaded, _: Variables) -> ExitCode {
-    let summary = banner::summary(&loaded.config.apps, &loaded.understood);
+    let text = check::summary(&loaded);
     finish(
-        print(&format!("{summary}The configuration is valid.\n")),
+        print(&format!("{text}The configuration is valid.\n")),
         ExitCode::SUCCESS,
     )
+}
+
+fn try_out(loaded: Loaded, _: Variables) -> ExitCode {
+    let text = check::summary(&loaded);
+    let tried = check::try_out(&loaded);
+    let passed: Vec<_> = tried.iter().filter_map(|it| it.as_ref().ok()).collect();
+    let passed = passed.iter().map(|line| format!("{line}\n"));
+    let text = text + &passed.collect::<String>();
+    let failures: Vec<_> = tried.iter().filter_map(|it| it.as_ref().err()).collect();
+    if failures.is_empty() {
+        let text = format!("{text}The configuration is valid and would start.\n");
+        return finish(print(&text), ExitCode::SUCCESS);
+    }
+    let failures: Vec<_> = failures.iter().map(|reason| reason.as_str()).collect();
+    let status = fail(&failures.join("\n"), ExitCode::FAILURE);
+    finish(print(&text), status)
 }
 
 fn serve(loaded: Loaded, variables: Variables) -> ExitCode {
@@ -150,7 +275,7 @@ fn serve(loaded: Loaded, variables: Variables) -> ExitCode {
 }
 
 /// The environment as text. What is not text becomes visibly wrong text, which a check then names.
-fn variables() -> Variables {
+fn environment() -> Variables {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     env::vars_os()
         .map(|(name, value)| (text(name), text(value)))

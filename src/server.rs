@@ -85,7 +85,7 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     let mut public = Doors::open(&config.server, inherited.doors)?;
     let operator = match inherited.admin {
         Some(socket) => socket,
-        None => bind_tcp(config.admin.host.0, config.admin.port)?,
+        None => bind_tcp("admin.port", config.admin.host.0, config.admin.port)?,
     };
     let operator_tls = admin_tls(&config.admin)?;
     let admin_scheme = operator_tls.as_ref().map_or("http", |_| "https");
@@ -260,7 +260,7 @@ impl Doors {
 
 fn plain_doors(server: &config::Server) -> io::Result<Vec<Door>> {
     let is_open = server.tcp && server.tls.plain != PlainPort::Off;
-    let tcp = is_open.then(|| Door::tcp(server.host.0, server.port));
+    let tcp = is_open.then(|| Door::tcp("server.port", server.host.0, server.port));
     let unix = server.unix_socket.as_deref();
     let unix = unix.map(|path| Door::unix(path.as_ref(), server.unix_socket_mode.0));
     tcp.into_iter().chain(unix).collect()
@@ -276,7 +276,10 @@ fn tls_door(
         return inherited.map_or(Ok(None), |_| Err(io::Error::other(reason)));
     }
     let tls = tls_listener(settings.pairs(), settings.versions(), None)?;
-    let door = inherited.map_or_else(|| Door::tcp(server.host.0, settings.port), Ok)?;
+    let door = inherited.map_or_else(
+        || Door::tcp("server.tls.port", server.host.0, settings.port),
+        Ok,
+    )?;
     Ok(Some((door, Entrance::Tls(tls))))
 }
 
@@ -306,7 +309,7 @@ impl Entrance {
     }
 }
 
-fn tls_listener(
+pub(crate) fn tls_listener(
     pairs: Vec<PairFiles>,
     versions: Versions,
     clients: Option<&ClientAuthority>,
@@ -322,7 +325,7 @@ fn tls_status(public: &Doors, operator: Option<&TlsListener>) -> Arc<TlsStatus> 
     Arc::new(TlsStatus::new(public.into_iter().chain(operator).collect()))
 }
 
-fn admin_tls(admin: &config::Admin) -> io::Result<Option<TlsListener>> {
+pub(crate) fn admin_tls(admin: &config::Admin) -> io::Result<Option<TlsListener>> {
     let Some(pair) = admin.tls.pair() else {
         return Ok(None);
     };

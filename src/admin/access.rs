@@ -1,7 +1,10 @@
-//! Who may ask: whoever shows the token, or without one this machine. A browser sends its pages' requests here too, and only the
-//! headers tell them from an operator's.
+//! Access control: whoever presents the token, or without one this machine. A browser sends its pages' requests here too, and only
+//! the headers tell them from an operator's.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse, ResponseError,
@@ -22,6 +25,7 @@ use actix_web::{
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
+use tracing::warn;
 
 use super::{AdminError, AdminSettings, audit::Operator, read};
 use crate::{app::Secret, node::Node};
@@ -76,7 +80,10 @@ impl Access {
         let is_open = matches!(path, "/" | "/session") || path.starts_with("/assets/");
         let operator = match self.operator(request) {
             None if is_open => Operator::ThisMachine,
-            operator => operator.ok_or(AdminError::NoToken)?,
+            operator => operator.ok_or(match headers.contains_key(AUTHORIZATION) {
+                true => AdminError::WrongToken,
+                false => AdminError::NoToken,
+            })?,
         };
         if CHANGING.contains(request.method()) && !is_json(headers) {
             return Err(AdminError::NotJson);
@@ -145,10 +152,8 @@ pub async fn admit<B: MessageBody>(
             next.call(request).await?.map_into_left_body()
         }
         Err(error) => {
-            if let (AdminError::NoToken, Some(node)) =
-                (&error, request.app_data::<web::Data<Node>>())
-            {
-                node.incidents.auth_failures.increment("admin");
+            if let Some(node) = request.app_data::<web::Data<Node>>() {
+                report(node, request.peer_addr(), &error);
             }
             request
                 .into_response(error.error_response())
@@ -163,6 +168,25 @@ pub async fn admit<B: MessageBody>(
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     Ok(response)
+}
+
+/// Counts a request without the token, and tells operators of one with a wrong token.
+fn report(node: &Node, peer: Option<SocketAddr>, error: &AdminError) {
+    if !matches!(error, AdminError::NoToken | AdminError::WrongToken) {
+        return;
+    }
+    node.incidents.auth_failures.increment("admin");
+    let told = match error {
+        AdminError::WrongToken => node.storms.tell("wrong admin token", Instant::now()),
+        _ => None,
+    };
+    if let Some(suppressed) = told {
+        let address = peer.map(|peer| peer.ip().to_string());
+        warn!(
+            address,
+            suppressed, "somebody showed a wrong token to the admin listener"
+        );
+    }
 }
 
 /// Whether a browser made this request for a page of another origin. Images and the like come without an `Origin`, but browsers say
@@ -215,6 +239,7 @@ struct Credentials {
 pub(super) async fn begin_session(
     settings: web::Data<AdminSettings>,
     node: web::Data<Node>,
+    request: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, AdminError> {
     let body = read(body).await?;
@@ -226,8 +251,9 @@ pub(super) async fn begin_session(
         return Ok(HttpResponse::NoContent().finish());
     };
     if !is_same(&token, expected) {
-        node.incidents.auth_failures.increment("admin");
-        return Err(AdminError::NoToken);
+        let error = AdminError::WrongToken;
+        report(&node, request.peer_addr(), &error);
+        return Err(error);
     }
     let cookie = access.cookie(access.session.expose_str());
     Ok(HttpResponse::NoContent().cookie(cookie).finish())

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{AdminError, LIMIT, LIMIT_MAX, json};
 use crate::{
-    hub::{ConnectionView, Search},
+    hub::{ConnectionView, Direction, SORTS, Search, SortBy},
     node::Node,
     protocol::SocketId,
 };
+
+/// Connections before a page: sorting costs memory for each of them.
+const OFFSET_MAX: usize = 100_000;
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -18,7 +21,45 @@ pub(super) struct ListQuery {
     channel: Option<String>,
     user: Option<String>,
     search: Option<String>,
+    sort: Option<String>,
+    order: Option<String>,
+    offset: Option<usize>,
     limit: Option<usize>,
+}
+
+impl ListQuery {
+    fn search(self) -> Result<Search, AdminError> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let sort = match given(self.sort) {
+            None => SortBy::default(),
+            Some(name) => {
+                let known = SORTS.iter().find(|(known, _)| *known == name);
+                let (_, sort) =
+                    known.ok_or_else(|| unknown("sort", SORTS.map(|(name, _)| name)))?;
+                *sort
+            }
+        };
+        let direction = match given(self.order).as_deref() {
+            None | Some("asc") => Direction::Ascending,
+            Some("desc") => Direction::Descending,
+            Some(_) => return Err(unknown("order", ["asc", "desc"])),
+        };
+        Ok(Search {
+            app_id: given(self.app),
+            channel: given(self.channel),
+            user_id: given(self.user),
+            text: given(self.search),
+            id: None,
+            sort,
+            direction,
+            offset: self.offset.unwrap_or_default().min(OFFSET_MAX),
+            limit: self.limit.unwrap_or(LIMIT).min(LIMIT_MAX),
+        })
+    }
+}
+
+fn unknown<const N: usize>(parameter: &str, known: [&str; N]) -> AdminError {
+    AdminError::BadRequest(format!("{parameter} must be one of {}", known.join(", ")))
 }
 
 #[derive(Serialize)]
@@ -63,24 +104,20 @@ impl<'a, C: Serialize> Row<'a, C> {
 }
 
 /// `GET /api/connections`
-pub(super) async fn list(node: web::Data<Node>, query: web::Query<ListQuery>) -> HttpResponse {
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let query = query.into_inner();
-    let search = Search {
-        app_id: given(query.app),
-        channel: given(query.channel),
-        user_id: given(query.user),
-        text: given(query.search),
-        id: None,
-        limit: query.limit.unwrap_or(LIMIT).min(LIMIT_MAX),
-    };
+pub(super) async fn list(
+    node: web::Data<Node>,
+    query: web::Query<ListQuery>,
+) -> Result<HttpResponse, AdminError> {
+    let search = query.into_inner().search()?;
+    let offset = search.offset;
     let (found, total) = node.find_connections(search).await;
     let now_ms = unix_ms();
     let rows = found
         .iter()
         .map(|view| Row::of(view, view.channels.len(), now_ms));
     let rows: Vec<_> = rows.collect();
-    json(&serde_json::json!({"connections": rows, "total": total}))
+    let list = serde_json::json!({"connections": rows, "offset": offset, "total": total});
+    Ok(json(&list))
 }
 
 /// `GET /api/connections/{socket_id}`

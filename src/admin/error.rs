@@ -17,8 +17,10 @@ use crate::{
 pub(super) enum AdminError {
     /// By a page of another origin, or by a name that only pretends to be this machine's.
     Foreign,
-    /// The token is missing or wrong.
+    /// The token is missing.
     NoToken,
+    /// Another token was presented.
+    WrongToken,
     /// A change must come as JSON, which no page can send elsewhere unasked.
     NotJson,
     /// The body is too large.
@@ -44,6 +46,7 @@ impl fmt::Display for AdminError {
                 "this listener is for its own page only, not for other origins, and without a token only by a loopback name",
             ),
             Self::NoToken => f.write_str("admin.token is needed, as a bearer token or by POST /session"),
+            Self::WrongToken => f.write_str("this is not admin.token"),
             Self::NotJson => f.write_str("Content-Type must be application/json"),
             Self::TooLarge => write!(f, "the body has more than {BODY_BYTES_MAX} bytes"),
             Self::BadRequest(reason) => f.write_str(reason),
@@ -60,7 +63,7 @@ impl ResponseError for AdminError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Foreign => StatusCode::FORBIDDEN,
-            Self::NoToken => StatusCode::UNAUTHORIZED,
+            Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,

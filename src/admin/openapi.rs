@@ -155,7 +155,9 @@ const OPERATIONS: [Operation; 23] = [
     get(
         "/api/connections",
         "This node's connections.",
-        &["app", "channel", "user", "search", "limit"],
+        &[
+            "app", "channel", "user", "search", "sort", "order", "offset", "limit",
+        ],
     ),
     get(CONNECTION, "One connection.", &[]),
     change(

@@ -27,7 +27,7 @@ struct ChannelReply<'a> {
     name: &'a str,
     delivered: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'static str>,
+    why: Option<&'a str>,
 }
 
 /// Publishes the event of a `POST events` body for an operator.
@@ -61,7 +61,7 @@ async fn create(
             .map(|(name, Reached { delivered, why })| ChannelReply {
                 name: name.as_str(),
                 delivered: *delivered,
-                why: *why,
+                why: why.as_deref(),
             })
             .collect(),
     }))

@@ -24,6 +24,8 @@ use crate::{
 pub(super) enum ApiError {
     /// The path leads nowhere.
     NoSuchPath,
+    /// The path takes only WebSockets, and the request is for none.
+    NoUpgrade(Asked),
     /// No app has this id.
     NoSuchApp,
     /// The path takes other methods.
@@ -72,6 +74,15 @@ pub(super) enum ApiError {
     TooManyRefused,
     /// The server was put together wrongly.
     Misconfigured,
+}
+
+/// What a request without `Upgrade` to a path of WebSockets was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A handshake, as its other headers show: a proxy dropped `Upgrade`.
+    Socket,
+    /// Something else, such as a page or a check.
+    Page,
 }
 
 /// Which element of a request's signature does not fit.
@@ -171,7 +182,7 @@ impl ApiError {
     pub(super) fn is_a_strangers(&self) -> bool {
         matches!(
             self,
-            Self::NoSuchPath | Self::NoSuchApp | Self::Unauthorized(_)
+            Self::NoSuchPath | Self::NoUpgrade(_) | Self::NoSuchApp | Self::Unauthorized(_)
         )
     }
 }
@@ -180,6 +191,7 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::NoSuchPath | Self::NoSuchApp => StatusCode::NOT_FOUND,
+            Self::NoUpgrade(_) => StatusCode::UPGRADE_REQUIRED,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::AppDisabled => StatusCode::FORBIDDEN,
@@ -209,6 +221,7 @@ impl ResponseError for ApiError {
         let mut response = reply::builder(status);
         match self {
             Self::MethodNotAllowed(methods) => response.insert_header((ALLOW, methods.allow())),
+            Self::NoUpgrade(_) => response.upgrade("websocket"),
             Self::TooFast(TooFast::Later { retry_after, .. }) => {
                 let seconds = retry_after.as_millis().div_ceil(1000).max(1);
                 response.insert_header((RETRY_AFTER, seconds.to_string()))
@@ -231,6 +244,12 @@ impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchPath => f.write_str("there is nothing at this path"),
+            Self::NoUpgrade(Asked::Page) => {
+                f.write_str("this path takes only WebSockets, and the request has no Upgrade header")
+            }
+            Self::NoUpgrade(Asked::Socket) => f.write_str(
+                "a proxy in front of this server dropped the Upgrade header of a WebSocket handshake; let it pass Upgrade and Connection on, with HTTP/1.1",
+            ),
             Self::NoSuchApp => f.write_str("no app has this id"),
             Self::MethodNotAllowed(methods) => write!(f, "this path takes {}", methods.allow()),
             Self::Unauthorized(error) => error.fmt(f),

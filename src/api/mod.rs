@@ -30,15 +30,19 @@ use std::{
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     body::{BodySize, MessageBody},
-    http::Method,
+    http::{
+        Method,
+        header::{ORIGIN, SEC_WEBSOCKET_KEY},
+    },
     web::{self, Payload},
 };
 use percent_encoding::percent_decode_str;
+use serde::Deserialize;
 use tracing::{debug, info};
 
 pub use self::creator::create_event;
 use self::{
-    error::{ApiError, Unauthorized},
+    error::{ApiError, Asked, Unauthorized},
     parameters::{Parameters, Plus},
     request_id::RequestId,
     route::{AppName, Endpoint, Target},
@@ -48,7 +52,7 @@ use crate::{
     address::Place,
     app::App,
     config::Config,
-    feed::Line,
+    feed::{Line, Trouble},
     http_body::{Body, BodyLimits},
     hub::AppChannels,
     node::{Node, Phase},
@@ -94,7 +98,7 @@ pub async fn answer(request: &HttpRequest, body: Payload, prefix: &str) -> HttpR
     let reply = attempt(request, &mut body, prefix, &id).await;
     let mut response = reply.unwrap_or_else(|error| {
         let error = within_budget(request, error);
-        report(request, prefix, &id, &error);
+        report(request, (prefix, body.seen()), &id, &error);
         error.error_response()
     });
     let (status, path) = (response.status().as_u16(), request.path());
@@ -121,7 +125,12 @@ fn place_of(node: &Node, request: &HttpRequest) -> Option<Place> {
 }
 
 /// Counts a refused request, and shows it to whoever watches.
-fn report(request: &HttpRequest, prefix: &str, id: &RequestId, error: &ApiError) {
+fn report(
+    request: &HttpRequest,
+    (prefix, body): (&str, Option<&[u8]>),
+    id: &RequestId,
+    error: &ApiError,
+) {
     let Ok(node) = data::<Node>(request) else {
         return;
     };
@@ -140,6 +149,7 @@ fn report(request: &HttpRequest, prefix: &str, id: &RequestId, error: &ApiError)
         }
         ApiError::NoSuchApp => Some("unknown app"),
         ApiError::NoSuchPath => Some("unknown path"),
+        ApiError::NoUpgrade(Asked::Socket) => Some("a proxy drops Upgrade"),
         _ => None,
     };
     let (request_id, path) = (id.as_str(), &*path::shown(request.path()));
@@ -161,18 +171,66 @@ fn report(request: &HttpRequest, prefix: &str, id: &RequestId, error: &ApiError)
             path, status, error, "an API request was refused"
         ),
     }
-    node.feed.emit(|| Line::Error {
-        app: match Target::find(request.path(), prefix) {
-            Some(Target::App {
-                app: AppName::Id(id),
-                ..
-            }) => Some(id),
-            _ => None,
-        },
-        socket_id: None,
-        code: Some(status),
-        message: error,
+    node.feed.emit(|| {
+        let (app, endpoint) = match Target::find(request.path(), prefix) {
+            Some(Target::App { app, endpoint, .. }) => (Some(app), Some(endpoint)),
+            _ => (None, None),
+        };
+        let named = body.map(Named::of).unwrap_or_default();
+        let peer = request.peer_addr().into();
+        let address = node.gate.client_of(peer, request.headers());
+        let address = address.map(|address| address.to_string());
+        let origin = request.headers().get(ORIGIN);
+        Line::Error(Trouble {
+            app: match app {
+                Some(AppName::Id(id)) => Some(id),
+                _ => None,
+            },
+            code: Some(status),
+            message: error,
+            address,
+            origin: origin.and_then(|origin| origin.to_str().ok()),
+            channel: match endpoint {
+                Some(
+                    Endpoint::Channel(name)
+                    | Endpoint::ChannelUsers(name)
+                    | Endpoint::ChannelEvents(name)
+                    | Endpoint::ChannelStats(name),
+                ) => decoded(name).ok(),
+                _ => named.channel,
+            },
+            event: named.name,
+            request_id: Some(request_id),
+            ..Trouble::default()
+        })
     });
+}
+
+/// What the body of a refused publish says of its event, for the feed.
+#[derive(Default, Deserialize)]
+struct Named<'a> {
+    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    channels: Vec<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    batch: Vec<Named<'a>>,
+}
+
+impl<'a> Named<'a> {
+    /// The event of this body, or the first of several. A body that says nothing of the kind names none.
+    fn of(body: &'a [u8]) -> Self {
+        let mut named: Self = serde_json::from_slice(body).unwrap_or_default();
+        if let Some(first) = std::mem::take(&mut named.batch).into_iter().next() {
+            named = first;
+        }
+        let channel = named.channel.take();
+        let first = std::mem::take(&mut named.channels).into_iter().next();
+        named.channel = channel.or(first);
+        named
+    }
 }
 
 /// A request that was found to be signed, and what it takes to answer it.
@@ -264,7 +322,8 @@ struct Head<'a> {
 impl<'a> Head<'a> {
     /// Finds the app and the endpoint.
     fn find(request: &'a HttpRequest, prefix: &str, node: &Node) -> Result<Routed<'a>, ApiError> {
-        let target = Target::find(request.path(), prefix).ok_or(ApiError::NoSuchPath)?;
+        let target = Target::find(request.path(), prefix);
+        let target = target.ok_or_else(|| nothing_at(request, prefix))?;
         let methods = target.methods();
         if request.method() == Method::OPTIONS {
             return Ok(Routed::Answered(reply::options(methods)));
@@ -299,6 +358,19 @@ impl<'a> Head<'a> {
             signed,
         }))
     }
+}
+
+/// Why there is nothing for a request at its path.
+fn nothing_at(request: &HttpRequest, prefix: &str) -> ApiError {
+    if request.method() != Method::GET || !Target::is_socket(request.path(), prefix) {
+        return ApiError::NoSuchPath;
+    }
+    let is_handshake = request.headers().contains_key(SEC_WEBSOCKET_KEY);
+    ApiError::NoUpgrade(if is_handshake {
+        Asked::Socket
+    } else {
+        Asked::Page
+    })
 }
 
 fn count(call: &Call<'_>, reply: &Result<HttpResponse, ApiError>) {

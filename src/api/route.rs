@@ -105,6 +105,13 @@ impl<'a> Target<'a> {
         })
     }
 
+    /// Whether a path is where clients connect, `/app/{key}`.
+    pub(super) fn is_socket(path: &str, prefix: &str) -> bool {
+        let bare = path::behind(path, prefix).unwrap_or(path);
+        let mut segments = path::segments(bare);
+        segments.next() == Some("app") && segments.count() == 1
+    }
+
     /// What may be asked of it.
     pub(super) fn methods(self) -> Methods {
         match self {
@@ -250,6 +257,16 @@ mod tests {
             "/app/app-key",
         ] {
             assert_eq!(Target::find(path, "/ws"), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_socket_has_a_path_of_its_own() {
+        for path in ["/app/k", "/ws/app/k", "//app//k/"] {
+            assert!(Target::is_socket(path, "/ws"), "{path}");
+        }
+        for path in ["/app", "/apps/k", "/app/k/7", "/", "/ws/ws/app/k"] {
+            assert!(!Target::is_socket(path, "/ws"), "{path}");
         }
     }
 

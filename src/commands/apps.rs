@@ -234,7 +234,7 @@ fn table(apps: &[Arc<App>]) -> String {
 }
 
 /// The app as a table of the configuration file.
-fn toml(app: &App) -> String {
+pub(super) fn toml(app: &App) -> String {
     let mut text = "[[apps]]\n".to_owned();
     let settings = app.settings();
     let mut tables = String::new();

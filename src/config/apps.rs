@@ -39,7 +39,7 @@ pub(super) struct Apps<'a> {
     pub(super) variables: &'a BTreeMap<String, String>,
     /// What other servers' variables and then our own say of single apps, by their places in the list.
     pub(super) overrides: [BTreeMap<usize, Layer>; 2],
-    /// Whether the demo app is there if the file lists none.
+    /// Whether the demo app is there, because nothing names another.
     pub(super) has_demo: bool,
 }
 

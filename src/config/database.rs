@@ -59,6 +59,25 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// Whether its driver takes the address. The error is the rest of a sentence that begins with the key.
+    #[cfg_attr(
+        not(feature = "sqlx"),
+        allow(unused_variables, reason = "no driver is built in")
+    )]
+    fn check(self, url: &str) -> Result<(), String> {
+        let read: Result<(), String> = match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => options::<sqlx::sqlite::SqliteConnectOptions>(url),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => options::<sqlx::postgres::PgConnectOptions>(url),
+            #[cfg(feature = "mysql")]
+            Self::MySql => options::<sqlx::mysql::MySqlConnectOptions>(url),
+            #[allow(unreachable_patterns, reason = "a build may have all drivers")]
+            _ => Ok(()),
+        };
+        read.map_err(|error| format!("is no valid address: {error}"))
+    }
+
     /// The feature of this package that it needs, and whether this build has it.
     fn feature(self) -> (&'static str, bool) {
         match self {
@@ -67,6 +86,12 @@ impl Dialect {
             Self::MySql => ("mysql", cfg!(feature = "mysql")),
         }
     }
+}
+
+#[cfg(feature = "sqlx")]
+fn options<T: std::str::FromStr<Err = sqlx::Error>>(url: &str) -> Result<(), String> {
+    let read = url.parse::<T>();
+    read.map(drop).map_err(|error| error.to_string())
 }
 
 /// The address of a database. It may hold a password.
@@ -84,20 +109,22 @@ impl Text for DatabaseUrl {
     const TAKES: Takes = Takes::Secret;
 
     fn parse(text: &str) -> Result<Self, String> {
-        let url = Url::parse(text).ok();
-        let dialect = match url.as_ref().map(Url::scheme) {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        let dialect = match scheme {
             Some("sqlite") => Dialect::Sqlite,
             Some("postgres" | "postgresql") => Dialect::Postgres,
             Some("mysql" | "mariadb") => Dialect::MySql,
             _ => return Err("must be a sqlite://, postgres:// or mysql:// URL".to_owned()),
         };
+        let url = Url::parse(text).map_err(|error| format!("is no valid URL: {error}"))?;
+        dialect.check(text)?;
         let (feature, is_built_in) = dialect.feature();
         if !is_built_in {
             return Err(format!(
                 "needs a build with `cargo build --features {feature}`; the released binary is one"
             ));
         }
-        let mut shown = url.expect("its scheme was looked at");
+        let mut shown = url;
         // A URL without a host has neither.
         let _ = shown.set_username("");
         let _ = shown.set_password(None);

@@ -75,6 +75,11 @@ impl Layer {
         self.value(path)?.origin()
     }
 
+    /// Whether it has a value for this very path.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.root.contains_key(path)
+    }
+
     /// Whether it has a text for the key at a path.
     pub(super) fn has_text(&self, path: &str) -> bool {
         let kind = self.value(path).map(|value| &value.kind);

@@ -109,6 +109,8 @@ pub struct Understood {
     pub aliases: Vec<Alias>,
     /// Other servers' variables that took none.
     pub unused: Vec<Unused>,
+    /// What else a reader should know: where clients connect according to other servers' variables, and where those came from.
+    pub notes: Vec<String>,
 }
 
 /// A variable of another server that was understood.
@@ -208,12 +210,12 @@ impl Config {
         let sources = [&foreign.layer, &written, &ours];
         let has_database = sources.iter().any(|layer| layer.has_text(DATABASE));
         let overrides = [foreign.layer.take_apps(), ours.take_apps()];
-        let has_apps = listed > 0 || overrides.iter().any(|apps| !apps.is_empty());
+        let has_apps = listed > 0 || overrides.iter().any(names_an_app);
         let apps = Apps {
             document,
             variables,
             overrides,
-            has_demo: listed == 0 && !has_database,
+            has_demo: !has_apps && !has_database,
         };
         let root = layer::merge([foreign.layer, written, ours]);
         let config = <Self as Setting>::read(&root, settings::Path::ROOT, &mut problems);
@@ -229,19 +231,23 @@ impl Config {
         }
         match config.filter(|_| problems.is_empty()) {
             Some(config) => Ok(Loaded {
+                understood: Understood {
+                    file: None,
+                    is_demo: apps.has_demo,
+                    aliases: foreign.aliases,
+                    unused: foreign.unused,
+                    notes: aliases::client_lines(variables, &config),
+                },
                 config: Self {
                     apps: all,
                     ..config
                 },
-                understood: Understood {
-                    file: None,
-                    is_demo: !has_apps && !has_database,
-                    aliases: foreign.aliases,
-                    unused: foreign.unused,
-                },
                 known,
             }),
             None => {
+                if listed == 0 {
+                    problems = aliases::name_missing_credentials(problems, variables);
+                }
                 problems.sort();
                 Err(nearest::with_hints(problems))
             }
@@ -321,6 +327,13 @@ fn check(config: &Config, table: &Table<'_>, problems: &mut Problems) {
             table.refuse_within(("server", None), "tls", problems, reason);
         }
     }
+}
+
+/// Whether variables give the first app an id, key or secret. Then nothing of the demo app's fills gaps: its secret is public.
+fn names_an_app(apps: &BTreeMap<usize, Layer>) -> bool {
+    let credentials = ["id", "key", "secret", "keys"];
+    let names = |layer: &Layer| credentials.iter().any(|name| layer.has(name));
+    apps.iter().any(|(index, layer)| *index > 0 || names(layer))
 }
 
 fn is_list(value: &Value) -> bool {

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use redis::{ConnectionInfo, IntoConnectionInfo};
+use url::Url;
+
 use crate::{
     app::Secret,
     settings::{
@@ -39,6 +42,18 @@ pub struct ClientFiles {
     pub cert_file: String,
     /// The key's file.
     pub key_file: String,
+}
+
+impl Redis {
+    /// The addresses as a message may show them, without user and password.
+    #[must_use]
+    pub fn addresses(&self) -> String {
+        let shown = self.urls.iter().map(|url| {
+            let info = connection_info(url.expose_str());
+            info.map_or_else(|reason| reason, |info| info.addr().to_string())
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What answers at Redis' addresses.
@@ -100,6 +115,10 @@ fn check(keys: &Keys, table: &Table<'_>, problems: &mut Problems) {
         Mode::Single if urls.len() > 1 => {
             let reason =
                 "has several addresses, which needs redis.mode = \"cluster\" or \"sentinel\"";
+            table.refuse("url", problems, reason);
+        }
+        Mode::Cluster if urls.iter().any(|url| database_of(url) != 0) => {
+            let reason = "names a database, but a Redis Cluster has only number 0";
             table.refuse("url", problems, reason);
         }
         Mode::Sentinel if keys.sentinel_master.is_none() => {
@@ -223,6 +242,9 @@ impl Text for Urls {
             let reason = "must be redis://… or rediss://… (several are separated by commas)";
             return Err(reason.to_owned());
         }
+        for url in &urls {
+            connection_info(url.expose_str())?;
+        }
         Ok(Self(urls))
     }
 
@@ -230,6 +252,23 @@ impl Text for Urls {
         let urls = self.0.iter().map(|url| url.text(secrets));
         urls.collect::<Vec<_>>().join(",").into()
     }
+}
+
+fn database_of(url: &Secret) -> i64 {
+    let info = connection_info(url.expose_str());
+    info.map_or(0, |info| info.redis_settings().db())
+}
+
+/// What the client library reads in an address. The error is the rest of a sentence that begins with the key.
+fn connection_info(url: &str) -> Result<ConnectionInfo, String> {
+    // Says more of what is wrong than the client library does, and as little of the password.
+    let parsed = Url::parse(url).map_err(|error| format!("is no valid address: {error}"))?;
+    let database = parsed.path().trim_start_matches('/');
+    if !database.is_empty() && database.parse::<u32>().is_err() {
+        return Err("must end with the number of a database, or with none".to_owned());
+    }
+    let info = url.into_connection_info();
+    info.map_err(|error| format!("is no valid address: {error}"))
 }
 
 fn is_tls(url: &Secret) -> bool {

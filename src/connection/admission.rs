@@ -82,7 +82,7 @@ pub struct Refusal {
 
 impl Opening<'_> {
     /// The app's key, if the path has one.
-    fn key(&self) -> Option<&str> {
+    pub(super) fn key(&self) -> Option<&str> {
         match self.destination {
             Destination::App(key) => Some(key),
             Destination::Elsewhere(_) => None,

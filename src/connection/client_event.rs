@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Instant};
 
 use governor::{Quota, RateLimiter};
 
-use super::Connection;
+use super::{About, Connection};
 use crate::{
     node::{ClientPublication, Overloaded},
     protocol::{ChannelKind, ErrorCode, EventData, message::ClientEvent},
@@ -13,10 +13,13 @@ use crate::{
 impl Connection {
     pub(super) fn relay(&mut self, event: &ClientEvent<'_>, now: Instant) {
         if let Err(reason) = self.try_relay(event, now) {
-            self.error(
-                Some(ErrorCode::ClientEventRejected),
-                &format!("Client event rejected: {reason}"),
-            );
+            let about = About {
+                channel: event.channel.as_deref(),
+                event: Some(&event.event),
+                ..About::default()
+            };
+            let text = format!("Client event rejected: {reason}");
+            self.error_about(Some(ErrorCode::ClientEventRejected), &text, about);
         }
     }
 

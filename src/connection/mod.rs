@@ -34,7 +34,7 @@ pub use turnstile::{Pass, Queued, Turnstile};
 use crate::{
     address::ClientAddress,
     app::{App, Limits, Moment, Secret},
-    feed::Line,
+    feed::{Line, Trouble},
     hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber, Subscription},
     node::{Client, Node},
     protocol::{
@@ -48,6 +48,9 @@ use crate::{
 const MANY_MEMBERS: usize = 100;
 /// Characters of a client's text that an error repeats.
 const SHOWN_LENGTH_MAX: usize = 200;
+
+/// Characters of a text to be signed that the log and the feed show.
+const TO_SIGN_LENGTH_MAX: usize = 2_000;
 
 /// What all connections of one worker share.
 pub struct Worker {
@@ -223,10 +226,14 @@ impl Connection {
             Ok(ClientMessage::Event(event)) => self.relay(&event, now),
             Ok(ClientMessage::Foreign { event }) => {
                 let event = shown(&event);
-                self.error(
-                    Some(ErrorCode::ClientEventRejected),
-                    &format!("Clients may only trigger events that begin with \"client-\", not {event:?}."),
+                let text = format!(
+                    "Clients may only trigger events that begin with \"client-\", not {event:?}."
                 );
+                let about = About {
+                    event: Some(&event),
+                    ..About::default()
+                };
+                self.error_about(Some(ErrorCode::ClientEventRejected), &text, about);
             }
             Err(malformed) => self.error(None, &format!("Invalid message: {malformed}.")),
         }
@@ -278,12 +285,8 @@ impl Connection {
         if let Some(suppressed) = node.storms.tell("messages too fast", now) {
             info!(app, %socket_id, suppressed, "a client sends too fast; it is read more slowly");
         }
-        node.feed.emit(|| Line::Error {
-            app: Some(app),
-            socket_id: Some(socket_id.to_string()),
-            code: None,
-            message: "The client sends faster than its app allows; it is read more slowly.",
-        });
+        let text = "The client sends faster than its app allows; it is read more slowly.";
+        self.tell(None, text, About::default());
     }
 
     /// Undoes everything when the client has gone. Of very many subscriptions some are left for later turns.
@@ -335,7 +338,11 @@ impl Connection {
                 "No current subscription to channel {}, or subscription in progress",
                 shown(channel)
             );
-            self.error(None, &text);
+            let about = About {
+                channel: Some(channel),
+                ..About::default()
+            };
+            self.error_about(None, &text, about);
         }
     }
 
@@ -384,18 +391,39 @@ impl Connection {
     }
 
     fn error(&self, code: Option<ErrorCode>, text: &str) {
+        self.error_about(code, text, About::default());
+    }
+
+    fn error_about(&self, code: Option<ErrorCode>, text: &str, about: About<'_>) {
         self.send(&message::error(code, text));
-        self.report(code.map(ErrorCode::number), text);
+        self.report(code.map(ErrorCode::number), text, about);
     }
 
     /// Shows a client's mistake to whoever watches.
-    fn report(&self, code: Option<u16>, text: &str) {
-        debug!(app = &*self.app.id, socket_id = %self.subscriber.id, code, error = text, "refused");
-        self.worker.node.feed.emit(|| Line::Error {
-            app: Some(&self.app.id),
-            socket_id: Some(self.subscriber.id.to_string()),
-            code,
-            message: text,
+    fn report(&self, code: Option<u16>, text: &str, about: About<'_>) {
+        let (app, socket_id) = (&*self.app.id, self.subscriber.id);
+        let to_sign = about.to_sign;
+        debug!(app, %socket_id, code, error = text, to_sign, "refused");
+        self.tell(code, text, about);
+    }
+
+    fn tell(&self, code: Option<u16>, text: &str, about: About<'_>) {
+        self.worker.node.feed.emit(|| {
+            let profile = self.subscriber.profile();
+            let name = |name: &str| Cow::from(shown(name));
+            Line::Error(Trouble {
+                app: Some(&self.app.id),
+                socket_id: Some(self.subscriber.id.to_string()),
+                code,
+                message: text,
+                key: profile.map(|profile| &*profile.key),
+                address: self.subscriber.client_address().map(|it| it.to_string()),
+                origin: profile.and_then(|profile| profile.origin.as_deref()),
+                channel: about.channel.map(name),
+                event: about.event.map(name),
+                to_sign: about.to_sign,
+                ..Trouble::default()
+            })
         });
     }
 
@@ -412,32 +440,75 @@ impl Connection {
     }
 }
 
+/// What a client's mistake was about, as far as the client said.
+#[derive(Clone, Copy, Debug, Default)]
+struct About<'a> {
+    channel: Option<&'a str>,
+    event: Option<&'a str>,
+    /// What a right signature would have signed.
+    to_sign: Option<&'a str>,
+}
+
+/// The text that was to be signed, short enough for a line.
+fn to_sign(text: &str) -> String {
+    match text.char_indices().nth(TO_SIGN_LENGTH_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Counts a client that was not let in, and tells operators of it.
 fn report_refusal(node: &Node, socket_id: &str, opening: &Opening<'_>, refusal: &Refusal) {
     let code = refusal.code.number();
     let app = refusal.app.as_ref().map(|app| &*app.id);
     let (reason, origin) = (refusal.reason, opening.origin);
+    let key = opening.key().map(shown);
+    let key = key.as_deref();
+    let address = opening.address.map(|address| address.to_string());
+    let shown_address = address.as_deref();
     let path = opening.unknown_path();
     let path = path.as_deref();
     match node.storms.tell(reason, Instant::now()) {
         Some(suppressed) => {
             info!(
                 code,
-                app, origin, path, reason, suppressed, "connection refused"
+                app,
+                key,
+                address = shown_address,
+                origin,
+                path,
+                reason,
+                suppressed,
+                "connection refused"
             );
         }
-        None => debug!(code, app, origin, path, reason, "connection refused"),
+        None => debug!(
+            code,
+            app,
+            key,
+            address = shown_address,
+            origin,
+            path,
+            reason,
+            "connection refused"
+        ),
     }
     node.incidents.refusals.increment(&code.to_string());
     let message = match path {
         Some(path) => Cow::Owned(format!("{reason} The path was {path}")),
         None => Cow::Borrowed(reason),
     };
-    node.feed.emit(|| Line::Error {
-        app,
-        socket_id: Some(socket_id.to_owned()),
-        code: Some(code),
-        message: &message,
+    node.feed.emit(|| {
+        Line::Error(Trouble {
+            app,
+            socket_id: Some(socket_id.to_owned()),
+            code: Some(code),
+            message: &message,
+            key,
+            address,
+            origin,
+            ..Trouble::default()
+        })
     });
 }
 

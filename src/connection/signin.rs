@@ -1,11 +1,11 @@
-//! `pusher:signin`: who the client is, and whom he watches.
+//! `pusher:signin`: who the client is, and whom they watch.
 
 use std::{sync::Arc, time::Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{Connection, session::session_in};
+use super::{About, Connection, session::session_in, to_sign};
 use crate::{
     engine::EnterError,
     hub::Farewell,
@@ -15,7 +15,7 @@ use crate::{
         channel::{USER_PREFIX, session_name},
         check_user_id,
         message::{self, Signin},
-        signature,
+        signature::{self, Unsigned},
     },
 };
 
@@ -27,7 +27,7 @@ pub(super) struct User {
     pub(super) id: Arc<str>,
     /// JSON; becomes the member info of presence channels joined without `channel_data`.
     pub(super) info: Arc<str>,
-    /// Keeps the user online for those who watch him, if the app has watchlists.
+    /// Keeps the user online for those who watch them, if the app has watchlists.
     pub(super) online: Option<Online>,
 }
 
@@ -59,7 +59,8 @@ pub(super) struct SigningIn {
 
 /// Why a sign-in is refused.
 enum SigninError {
-    Signature,
+    /// What a right signature would have signed.
+    Unsigned(Unsigned, String),
     UserData,
     UserId(InvalidUserId),
     Watchlist,
@@ -81,7 +82,7 @@ impl std::fmt::Display for SigninError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::UserId(invalid) => return write!(f, "{invalid}."),
-            Self::Signature => "invalid signature.",
+            Self::Unsigned(why, _) => return write!(f, "{why}."),
             Self::UserData => "user_data must be a JSON object with a string \"id\".",
             Self::Watchlist => "\"watchlist\" must be an array of user ids, which are strings.",
             Self::OtherUser => "already signed in as another user.",
@@ -94,21 +95,23 @@ impl std::fmt::Display for SigninError {
 impl Connection {
     pub(super) fn sign_in(&mut self, request: &Signin, now: Instant) {
         if let Err(error) = self.try_sign_in(request, now) {
-            if matches!(error, SigninError::Signature) {
+            let mut about = About::default();
+            if let SigninError::Unsigned(_, to_sign) = &error {
                 let incidents = &self.worker.node.incidents;
                 incidents.auth_failures.increment("signin");
+                about.to_sign = Some(to_sign);
             }
             let text = format!("Sign-in refused: {error}");
-            self.error(None, &text);
+            self.error_about(None, &text, about);
         }
     }
 
     fn try_sign_in(&mut self, request: &Signin, now: Instant) -> Result<(), SigninError> {
         let socket_id = self.subscriber.id.to_string();
         let Signin { auth, user_data } = request;
-        if !signature::verify_user(|key| self.secret_of(key), auth, &socket_id, user_data) {
-            return Err(SigninError::Signature);
-        }
+        signature::verify_user(|key| self.secret_of(key), auth, &socket_id, user_data).map_err(
+            |why| SigninError::Unsigned(why, to_sign(&format!("{socket_id}::user::{user_data}"))),
+        )?;
         // serde also reads structs from arrays; user_data is an object.
         if !user_data.trim_start().starts_with('{') {
             return Err(SigninError::UserData);

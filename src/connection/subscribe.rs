@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::debug;
 
-use super::{Connection, shown};
+use super::{About, Connection, shown, to_sign};
 use crate::{
     app::Limits,
     engine::{EnterError, Unavailable},
@@ -19,7 +19,7 @@ use crate::{
         channel::{USER_PREFIX, is_channel_session, online_user},
         code::SubscriptionStatus,
         message::{self, Subscribe, Text},
-        signature,
+        signature::{self, Unsigned},
     },
 };
 
@@ -27,7 +27,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum SubscribeError {
     Name(InvalidChannelName),
-    Signature,
+    /// What a right signature would have signed.
+    Unsigned(Unsigned, String),
     NotText(&'static str),
     NotThatUser,
     Member(String),
@@ -48,7 +49,7 @@ impl SubscribeError {
     fn status(&self) -> SubscriptionStatus {
         match self {
             Self::Name(_) => SubscriptionStatus::InvalidChannel,
-            Self::Signature | Self::NotText(_) | Self::NotThatUser => {
+            Self::Unsigned(..) | Self::NotText(_) | Self::NotThatUser => {
                 SubscriptionStatus::BadSignature
             }
             Self::Member(_) => SubscriptionStatus::InvalidMember,
@@ -64,7 +65,7 @@ impl std::fmt::Display for SubscribeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Name(invalid) => write!(f, "Invalid channel: {invalid}"),
-            Self::Signature => f.write_str("Invalid signature"),
+            Self::Unsigned(why, _) => why.fmt(f),
             Self::NotText(member) => write!(f, "Invalid signature: {member} must be a string"),
             Self::NotThatUser => f.write_str("Not signed in as this user"),
             Self::Member(what) => write!(f, "Invalid member: {what}"),
@@ -113,7 +114,15 @@ impl Connection {
         self.send(&message::subscription_error(channel, error.status(), &text));
         let text = format!("{text} for {}", shown(channel));
         self.send(&message::error(None, &text));
-        self.report(Some(error.status().number()), &text);
+        let about = About {
+            channel: Some(channel),
+            to_sign: match error {
+                SubscribeError::Unsigned(_, to_sign) => Some(to_sign),
+                _ => None,
+            },
+            ..About::default()
+        };
+        self.report(Some(error.status().number()), &text, about);
     }
 
     /// Seats or refuses those whose answer has come.
@@ -310,17 +319,24 @@ impl Connection {
     ) -> Result<Option<&'a str>, SubscribeError> {
         let auth = text(&request.auth, "auth")?.unwrap_or_default();
         let channel_data = text(&request.channel_data, "channel_data")?;
-        let signed = signature::verify_channel(
+        let socket_id = self.subscriber.id.to_string();
+        let channel = name.as_str();
+        let verified = signature::verify_channel(
             |key| self.secret_of(key),
             auth,
-            &self.subscriber.id.to_string(),
-            name.as_str(),
+            &socket_id,
+            channel,
             channel_data,
         );
-        if !signed {
-            return Err(SubscribeError::Signature);
+        let channel_data = channel_data.filter(|data| !data.is_empty());
+        match verified {
+            Ok(()) => Ok(channel_data),
+            Err(why) => {
+                let data = channel_data.map_or(String::new(), |data| format!(":{data}"));
+                let to_sign = to_sign(&format!("{socket_id}:{channel}{data}"));
+                Err(SubscribeError::Unsigned(why, to_sign))
+            }
         }
-        Ok(channel_data.filter(|data| !data.is_empty()))
     }
 
     /// Who the client is: by the signed `channel_data`, else by its sign-in.

@@ -27,6 +27,8 @@ pub use inherited::{Inherited, InheritedDoors};
 
 /// Connections that the kernel may hold for us while a storm of them arrives.
 const BACKLOG: i32 = 4096;
+/// Below this, a process needs privileges to listen.
+const UNPRIVILEGED_PORT_MIN: u16 = 1024;
 /// More than a TCP handshake takes that is under way, and the accepting thread for what waits.
 const HANDSHAKE_TIME: Duration = Duration::from_millis(300);
 /// More than a busy machine's accepting thread takes to hear that it is to pause.
@@ -85,12 +87,12 @@ impl fmt::Display for Address {
 }
 
 impl Door {
-    /// Listens on a TCP port.
+    /// Listens on the TCP port of a key.
     ///
     /// # Errors
-    /// When it can't be bound.
-    pub fn tcp(host: IpAddr, port: u16) -> io::Result<Self> {
-        let listener = bind_tcp(host, port)?;
+    /// Why it can't, and how to mend it.
+    pub fn tcp(key: &str, host: IpAddr, port: u16) -> io::Result<Self> {
+        let listener = bind_tcp(key, host, port)?;
         Ok(Self {
             address: Address::Tcp(listener.local_addr()?),
             socket: Listening::Tcp(listener),
@@ -183,11 +185,11 @@ pub async fn close(mut doors: Vec<&mut Door>, clients: &ServerHandle) {
     doors.iter().for_each(|door| door.shut());
 }
 
-/// Listens on a TCP port.
+/// Listens on the TCP port of a key.
 ///
 /// # Errors
-/// When it can't be bound.
-pub fn bind_tcp(host: IpAddr, port: u16) -> io::Result<TcpListener> {
+/// Why it can't, and how to mend it.
+pub fn bind_tcp(key: &str, host: IpAddr, port: u16) -> io::Result<TcpListener> {
     let address = SocketAddr::new(host, port);
     let listen = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -197,7 +199,23 @@ pub fn bind_tcp(host: IpAddr, port: u16) -> io::Result<TcpListener> {
         socket.set_nonblocking(true)?;
         Ok(socket.into())
     };
-    listen().map_err(|error| cannot_listen(address, &error))
+    listen().map_err(|error: io::Error| {
+        let cure = cure(error.kind(), port);
+        let text = format!("cannot listen on {address} ({key}): {error}{cure}");
+        io::Error::new(error.kind(), text)
+    })
+}
+
+/// How to get a port that was refused.
+fn cure(error: io::ErrorKind, port: u16) -> &'static str {
+    match error {
+        io::ErrorKind::PermissionDenied if port < UNPRIVILEGED_PORT_MIN => {
+            "; a port below 1024 needs privileges (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE): let a proxy listen there, and choose another port for this server"
+        }
+        io::ErrorKind::AddrInUse => "; another process listens there, maybe the server before this",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
+    }
 }
 
 /// A connection over a Unix socket as the type that the rest of the server works with. What is done with it later are calls that the kernel
@@ -280,4 +298,18 @@ impl Drop for SocketFile {
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let found = fs::symlink_metadata(path)?;
     Ok((found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// #16: `PUSHER_PORT=443` ended in a bare "Permission denied".
+    #[test]
+    fn a_port_that_needs_privileges_is_refused_with_the_cure() {
+        let denied = io::ErrorKind::PermissionDenied;
+        assert!(cure(denied, 443).contains("CAP_NET_BIND_SERVICE"));
+        assert!(cure(denied, 6001).is_empty());
+        assert!(cure(io::ErrorKind::AddrInUse, 443).contains("another process"));
+    }
 }

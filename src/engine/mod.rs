@@ -184,6 +184,14 @@ impl Engine {
         })
     }
 
+    /// Whether a node with these settings could join its cluster.
+    ///
+    /// # Errors
+    /// When Redis can't be reached.
+    pub async fn try_out(redis: &Redis) -> io::Result<()> {
+        Cluster::reach(redis).await
+    }
+
     /// The other nodes, if there may be any.
     #[must_use]
     pub fn cluster(&self) -> Option<&Cluster> {
@@ -395,6 +403,26 @@ impl Engine {
             None
         };
         Answer::Now(Ok(info(subscriptions, users, cached)))
+    }
+
+    /// Counts the subscriptions of some channels on all nodes; `None` on a node alone, or while Redis can't be reached.
+    pub fn count_everywhere(
+        &self,
+        app_id: &Arc<str>,
+        names: &[&str],
+    ) -> Option<impl Future<Output = Option<usize>> + Send + use<>> {
+        let cluster = self.cluster.as_ref()?;
+        let asked: Vec<_> = names
+            .iter()
+            .map(|name| cluster.channel(ChannelKey::new(app_id, name), false))
+            .collect();
+        Some(async move {
+            let mut count = 0;
+            for answer in asked {
+                count += answer.await.ok()?.0;
+            }
+            Some(count)
+        })
     }
 
     /// The members of a presence channel, on all nodes.

@@ -40,7 +40,7 @@ pub use shard::{Shard, ShardSettings};
 pub use slots::{Capacity, ConnectionSlot, NoSlot};
 pub use subscriber::{Farewell, Subscriber};
 pub use subscriptions::Subscription;
-pub use view::{ConnectionView, Search};
+pub use view::{ConnectionView, Direction, Rank, SORTS, Search, SortBy};
 
 use crate::{address::Places, metrics::Latency};
 

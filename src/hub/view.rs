@@ -1,6 +1,6 @@
-//! What an operator sees of a shard's clients, gathered only when he asks.
+//! What an operator sees of a shard's clients, gathered only on request.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use super::{
     Profile, Shard, Subscriber,
@@ -10,6 +10,9 @@ use crate::{
     address::ClientAddress,
     protocol::{CloseCode, SocketId},
 };
+
+/// Clients beyond those that may be shown that are sorted out at once.
+const PRUNED_FROM: usize = 1024;
 
 /// One client as an operator sees it.
 #[derive(Clone, Debug)]
@@ -30,7 +33,73 @@ pub struct ConnectionView {
     pub backlog_bytes: usize,
 }
 
-/// Which clients are looked for; what is `None` fits everyone.
+/// What a list of clients is sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SortBy {
+    /// The id on the wire.
+    Socket,
+    /// The user's id.
+    User,
+    /// The app's id.
+    App,
+    /// The number of channels.
+    Channels,
+    /// The library and its version.
+    Client,
+    /// The transport's name.
+    Transport,
+    /// The address.
+    Address,
+    /// The age, in seconds.
+    #[default]
+    Age,
+    /// Bytes that wait.
+    Backlog,
+}
+
+/// The words for [`SortBy`].
+pub const SORTS: [(&str, SortBy); 9] = [
+    ("socket", SortBy::Socket),
+    ("user", SortBy::User),
+    ("app", SortBy::App),
+    ("channels", SortBy::Channels),
+    ("client", SortBy::Client),
+    ("transport", SortBy::Transport),
+    ("address", SortBy::Address),
+    ("age", SortBy::Age),
+    ("backlog", SortBy::Backlog),
+];
+
+/// Which way a list is sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// The smallest first.
+    #[default]
+    Ascending,
+    /// The largest first.
+    Descending,
+}
+
+/// The place of a client in a sorted list. Ids differ, so that pages neither repeat nor skip a client that stays.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    number: u64,
+    text: String,
+    id: u64,
+}
+
+impl Direction {
+    /// Puts the ranks in order.
+    #[must_use]
+    pub fn compare(self, one: &Rank, other: &Rank) -> Ordering {
+        match self {
+            Self::Ascending => one.cmp(other),
+            Self::Descending => other.cmp(one),
+        }
+    }
+}
+
+/// Which clients are looked for; what is `None` matches every client.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
     /// The app's id.
@@ -43,7 +112,13 @@ pub struct Search {
     pub text: Option<String>,
     /// The one with this id.
     pub id: Option<SocketId>,
-    /// At most so many are shown; the others are counted.
+    /// What they are sorted by.
+    pub sort: SortBy,
+    /// Which way.
+    pub direction: Direction,
+    /// Clients at the beginning that are left out.
+    pub offset: usize,
+    /// Maximum number of clients that are shown; the others are counted.
     pub limit: usize,
 }
 
@@ -56,6 +131,24 @@ struct Candidate<'a> {
 }
 
 impl Search {
+    /// Clients that one shard may have among those that are shown.
+    fn wanted(&self) -> usize {
+        self.offset.saturating_add(self.limit)
+    }
+
+    /// Leaves only those that may be shown.
+    fn prune<T>(&self, found: &mut Vec<(Rank, T)>) {
+        let wanted = self.wanted();
+        if found.len() > wanted {
+            let compare =
+                |one: &(Rank, T), other: &(Rank, T)| self.direction.compare(&one.0, &other.0);
+            if wanted > 0 {
+                found.select_nth_unstable_by(wanted - 1, compare);
+            }
+            found.truncate(wanted);
+        }
+    }
+
     fn fits(&self, client: &Candidate<'_>) -> bool {
         let is_user = |user_id: &String| client.user_id().is_some_and(|id| **id == **user_id);
         let listens = |channel: &String| client.channels().any(|name| **name == **channel);
@@ -71,6 +164,21 @@ impl Search {
 }
 
 impl<'a> Candidate<'a> {
+    /// `None` for a client that is not let in, or leaves.
+    fn of(
+        subscriber: &'a Subscriber,
+        subscriptions: &'a Subscriptions,
+        signed_in: Option<&'a Arc<str>>,
+    ) -> Option<Self> {
+        let profile = subscriber.profile.get()?;
+        subscriber.is_let_in().then_some(Self {
+            subscriber,
+            profile,
+            subscriptions,
+            signed_in,
+        })
+    }
+
     fn asked(&self) -> impl Iterator<Item = &'a Subscription> {
         let subscriptions = self.subscriptions.iter();
         subscriptions.filter(|subscription| subscription.is_asked_for())
@@ -90,11 +198,6 @@ impl<'a> Candidate<'a> {
         })
     }
 
-    fn address(&self) -> Option<ClientAddress> {
-        let told = self.subscriber.address.get().map(|address| **address);
-        told.or_else(|| Some(self.subscriber.outbox.peer_addr()?.into()))
-    }
-
     fn mentions(&self, text: &str) -> bool {
         let Profile {
             client,
@@ -107,8 +210,39 @@ impl<'a> Candidate<'a> {
             || fields.any(|field| field.is_some_and(|field| field.contains(text)))
             || self.user_id().is_some_and(|user_id| user_id.contains(text))
             || self
-                .address()
+                .subscriber
+                .client_address()
                 .is_some_and(|address| address.to_string().contains(text))
+    }
+
+    fn rank(&self, sort: SortBy, tick: u32) -> Rank {
+        let subscriber = self.subscriber;
+        let (mut number, mut text) = (0, String::new());
+        match sort {
+            SortBy::Socket => {}
+            SortBy::User => text = self.user_id().map_or(text, |id| id.to_string()),
+            SortBy::App => text = self.profile.app_id.to_string(),
+            SortBy::Channels => number = self.asked().count() as u64,
+            SortBy::Client => {
+                let Profile {
+                    client, version, ..
+                } = &**self.profile;
+                let part = |part: &Option<Box<str>>| part.as_deref().unwrap_or_default().to_owned();
+                text = format!("{} {}", part(client), part(version));
+            }
+            SortBy::Transport => text = self.profile.transport.name().to_owned(),
+            SortBy::Address => {
+                let address = subscriber.client_address();
+                text = address.map_or(text, |address| address.to_string());
+            }
+            SortBy::Age => number = tick.saturating_sub(subscriber.since.get()).into(),
+            SortBy::Backlog => number = subscriber.outbox.waiting_bytes() as u64,
+        }
+        Rank {
+            number,
+            text,
+            id: subscriber.id.to_bits(),
+        }
     }
 
     fn view(&self, tick: u32) -> ConnectionView {
@@ -117,7 +251,7 @@ impl<'a> Candidate<'a> {
             profile: Arc::clone(self.profile),
             user_id: self.user_id().cloned(),
             channels: self.channels().cloned().collect(),
-            address: self.address(),
+            address: self.subscriber.client_address(),
             age_s: tick.saturating_sub(self.subscriber.since.get()),
             backlog_bytes: self.subscriber.outbox.waiting_bytes(),
         }
@@ -141,30 +275,31 @@ impl Shard {
         }
     }
 
-    /// The clients that fit, as many as may be shown, and how many they are.
+    /// The clients that fit and may be among those that are shown, in no order, and the number of all that fit.
     #[must_use]
-    pub fn find(&self, search: &Search) -> (Vec<ConnectionView>, usize) {
+    pub fn find(&self, search: &Search) -> (Vec<(Rank, ConnectionView)>, usize) {
         let signed_in = self.signed_in();
         let (mut found, mut total) = (Vec::new(), 0);
-        for (place, subscriber) in self.subscribers.borrow().iter() {
-            let Some(profile) = subscriber.profile.get().filter(|_| subscriber.is_let_in()) else {
-                continue;
-            };
+        let subscribers = self.subscribers.borrow();
+        for (place, subscriber) in subscribers.iter() {
             let subscriptions = subscriber.subscriptions.borrow();
-            let client = Candidate {
-                subscriber,
-                profile,
-                subscriptions: &subscriptions,
-                signed_in: signed_in.get(&place),
-            };
-            if search.fits(&client) {
+            let client = Candidate::of(subscriber, &subscriptions, signed_in.get(&place));
+            if let Some(client) = client.filter(|client| search.fits(client)) {
                 total += 1;
-                if found.len() < search.limit {
-                    found.push(client.view(self.tick()));
-                }
+                found.push((client.rank(search.sort, self.tick()), place));
+            }
+            if found.len() > PRUNED_FROM + 2 * search.wanted() {
+                search.prune(&mut found);
             }
         }
-        (found, total)
+        search.prune(&mut found);
+        let shown = found.into_iter().filter_map(|(rank, place)| {
+            let subscriber = subscribers.get(place)?;
+            let subscriptions = subscriber.subscriptions.borrow();
+            let client = Candidate::of(subscriber, &subscriptions, signed_in.get(&place))?;
+            Some((rank, client.view(self.tick())))
+        });
+        (shown.collect(), total)
     }
 
     /// Ends the connection of this id; whether there is one.
@@ -195,6 +330,19 @@ impl Shard {
 }
 
 impl Subscriber {
+    /// What the client said of itself; `None` until it is let in.
+    #[must_use]
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.get().map(|profile| &**profile)
+    }
+
+    /// Where the client is.
+    #[must_use]
+    pub fn client_address(&self) -> Option<ClientAddress> {
+        let told = self.address.get().map(|address| **address);
+        told.or_else(|| Some(self.outbox.peer_addr()?.into()))
+    }
+
     fn is_let_in(&self) -> bool {
         self.profile.get().is_some() && !self.outbox.is_closing() && !self.outbox.is_broken()
     }

@@ -1,4 +1,4 @@
-//! What an operator asks of this node, and does to its clients. Nothing is gathered until then.
+//! What an operator asks of this node, and does to its clients. Nothing is gathered before.
 
 use super::Node;
 use crate::{
@@ -8,9 +8,14 @@ use crate::{
 };
 
 impl Node {
-    /// This node's clients that fit, as many as may be shown, and how many they are.
+    /// This node's clients that match, sorted over all of them, as many as may be shown; and the number of all.
     pub async fn find_connections(&self, search: Search) -> (Vec<ConnectionView>, usize) {
-        let limit = search.limit;
+        let Search {
+            direction,
+            offset,
+            limit,
+            ..
+        } = search;
         let (mut found, mut total) = (Vec::new(), 0);
         for answer in self.hub.ask(move |shard| shard.find(&search)) {
             // A shard that ends has no clients any more.
@@ -18,8 +23,9 @@ impl Node {
             found.extend(theirs);
             total += count;
         }
-        found.truncate(limit);
-        (found, total)
+        found.sort_unstable_by(|(one, _), (other, _)| direction.compare(one, other));
+        let found = found.into_iter().map(|(_, view)| view);
+        (found.skip(offset).take(limit).collect(), total)
     }
 
     /// Ends the connection of this id; whether there is one on this node.

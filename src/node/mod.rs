@@ -69,6 +69,8 @@ pub struct Node {
     engine: Arc<Engine>,
     /// Taken by the long listing that is under way.
     listings: Semaphore,
+    /// Taken by counts of other nodes' subscribers for the feed.
+    counts: Arc<Semaphore>,
     capacity: Capacity,
     phase: CurrentPhase,
     latency: RecentLatency,
@@ -98,6 +100,7 @@ impl Node {
             webhooks,
             engine: Arc::new(engine),
             listings: Semaphore::new(1),
+            counts: Arc::new(Semaphore::new(publish::COUNTS_MAX)),
             capacity,
             phase: CurrentPhase::default(),
             latency: RecentLatency::default(),

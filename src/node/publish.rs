@@ -1,8 +1,12 @@
 //! How an event gets from a publisher to the shards.
 
-use std::{cell::LazyCell, sync::Arc, time::Instant};
+use std::{borrow::Cow, cell::LazyCell, sync::Arc, time::Instant};
 
-use tokio::sync::oneshot;
+use futures_util::future::BoxFuture;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, oneshot},
+};
 use tracing::debug;
 
 use super::{Node, subscribe::replay_of};
@@ -43,12 +47,12 @@ pub struct ClientPublication<'a> {
 }
 
 /// Whom an event reached in one channel, on this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reached {
     /// Sockets that got it.
     pub delivered: usize,
     /// Why nobody did.
-    pub why: Option<&'static str>,
+    pub why: Option<Cow<'static, str>>,
 }
 
 /// Too much waits for a shard; nothing was published, and a later try may succeed.
@@ -141,20 +145,21 @@ impl Node {
         subscriptions: usize,
         publication: &Publication<'_>,
         now: Instant,
-    ) -> &'static str {
+    ) -> Cow<'static, str> {
         let wanted = Wanted {
             subscription_count: true,
             ..Wanted::default()
         };
         if self.engine.spans_nodes()
             && let Ok(info) = self.channel(&app.id, name, wanted, now).await
-            && info
+            && let elsewhere @ 1.. = info
                 .subscription_count
-                .is_some_and(|all| all > subscriptions)
+                .unwrap_or_default()
+                .saturating_sub(subscriptions)
         {
-            return "its subscribers are on other nodes, which do not report back";
+            return only_elsewhere(elsewhere).into();
         }
-        why(subscriptions, 1, publication)
+        why(subscriptions, 1, publication).into()
     }
 
     fn publish_one(
@@ -277,6 +282,7 @@ impl Node {
         }
         let subscriptions = subscriptions(channels, publication).sum();
         let why = why(subscriptions, publication.channels.len(), publication);
+        let elsewhere = Elsewhere::ask(self, channels, publication, subscriptions);
         let feed = self.feed.clone();
         let app = app.id.clone();
         let event = publication.event.to_owned();
@@ -286,17 +292,29 @@ impl Node {
         let excluded = publication.except.map(|id| id.to_string());
         let request_id = request_id.to_owned();
         Some(Receipt::new(move |delivered| {
-            feed.emit(|| Line::ApiMessage {
-                app: &app,
-                event: &event,
-                channels: &channels,
-                data: &data,
-                size: data.len(),
-                delivered,
-                request_id: &request_id,
-                excluded,
-                why: (delivered == 0).then_some(why),
-            });
+            let tell = move |elsewhere: Option<usize>| {
+                let elsewhere = elsewhere.filter(|count| *count > 0);
+                let why = match elsewhere {
+                    Some(count) => only_elsewhere(count).into(),
+                    None => Cow::Borrowed(why),
+                };
+                feed.emit(|| Line::ApiMessage {
+                    app: &app,
+                    event: &event,
+                    channels: &channels,
+                    data: &data,
+                    size: data.len(),
+                    delivered,
+                    elsewhere,
+                    request_id: &request_id,
+                    excluded,
+                    why: (delivered == 0).then_some(&*why),
+                });
+            };
+            match elsewhere {
+                Some(asked) => asked.then(tell),
+                None => tell(None),
+            }
         }))
     }
 
@@ -328,6 +346,60 @@ fn subscriptions(
 ) -> impl Iterator<Item = usize> {
     let names = publication.channels.iter();
     names.map(|name| channels.subscriptions(name.as_str()))
+}
+
+/// Channels of one event that other nodes' subscribers are counted for.
+const COUNTED_CHANNELS_MAX: usize = 10;
+/// Counts of other nodes' subscribers that may be under way for the feed. Lines beyond them say nothing of other nodes.
+pub(super) const COUNTS_MAX: usize = 64;
+
+/// A count of an event's subscriptions on other nodes that is under way.
+struct Elsewhere {
+    count: BoxFuture<'static, Option<usize>>,
+    permit: OwnedSemaphorePermit,
+    runtime: Handle,
+}
+
+impl Elsewhere {
+    /// Begins to count, if there may be other nodes and not too many counts are under way.
+    fn ask(
+        node: &Node,
+        channels: &AppChannels,
+        publication: &Publication<'_>,
+        here: usize,
+    ) -> Option<Self> {
+        let names = publication.channels;
+        if !node.engine.spans_nodes() || names.len() > COUNTED_CHANNELS_MAX {
+            return None;
+        }
+        let permit = Arc::clone(&node.counts).try_acquire_owned().ok()?;
+        let runtime = Handle::try_current().ok()?;
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        let count = node.engine.count_everywhere(channels.app_id(), &names)?;
+        let count = Box::pin(async move { Some(count.await?.saturating_sub(here)) });
+        Some(Self {
+            count,
+            permit,
+            runtime,
+        })
+    }
+
+    /// Calls `tell` with the count.
+    fn then(self, tell: impl FnOnce(Option<usize>) + Send + 'static) {
+        let Self {
+            count,
+            permit,
+            runtime,
+        } = self;
+        drop(runtime.spawn(async move {
+            tell(count.await);
+            drop(permit);
+        }));
+    }
+}
+
+fn only_elsewhere(count: usize) -> String {
+    format!("no subscriber here, {count} on other nodes")
 }
 
 /// Why an event reached nobody on this node.

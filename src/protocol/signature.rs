@@ -41,51 +41,83 @@ pub fn sign(secret: &[u8], parts: &[&[u8]]) -> String {
     hex::encode(mac.finalize().into_bytes())
 }
 
-/// Whether `auth` (`key:signature`) permits the socket to subscribe to the channel with this `channel_data`. Some libraries sign empty
+/// Why an `auth` of a client permits nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsigned {
+    /// There is none.
+    Missing,
+    /// It is not of the form `key:signature`.
+    Form,
+    /// No valid key of the app begins it.
+    Key,
+    /// Another text was signed, or another secret signed it.
+    Signature,
+}
+
+/// Checks that `auth` (`key:signature`) permits the socket to subscribe to the channel with this `channel_data`. Some libraries sign empty
 /// `channel_data` with the colon before it, others without. `secret_of` gives the secret of a valid key, its letter case ignored: PusherSwift's
 /// inline authorizer lower-cases all of `auth` (`Sources/Services/PusherConnection.swift`), and the secret proves who signed.
-#[must_use]
+///
+/// # Errors
+/// [`Unsigned`] says why not.
 pub fn verify_channel<'a>(
     secret_of: impl FnOnce(&str) -> Option<&'a Key>,
     auth: &str,
     socket_id: &str,
     channel: &str,
     channel_data: Option<&str>,
-) -> bool {
-    let Some((secret, signature)) = split(auth, secret_of) else {
-        return false;
-    };
+) -> Result<(), Unsigned> {
+    let (secret, signature) = split(auth, secret_of)?;
     let signs = |colon: &str, data: &str| {
         let parts = [socket_id, ":", channel, colon, data].map(str::as_bytes);
         secret.verify(&parts, signature.as_bytes())
     };
-    match channel_data {
+    let is_signed = match channel_data {
         None => signs("", ""),
         Some("") => signs("", "") || signs(":", ""),
         Some(data) => signs(":", data),
-    }
+    };
+    is_signed.then_some(()).ok_or(Unsigned::Signature)
 }
 
-/// Whether `auth` (`key:signature`) permits the socket to sign in with this `user_data`. `secret_of` is as in [`verify_channel`].
-#[must_use]
+/// Checks that `auth` (`key:signature`) permits the socket to sign in with this `user_data`. `secret_of` is as in [`verify_channel`].
+///
+/// # Errors
+/// [`Unsigned`] says why not.
 pub fn verify_user<'a>(
     secret_of: impl FnOnce(&str) -> Option<&'a Key>,
     auth: &str,
     socket_id: &str,
     user_data: &str,
-) -> bool {
+) -> Result<(), Unsigned> {
     let parts = [socket_id, "::user::", user_data].map(str::as_bytes);
-    let parted = split(auth, secret_of);
-    parted.is_some_and(|(secret, signature)| secret.verify(&parts, signature.as_bytes()))
+    let (secret, signature) = split(auth, secret_of)?;
+    let is_signed = secret.verify(&parts, signature.as_bytes());
+    is_signed.then_some(()).ok_or(Unsigned::Signature)
+}
+
+impl std::fmt::Display for Unsigned {
+    /// For clients.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "No signature: auth is missing",
+            Self::Form => "Invalid signature: auth must be key:signature",
+            Self::Key => "Invalid signature: auth begins with no valid key of this app",
+            Self::Signature => "Invalid signature",
+        })
+    }
 }
 
 /// The key's secret, and the signature.
 fn split<'a, 'b>(
     auth: &'b str,
     secret_of: impl FnOnce(&str) -> Option<&'a Key>,
-) -> Option<(&'a Key, &'b str)> {
-    let (key, signature) = auth.split_once(':')?;
-    Some((secret_of(key)?, signature))
+) -> Result<(&'a Key, &'b str), Unsigned> {
+    if auth.is_empty() {
+        return Err(Unsigned::Missing);
+    }
+    let (key, signature) = auth.split_once(':').ok_or(Unsigned::Form)?;
+    Ok((secret_of(key).ok_or(Unsigned::Key)?, signature))
 }
 
 #[cfg(test)]
@@ -160,26 +192,35 @@ mod tests {
         let (key, secret) = ("278d425bdf160c739803", &Key::new(b"7ad3773142a6692b25b8"));
         let secret_of = |given: &str| (given == key).then_some(secret);
         let auth = |signature: &str| format!("{key}:{signature}");
-        assert!(verify_channel(
-            secret_of,
-            &auth("58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4"),
-            "1234.1234",
-            "private-foobar",
-            None
-        ));
-        assert!(verify_channel(
-            secret_of,
-            &auth("31935e7d86dba64c2a90aed31fdc61869f9b22ba9d8863bba239c03ca481bc80"),
-            "1234.1234",
-            "presence-foobar",
-            Some(r#"{"user_id":10,"user_info":{"name":"Mr. Channels"}}"#)
-        ));
-        assert!(verify_user(
-            secret_of,
-            &auth("4708d583dada6a56435fb8bc611c77c359a31eebde13337c16ab43aa6de336ba"),
-            "1234.1234",
-            r#"{"id":"12345"}"#
-        ));
+        assert!(
+            verify_channel(
+                secret_of,
+                &auth("58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4"),
+                "1234.1234",
+                "private-foobar",
+                None
+            )
+            .is_ok()
+        );
+        assert!(
+            verify_channel(
+                secret_of,
+                &auth("31935e7d86dba64c2a90aed31fdc61869f9b22ba9d8863bba239c03ca481bc80"),
+                "1234.1234",
+                "presence-foobar",
+                Some(r#"{"user_id":10,"user_info":{"name":"Mr. Channels"}}"#)
+            )
+            .is_ok()
+        );
+        assert!(
+            verify_user(
+                secret_of,
+                &auth("4708d583dada6a56435fb8bc611c77c359a31eebde13337c16ab43aa6de336ba"),
+                "1234.1234",
+                r#"{"id":"12345"}"#
+            )
+            .is_ok()
+        );
         let published = "POST\n/apps/3/events\nauth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&body_md5=ec365a775a4cd0599faeb73354201b6f";
         assert!(secret.verify(
             &[published.as_bytes()],
@@ -208,7 +249,7 @@ mod tests {
         let secret = Key::new(b"app-secret-1");
         let verify = |signed: &str, channel_data| {
             let auth = format!("k:{}", sign(b"app-secret-1", &[signed.as_bytes()]));
-            verify_channel(|_| Some(&secret), &auth, "1.2", "private-a", channel_data)
+            verify_channel(|_| Some(&secret), &auth, "1.2", "private-a", channel_data).is_ok()
         };
         for (signed, channel_data, expected) in [
             ("1.2:private-a", Some(""), true),
@@ -241,19 +282,21 @@ mod tests {
                 None,
             )
         };
-        assert!(ok(&format!("app-key-1:{good}")));
-        assert!(ok(&format!("App-KEY-1:{good}")));
-        for auth in [
-            String::new(),
-            good.to_owned(),
-            format!("app-key-2:{good}"),
-            format!("app-key-1:{}", good.to_uppercase()),
-            format!("app-key-1:{}", &good[1..]),
-            format!("app-key-1:{good}00"),
-            "app-key-1:".to_owned(),
-            format!("app-key-1:{}", "é".repeat(32)),
+        assert_eq!(ok(&format!("app-key-1:{good}")), Ok(()));
+        assert_eq!(ok(&format!("App-KEY-1:{good}")), Ok(()));
+        let other_case = good.to_uppercase();
+        let accents = "é".repeat(32);
+        for (auth, why) in [
+            (String::new(), Unsigned::Missing),
+            (good.to_owned(), Unsigned::Form),
+            (format!("app-key-2:{good}"), Unsigned::Key),
+            (format!("app-key-1:{other_case}"), Unsigned::Signature),
+            (format!("app-key-1:{}", &good[1..]), Unsigned::Signature),
+            (format!("app-key-1:{good}00"), Unsigned::Signature),
+            ("app-key-1:".to_owned(), Unsigned::Signature),
+            (format!("app-key-1:{accents}"), Unsigned::Signature),
         ] {
-            assert!(!ok(&auth), "{auth}");
+            assert_eq!(ok(&auth), Err(why), "{auth}");
         }
     }
 }

@@ -14,7 +14,7 @@ mod types;
 
 pub use ::config::{Map, Value, ValueKind};
 pub use problem::{Problem, Problems};
-pub use read::{Path, Table, UNKNOWN, place_of};
+pub use read::{MISSING, Path, Table, UNKNOWN, place_of};
 pub use serde_json::Value as Json;
 pub use takes::{Takes, of_json, to_json};
 pub use types::{Count, Headers, Literal, Seconds, Text, Whole};

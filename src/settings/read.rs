@@ -142,7 +142,7 @@ impl<'a> Table<'a> {
     pub fn refuse_absent(&self, name: &str, problems: &mut Problems) {
         let key = self.path.key(name).to_string();
         if !problems.iter().any(|problem| problem.key == key) {
-            problems.refuse(self.value, self.path.key(name), "is missing");
+            problems.refuse(self.value, self.path.key(name), MISSING);
         }
     }
 
@@ -223,5 +223,7 @@ pub fn place_of<'a>(root: &'a Value, section: &str, name: &str) -> &'a str {
 /// Entries of a table that are looked through one by one.
 const FEW: usize = 8;
 
+/// Said of a required key that is not there.
+pub const MISSING: &str = "is missing";
 /// Said of a key that no field has.
 pub const UNKNOWN: &str = "is not a key";

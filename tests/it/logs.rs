@@ -180,3 +180,53 @@ fn what_clients_say_forges_no_line_of_a_log_in_json() {
         assert!(!message.contains("forged"), "{line}");
     }
 }
+
+/// #16: the debug log had the key `message` twice.
+#[test]
+fn no_line_has_a_key_twice() {
+    let log = log_of_forgeries("json");
+    for line in log.lines() {
+        let keys = top_level_keys(line);
+        let mut once = keys.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(keys.len(), once.len(), "{line}");
+    }
+}
+
+/// The keys of an object and of its `fields`, as they are written.
+fn top_level_keys(line: &str) -> Vec<String> {
+    struct Keys(Vec<String>);
+    impl<'de> serde::de::Deserialize<'de> for Keys {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            struct Visitor;
+            impl<'de> serde::de::Visitor<'de> for Visitor {
+                type Value = Keys;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+
+                fn visit_map<A: serde::de::MapAccess<'de>>(
+                    self,
+                    mut map: A,
+                ) -> Result<Keys, A::Error> {
+                    let mut keys = Vec::new();
+                    while let Some(key) = map.next_key::<String>()? {
+                        if key == "fields" {
+                            let Keys(fields) = map.next_value()?;
+                            keys.extend(fields.into_iter().map(|field| format!("fields.{field}")));
+                        } else {
+                            map.next_value::<Value>()?;
+                        }
+                        keys.push(key);
+                    }
+                    Ok(Keys(keys))
+                }
+            }
+            from.deserialize_map(Visitor)
+        }
+    }
+    let Keys(keys) = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    keys
+}

@@ -115,3 +115,36 @@ fn a_path_that_leads_nowhere_is_in_the_log_and_in_the_feed_shortened() {
     assert_eq!(told, 2, "{log}");
     assert!(!log.contains("hidden"), "{log}");
 }
+
+/// #16: a proxy that drops Upgrade got 404, "there is nothing at this path".
+#[test]
+fn a_handshake_without_upgrade_says_what_the_proxy_did() {
+    let server = prefixed();
+    let mut feed = Feed::connect(&server);
+    let told = "a proxy in front of this server dropped the Upgrade header";
+    for path in ["/app/key-of-1001", "/sockets/app/key-of-1001"] {
+        let stripped = Upgrade::new(&format!("{path}?protocol=7"))
+            .without("Upgrade")
+            .without("Connection");
+        let answer = stripped.refusal(server.public);
+        let text = answer.is_error(426);
+        assert!(text.starts_with(told), "{text}");
+        assert_eq!(answer.header("upgrade"), Some("websocket"), "{answer:?}");
+        let line = feed.expect("error");
+        assert_eq!(line["code"], 426, "{line}");
+        assert!(
+            line["message"].as_str().unwrap().starts_with(told),
+            "{line}"
+        );
+    }
+    let log = server.process.stderr();
+    assert_eq!(
+        log.matches("a proxy drops Upgrade").count(),
+        1,
+        "once per storm: {log}"
+    );
+    let page = server.get("/app/key-of-1001");
+    assert!(page.is_error(426).contains("only WebSockets"), "{page:?}");
+    server.get("/app/key-of-1001/more").is_error(404);
+    server.get("/app").is_error(404);
+}

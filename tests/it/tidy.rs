@@ -44,6 +44,8 @@ const LAYERS: &[(&str, u8)] = &[
 /// Imports between siblings that were decided on: (from, to).
 const ALLOWED: &[(&str, &str)] = &[
     ("admin", "api"),
+    ("commands", "banner"),
+    ("commands", "server"),
     ("config", "app"),
     ("hub", "presence"),
     ("tls", "metrics"),

@@ -8,12 +8,12 @@ const element = (id) => document.getElementById(id);
 window.Echo = new Echo({
   broadcaster: "pusher",
   key: page.key,
-  cluster: "", // pusher-js wants one; wsHost makes it meaningless.
+  cluster: "mt1", // pusher-js wants one; wsHost makes its value meaningless.
   wsHost: page.host,
   wsPort: Number(page.port),
   wssPort: Number(page.port),
   forceTLS: false,
-  enabledTransports: ["ws", "wss"],
+  enableStats: false,
 });
 
 // The scene itself, in two ways.

@@ -13,6 +13,7 @@ const LIMIT = 200;
 let table;
 let opened;
 let drawnFor;
+let offset = 0;
 
 const form = () => $("connections-filters").elements;
 const view = new LiveView(ask, (failure) => drawEmpty($("connections-empty"), `${failure.message}.`));
@@ -25,21 +26,31 @@ export function start() {
       { name: "Socket", text: (one) => one.socket_id, href: (one) => link("connections", one.socket_id), mono: true },
       { name: "User", text: (one) => one.user_id },
       { name: "App", text: (one) => one.app, optional: 3 },
-      { name: "Channels", text: (one) => count(channelCount(one)), value: channelCount, num: true, optional: 1 },
+      { name: "Channels", text: (one) => count(one.channels), num: true, optional: 1 },
       { name: "Client", text: clientName, optional: 2 },
       { name: "Transport", text: (one) => transportName(one.transport), optional: 3 },
       { name: "Address", text: (one) => one.address, optional: 2 },
-      { name: "Age", text: age, value: (one) => -one.connected_ms, num: true },
-      { name: "Backlog", text: (one) => bytes(one.backlog_bytes), value: (one) => one.backlog_bytes, num: true, optional: 1 },
+      { name: "Age", text: age, num: true },
+      { name: "Backlog", text: (one) => bytes(one.backlog_bytes), num: true, optional: 1 },
     ],
-    { sort: "Age", keyOf: (one) => one.socket_id },
+    { sort: "Age", keyOf: (one) => one.socket_id, onSort: fromTheFirst },
   );
   $("connections-filters").addEventListener("submit", (event) => event.preventDefault());
-  $("connections-filters").addEventListener("input", whenQuiet(() => view.refresh()));
+  $("connections-filters").addEventListener("input", whenQuiet(fromTheFirst));
+  $("connections-previous").addEventListener("click", () => turn(-LIMIT));
+  $("connections-next").addEventListener("click", () => turn(LIMIT));
   onState((state) => state && fillApps(form().app, state.apps, "All apps"));
 }
 
-const channelCount = (one) => (Array.isArray(one.channels) ? one.channels.length : one.channels);
+function turn(by) {
+  offset = Math.max(0, offset + by);
+  view.refresh();
+}
+
+function fromTheFirst() {
+  offset = 0;
+  view.refresh();
+}
 
 /** Shows the list, and the connection of the address. */
 export function show(parameters, [socketId]) {
@@ -69,14 +80,21 @@ export function close() {
 
 async function ask(wanted) {
   const value = (name) => form()[name].value.trim();
-  const filter = { app: form().app.value, channel: value("channel"), user: value("user"), search: value("search"), limit: LIMIT };
-  const [list] = await Promise.all([get(query("api/connections", filter)), opened && askOne(opened, wanted)]);
+  const filter = { app: form().app.value, channel: value("channel"), user: value("user"), search: value("search") };
+  const { name, descending } = table.sorted;
+  const page = { sort: name.toLowerCase(), order: descending ? "desc" : "asc", offset, limit: LIMIT };
+  const [list] = await Promise.all([get(query("api/connections", { ...filter, ...page })), opened && askOne(opened, wanted)]);
   if (!wanted()) return;
   table.show(list.connections);
   const many = isCluster() ? " on this node" : "";
-  setText($("connections-counts"), list.connections.length < list.total ? `${count(list.connections.length)} of ${plural(list.total, "connection")}${many}; narrow it by the filter` : `${plural(list.total, "connection")}${many}`);
-  const filtered = Object.entries(filter).some(([name, given]) => name !== "limit" && given);
-  drawEmpty($("connections-empty"), list.connections.length ? "" : filtered ? "No connection passes the filter." : "Nobody is connected.");
+  const shown = list.connections.length;
+  if (!shown && list.total && offset) return turn(-LIMIT);
+  setText($("connections-counts"), shown < list.total ? `${count(offset + 1)} to ${count(offset + shown)} of ${plural(list.total, "connection")}${many}` : `${plural(list.total, "connection")}${many}`);
+  $("connections-pages").hidden = shown === list.total;
+  $("connections-previous").disabled = offset === 0;
+  $("connections-next").disabled = offset + shown >= list.total;
+  const filtered = Object.values(filter).some(Boolean);
+  drawEmpty($("connections-empty"), shown ? "" : filtered ? "No connection passes the filter." : "Nobody is connected.");
 }
 
 async function askOne(socketId, wanted) {

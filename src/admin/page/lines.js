@@ -13,6 +13,7 @@ export const TYPES = {
   subscribed: "Subscribed",
   unsubscribed: "Unsubscribed",
   api_message: "API message",
+  peer_event: "From another node",
   client_event: "Client event",
   member_added: "Member added",
   member_removed: "Member removed",
@@ -31,8 +32,8 @@ export const typeLabel = (type) => TYPES[type] ?? ABOUT_FEED[type] ?? type;
 const channelsOf = (line) => line.channels ?? (line.channel ? [line.channel] : []);
 
 function searchable(line) {
-  const { event, data, socket_id, user_id, reason, message, origin, address, client, url, events, code, request_id, excluded } = line;
-  return [event, data, socket_id, user_id, reason, message, origin, address, client, url, code, request_id, excluded, ...(events ?? []), ...channelsOf(line)]
+  const { event, data, socket_id, user_id, reason, message, origin, address, client, url, events, code, request_id, excluded, key, node, to_sign } = line;
+  return [event, data, socket_id, user_id, reason, message, origin, address, client, url, code, request_id, excluded, key, node, to_sign, ...(events ?? []), ...channelsOf(line)]
     .filter((part) => part !== undefined && part !== null)
     .join("\n")
     .toLowerCase();

@@ -9,15 +9,18 @@ export class Table {
   #sorted;
   #items = [];
   #opened;
+  #onSort;
 
   /**
    * A column is `{ name, text, value?, num?, href?, optional?, mono? }`: `text` gives what the cell says, `value` what
    * it is sorted by. The column with `href` is the head of its row. `optional` columns leave first on narrow pages.
+   * With `onSort`, whoever gives the rows sorts them: it is called when `sorted` has changed.
    */
-  constructor(table, columns, { sort, descending = false, keyOf }) {
+  constructor(table, columns, { sort, descending = false, keyOf, onSort }) {
     this.#table = table;
     this.#columns = columns;
     this.#sorted = { name: sort, descending };
+    this.#onSort = onSort;
     this.keyOf = keyOf;
     table.tHead.replaceChildren(h("tr", {}, columns.map((column) => this.#head(column))));
     this.#drawHeads();
@@ -32,7 +35,13 @@ export class Table {
     const again = this.#sorted.name === name;
     this.#sorted = { name, descending: again ? !this.#sorted.descending : Boolean(num) };
     this.#drawHeads();
-    this.show(this.#items);
+    if (this.#onSort) this.#onSort();
+    else this.show(this.#items);
+  }
+
+  /** The name of the column that sorts, and which way. */
+  get sorted() {
+    return this.#sorted;
   }
 
   #drawHeads() {
@@ -56,7 +65,7 @@ export class Table {
 
   show(items) {
     this.#items = items;
-    const sorted = [...items].sort((one, other) => this.#compare(one, other));
+    const sorted = this.#onSort ? items : [...items].sort((one, other) => this.#compare(one, other));
     const body = this.#table.tBodies[0];
     const gone = new Set(this.#rows.keys());
     sorted.forEach((item, at) => {

@@ -47,6 +47,7 @@ export function whatOf(line) {
     case "unsubscribed":
       return ["", line.socket_id];
     case "api_message":
+    case "peer_event":
     case "client_event":
       return [line.event, (line.data ?? "").slice(0, 300)];
     case "member_added":
@@ -69,7 +70,7 @@ export const deliveredOf = (line) => line.delivered;
 /** Whether the line tells of something that went wrong or reached nobody. */
 export function toneOf(line) {
   if (line.type === "error" || line.type === "webhooks_dropped" || line.outcome === "given_up") return "bad";
-  if (line.type === "dropped" || line.type === "gap" || line.outcome === "retry" || line.delivered === 0) return "warn";
+  if (line.type === "dropped" || line.type === "gap" || line.outcome === "retry" || (line.delivered === 0 && !line.elsewhere)) return "warn";
   return "";
 }
 
@@ -77,6 +78,7 @@ export function toneOf(line) {
 export function hintFor(why) {
   const reason = (why ?? "").toLowerCase();
   if (reason.includes("excluded")) return "The publisher left this socket out by socket_id (toOthers), and nobody else listens.";
+  if (reason.includes("other nodes")) return "The event went to the other nodes, which deliver it to their subscribers.";
   if (reason.includes("slow")) return "A client that reads too slowly is closed with 4100; it comes back by itself.";
   if (reason.includes("nobody"))
     return "Compare the name letter by letter with the page's: the prefix (private-, presence-) is part of it, and an app's channels are its own. Is the client connected to this app?";
@@ -93,11 +95,15 @@ export function factsOf(line) {
     ["User", line.user_id],
     ["Event", line.event],
     ["Delivered to", line.delivered === undefined ? undefined : plural(line.delivered, "socket")],
+    ["On other nodes", line.elsewhere === undefined ? undefined : plural(line.elsewhere, "subscription")],
+    ["From node", line.node],
     ["All but", line.excluded],
     ["Size", line.size === undefined ? undefined : bytes(line.size)],
     ["Code", line.code],
     ["Reason", line.reason],
     ["Message", line.message],
+    ["To be signed", line.to_sign],
+    ["Key", line.key],
     ["Client", clientName(line)],
     ["Protocol", line.protocol],
     ["Transport", line.transport && transportName(line.transport)],

@@ -91,11 +91,15 @@ async fn a_bad_body_is_refused_with_what_is_wrong() {
 async fn refusals_have_their_status() {
     let node = node();
     let call = async |method: &str, path: &str| call(&node, method, path, "", "").await;
-    for path in ["/apps/1", "/apps/1/other", "/app/key"] {
+    for path in ["/apps/1", "/apps/1/other", "/app/key/other"] {
         call("GET", path)
             .await
             .is_error(404, "there is nothing at this path");
     }
+    call("GET", "/app/key").await.is_error(
+        426,
+        "this path takes only WebSockets, and the request has no Upgrade header",
+    );
     call("GET", "/apps/9/channels")
         .await
         .is_error(404, "no app has this id");

@@ -64,7 +64,7 @@ fn generated_files_are_up_to_date() {
     }
 }
 
-fn in_tree(file: &str) -> PathBuf {
+pub(super) fn in_tree(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
@@ -358,20 +358,6 @@ fn what_several_spellings_mean_is_normal() {
         both_chosen.is_ok(),
         "the system chooses two different ports"
     );
-}
-
-#[test]
-fn the_documentation_has_every_alias() {
-    let page = fs::read_to_string(in_tree("docs/configuration.md")).expect("the page is there");
-    for (name, key, _) in super::super::aliases::ALIASES {
-        let named = format!("`{name}`");
-        let mut rows = page.lines().filter(|line| line.starts_with("| `"));
-        let row = rows.find(|line| line.contains(&named));
-        assert!(
-            row.is_some_and(|row| row.starts_with(&format!("| `{key}` |"))),
-            "{name}: {row:?}"
-        );
-    }
 }
 
 #[test]

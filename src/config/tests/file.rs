@@ -279,7 +279,12 @@ fn an_error_shows_no_secret() {
     }
     let loaded = load(OWN_APP, &[("PUSHER_APP_SECRET", "hidden2")]).expect("a valid app");
     assert!(!format!("{loaded:?}").contains("hidden"), "{loaded:?}");
-    let loaded = from_variables(&[("PUSHER_APP_SECRET", "hidden")]).expect("a valid secret");
+    let app = [
+        ("PUSHER_APP_ID", "1"),
+        ("PUSHER_APP_KEY", "k"),
+        ("PUSHER_APP_SECRET", "hidden"),
+    ];
+    let loaded = from_variables(&app).expect("a valid secret");
     assert!(!format!("{loaded:?}").contains("hidden"), "{loaded:?}");
 }
 
@@ -335,12 +340,15 @@ fn demo_credentials_are_refused_beyond_loopback() {
         assert_eq!(message(&text), format!("{start}, {advice}"));
     }
     load(&app("own", "own"), &[]).expect("own credentials may listen anywhere");
-    let error = from_variables(&[("SOKETI_HOST", "::"), ("PUSHER_APP_KEY", "own")]);
-    let error = error
-        .expect_err("the secret is still the demo's")
-        .to_string();
+    let error = from_variables(&[
+        ("SOKETI_HOST", "::"),
+        ("PUSHER_APP_ID", "1"),
+        ("PUSHER_APP_KEY", "own"),
+        ("PUSHER_APP_SECRET", "app-secret"),
+    ]);
+    let error = error.expect_err("the secret is the demo's").to_string();
     assert!(
-        error.starts_with("the defaults: apps[0].secret is the public demo secret"),
+        error.starts_with("PUSHER_APP_SECRET: apps[0].secret is the public demo secret"),
         "{error}"
     );
     assert!(error.contains("server.host is :: (SOKETI_HOST)"), "{error}");
@@ -390,4 +398,29 @@ fn values_come_from_variables_and_files() {
             .as_deref(),
         Some("FILE:2:8: server.port must be a whole number from 0 to 65535, not \"x\"")
     );
+}
+
+/// #16: check-config said that these are valid, and the start refused them.
+#[test]
+fn an_address_that_no_start_takes_is_refused() {
+    for (toml, expected) in [
+        (
+            "[redis]\nurl = \"redis://u:hidden@h:port\"",
+            "FILE:2:7: redis.url is no valid address: invalid port number",
+        ),
+        (
+            "[redis]\nurl = \"redis://:hidden@h/three\"",
+            "FILE:2:7: redis.url must end with the number of a database, or with none",
+        ),
+        (
+            "[redis]\nmode = \"cluster\"\nurl = \"redis://:hidden@h/3\"",
+            "FILE:3:7: redis.url names a database, but a Redis Cluster has only number 0",
+        ),
+        (
+            "[database]\nurl = \"postgres://u:hidden@h:port/x\"",
+            "FILE:2:7: database.url is no valid URL: invalid port number",
+        ),
+    ] {
+        assert_eq!(message(toml), expected);
+    }
 }

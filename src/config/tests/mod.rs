@@ -2,6 +2,7 @@
 
 mod aliases;
 mod defaults;
+mod docs;
 mod file;
 mod variables;
 

@@ -87,7 +87,17 @@ fn a_bad_variable_of_ours_is_refused_by_its_name() {
             "LOUDHAILER_APPS__KEY stands for no key; did you mean LOUDHAILER_APPS__0__KEY?",
         ),
     ] {
-        let error = from_variables(&[(name, value)]).expect_err(name);
+        let app = [
+            ("LOUDHAILER_APPS__0__ID", "1"),
+            ("LOUDHAILER_APPS__0__SECRET", "s"),
+        ];
+        let app = if name == "LOUDHAILER_APPS__0__KEY" {
+            &app[..]
+        } else {
+            &app[..0]
+        };
+        let given = [app, &[(name, value)]].concat();
+        let error = from_variables(&given).expect_err(name);
         assert_eq!(error.to_string(), expected);
     }
 }

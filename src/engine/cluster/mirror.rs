@@ -1,16 +1,29 @@
 //! What the core decides, done to what this node knows and to its clients.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::core::{Change, Delivered, Event, Told, What};
+use serde::Deserialize;
+
+use super::core::{Change, Delivered, Event, Told, What, node_name};
 use crate::{
     engine::{CacheableEvent, ChannelEdge, ChannelKey, EdgeSink, State, state::Own},
-    hub::Change as Announced,
+    feed::Line,
+    hub::{Change as Announced, Receipt},
     protocol::ChannelName,
 };
+
+/// What the feed shows of an event.
+#[derive(Default, Deserialize)]
+struct Shown<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow, default)]
+    data: Option<Cow<'a, str>>,
+}
 
 /// Applies the core's decisions to this node's state and reports its edges.
 pub struct Mirror {
@@ -60,12 +73,13 @@ impl Mirror {
     pub fn deliver(&self, key: &ChannelKey, event: Event, delivered: Delivered, now: Instant) {
         let app = self.state.hub().app(&key.app_id);
         app.traffic().peer_events_received.increment();
+        let receipt = self.receipt(key, &event);
         let arrived = CacheableEvent {
             app: &app,
             name: ChannelName::of_key(&key.name, key.kind),
             frame: event.frame,
             except: event.except,
-            receipt: None,
+            receipt,
             published: None,
             at: now,
         };
@@ -77,6 +91,29 @@ impl Mirror {
             }
             Delivered::Recorded(replay) => self.state.record_others(arrived, event.id, replay),
         }
+    }
+
+    /// Counts the deliveries of another node's event, while somebody watches.
+    fn receipt(&self, key: &ChannelKey, event: &Event) -> Option<Arc<Receipt>> {
+        let feed = self.state.feed();
+        if !feed.is_watched() || key.kind.is_internal() {
+            return None;
+        }
+        let (feed, key, frame) = (feed.clone(), key.clone(), event.frame.clone());
+        let node = node_name(event.id.0);
+        Some(Receipt::new(move |delivered| {
+            let shown: Shown<'_> = serde_json::from_slice(frame.payload()).unwrap_or_default();
+            let data = shown.data.unwrap_or_default();
+            feed.emit(|| Line::PeerEvent {
+                app: &key.app_id,
+                event: &shown.event,
+                channel: &key.name,
+                data: &data,
+                size: data.len(),
+                delivered,
+                node,
+            });
+        }))
     }
 
     /// Calls `report` when what was to be delivered so far is on its way to the app's clients.

@@ -113,6 +113,14 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Whether Redis can be reached with these settings; joins nothing.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub async fn reach(settings: &Redis) -> io::Result<()> {
+        redis::reach(settings).await
+    }
+
     /// What other nodes call this one.
     #[must_use]
     pub fn node(&self) -> NodeId {

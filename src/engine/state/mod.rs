@@ -136,6 +136,12 @@ impl State {
         }
     }
 
+    /// The feed that changes are shown in.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
     /// The hub that changes are announced through.
     #[must_use]
     pub fn hub(&self) -> &Arc<Hub> {

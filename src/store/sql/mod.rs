@@ -114,6 +114,24 @@ struct Known {
 }
 
 impl SqlStore {
+    /// Connects to the database. A SQLite file that is missing is made, as by a start; nothing else changes.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn try_out(url: &DatabaseUrl) -> Result<(), StoreError> {
+        sqlx::any::install_default_drivers();
+        let unavailable = |error: sqlx::Error| {
+            StoreError::Unavailable(format!("cannot reach {}: {error}", url.shown))
+        };
+        let pool = AnyPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(PATIENCE);
+        let pool = pool
+            .connect_lazy(&connection_url(url))
+            .map_err(unavailable)?;
+        pool.acquire().await.map(drop).map_err(unavailable)
+    }
+
     /// Connects to the database and reads its apps.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub use stream::{HttpStream, ToldSecure};
 use crate::{
     address::{Held, NoRoom, Peer},
     connection::Worker,
-    feed::Line,
+    feed::{Line, Trouble},
     http_body::request_time,
     tls::{Failure, Stream},
 };
@@ -296,11 +296,11 @@ impl HttpConnections {
         let reason = failure.to_string();
         info!(%peer, reason, suppressed, "no TLS session began");
         let message = format!("no TLS session began: {reason} (from {peer})");
-        node.feed.emit(|| Line::Error {
-            app: None,
-            socket_id: None,
-            code: None,
-            message: &message,
+        node.feed.emit(|| {
+            Line::Error(Trouble {
+                message: &message,
+                ..Trouble::default()
+            })
         });
     }
 

@@ -223,3 +223,30 @@ fn beyond_loopback_a_token_is_needed() {
     let server = TestServer::start_in(setup, &[("LOUDHAILER_ADMIN__TOKEN", TOKEN)]);
     assert!(!server.printed().contains(TOKEN));
 }
+
+/// #16
+#[test]
+fn of_a_storm_of_wrong_tokens_the_log_tells_once_with_the_address() {
+    let server = with_token();
+    assert_eq!(state(&server, &["Host: localhost"]).status, 401);
+    for _ in 0..20 {
+        let wrong = ["Host: localhost", "Authorization: Bearer never-logged"];
+        assert_eq!(state(&server, &wrong).status, 401);
+        let body = r#"{"token":"never-logged"}"#;
+        let json = ["Host: localhost", "Content-Type: application/json"];
+        server
+            .admin_call("POST /session", &json, body)
+            .is_error(401);
+    }
+    let log = server.process.stderr();
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("wrong token"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(
+        lines[0].contains("WARN") && lines[0].contains("127.0.0.1"),
+        "{log}"
+    );
+    assert!(!log.contains("never-logged"), "{log}");
+}

@@ -259,3 +259,54 @@ fn an_event_that_the_api_would_refuse_is_refused() {
     post("1001", &" ".repeat((1 << 20) + 1)).is_error(413);
     post("nobody", r#"{"name":"e","channels":["a"],"data":""}"#).is_error(404);
 }
+
+/// #16: the list was an arbitrary part, sorted only in itself.
+#[test]
+fn connections_are_sorted_and_paged_over_all_of_them() {
+    let server = TestServer::usual();
+    let mut clients: Vec<_> = (0..30).map(|_| server.client()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.sign_in(&format!("user-{:02}", number * 7 % 30));
+        for channel in 0..number % 3 {
+            client.subscribe(&format!("news-{channel}"));
+        }
+    }
+    let page = |query: &str| {
+        let list = server.admin_json(&format!("/api/connections?{query}"));
+        assert_eq!(list["total"], 30, "{list}");
+        let rows = list["connections"].as_array().expect("a list").clone();
+        rows.iter()
+            .map(|row| row["user_id"].as_str().expect("a user").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let users: Vec<_> = (0..30).map(|number| format!("user-{number:02}")).collect();
+    assert_eq!(page("sort=user&limit=10"), users[..10]);
+    assert_eq!(page("sort=user&limit=10&offset=10"), users[10..20]);
+    assert_eq!(page("sort=user&limit=10&offset=25"), users[25..]);
+    assert!(page("sort=user&offset=30").is_empty());
+    let mut backwards = users.clone();
+    backwards.reverse();
+    assert_eq!(page("sort=user&order=desc&limit=3"), backwards[..3]);
+    for sort in [
+        "socket",
+        "app",
+        "client",
+        "transport",
+        "address",
+        "age",
+        "backlog",
+        "channels",
+    ] {
+        let mut all: Vec<_> = (0..3)
+            .flat_map(|number| page(&format!("sort={sort}&limit=10&offset={}", number * 10)))
+            .collect();
+        all.sort();
+        assert_eq!(all, users, "{sort}: pages neither repeat nor skip");
+    }
+    let busiest = server.admin_json("/api/connections?sort=channels&order=desc&limit=10");
+    let rows = busiest["connections"].as_array().expect("a list");
+    assert!(rows.iter().all(|row| row["channels"] == 2), "{busiest}");
+    let refused = server.admin_get("/api/connections?sort=colour");
+    assert!(refused.is_error(400).contains("backlog"), "{refused:?}");
+    server.admin_get("/api/connections?order=up").is_error(400);
+}

@@ -341,3 +341,84 @@ fn a_reader_that_leaves_changes_nothing() {
     client.expect_on("news", "order");
     Feed::connect(&server);
 }
+
+/// #16: a 4001 came without key and address, a refused origin without the origin, a 401 without event, channel and request.
+#[test]
+fn an_error_names_whoever_asked_and_what_for() {
+    let server = TestServer::start(
+        Setup::new().app(App::usual().set("allowed_origins", json!(["example.com"]))),
+    );
+    let mut feed = Feed::connect(&server);
+    let from = |line: &Value| {
+        let address = line["address"].as_str().unwrap_or_default();
+        assert!(address.starts_with("127.0.0.1:"), "{line}");
+    };
+    Upgrade::new("/app/nobody?protocol=7")
+        .header("Origin", "https://example.com")
+        .connect(server.public)
+        .expect_close(4001);
+    let line = feed.expect("error");
+    assert_eq!(
+        (&line["key"], &line["origin"]),
+        (&json!("nobody"), &json!("https://example.com")),
+        "{line}"
+    );
+    from(&line);
+    Upgrade::new("/app/key-of-1001?protocol=7")
+        .header("Origin", "https://evil.example")
+        .connect(server.public)
+        .expect_close(4009);
+    let line = feed.expect("error");
+    assert_eq!(line["origin"], json!("https://evil.example"), "{line}");
+    let event = json!({"name": "order", "channels": ["news", "sport"], "data": ""});
+    let batch = json!({"batch": [{"name": "order", "channel": "news", "data": ""}]});
+    for (path, body) in [("/events", event), ("/batch_events", batch)] {
+        let call = server
+            .api()
+            .call("POST", path)
+            .body(body.to_string())
+            .secret("wrong");
+        call.header("X-Request-Id", "order-42").send().is_error(401);
+        let line = feed.expect("error");
+        assert_eq!(
+            (
+                &line["event"],
+                &line["channel"],
+                &line["request_id"],
+                &line["app"]
+            ),
+            (
+                &json!("order"),
+                &json!("news"),
+                &json!("order-42"),
+                &json!("1001")
+            ),
+            "{line}"
+        );
+        from(&line);
+    }
+    let mut client = {
+        let upgrade =
+            Upgrade::new("/app/key-of-1001?protocol=7").header("Origin", "https://example.com");
+        TestClient::greeted(upgrade.connect(server.public), server.app())
+    };
+    feed.expect("connected");
+    client.send(&json!({"event": "client-typing", "channel": "private-x", "data": ""}));
+    client.expect_error(Some(4301));
+    let line = feed.expect("error");
+    assert_eq!(
+        (
+            &line["event"],
+            &line["channel"],
+            &line["key"],
+            &line["origin"]
+        ),
+        (
+            &json!("client-typing"),
+            &json!("private-x"),
+            &json!("key-of-1001"),
+            &json!("https://example.com")
+        ),
+        "{line}"
+    );
+}

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    app::App, client::TestClient, server::TestServer, setup::Setup, signing::hmac_hex,
+    app::App, client::TestClient, feed::Feed, server::TestServer, setup::Setup, signing::hmac_hex,
 };
 
 const ROOM: &str = "private-room";
@@ -273,4 +273,54 @@ fn a_public_channel_needs_no_auth_and_minds_none() {
     }
     subscribe_with(&mut client, &json!({"channel": "sport"}));
     client.expect_on("sport", "pusher_internal:subscription_succeeded");
+}
+
+/// #16: a missing signature, another key and a wrong signature were told alike, and nothing said what was to be signed.
+#[test]
+fn refusals_are_told_apart_and_operators_see_what_was_to_be_signed() {
+    let setup = Setup::new().set("log.level", "debug");
+    let server = TestServer::start(setup.app(App::usual()));
+    let mut feed = Feed::connect(&server);
+    let mut client = server.client();
+    feed.expect("connected");
+    let zeros = "0".repeat(64);
+    for (auth, text) in [
+        (json!(null), "No signature: auth is missing"),
+        (
+            json!("nonsense"),
+            "Invalid signature: auth must be key:signature",
+        ),
+        (
+            json!(format!("other:{zeros}")),
+            "Invalid signature: auth begins with no valid key of this app",
+        ),
+        (json!(format!("key-of-1001:{zeros}")), "Invalid signature"),
+    ] {
+        let data = json!({"channel": "presence-room", "auth": auth, "channel_data": "{\"user_id\":\"7\"}"});
+        let right = client.auth_with("presence-room", "{\"user_id\":\"7\"}");
+        is_refused(&mut client, &data, &right);
+        let line = feed.expect("error");
+        let to_sign = format!("{}:presence-room:{{\"user_id\":\"7\"}}", client.socket_id);
+        assert_eq!(line["to_sign"], json!(to_sign), "{line}");
+        assert_eq!(line["channel"], json!("presence-room"), "{line}");
+        let message = line["message"].as_str().unwrap();
+        assert_eq!(message, format!("{text} for presence-room"));
+        let (_, signature) = right.split_once(':').unwrap();
+        let log = server.process.stderr();
+        assert!(!line.to_string().contains(signature) && !log.contains(signature));
+    }
+    let text = format!("{}:presence-room:", client.socket_id);
+    server
+        .process
+        .wait_stderr("text that was to be signed", |log| {
+            log.contains(&text).then_some(())
+        });
+    client.send(&json!({"event": "pusher:signin", "data": {"auth": format!("key-of-1001:{zeros}"), "user_data": "{}"}}));
+    client.expect_error(None);
+    let line = feed.expect("error");
+    assert_eq!(
+        line["to_sign"],
+        json!(format!("{}::user::{{}}", client.socket_id)),
+        "{line}"
+    );
 }

@@ -3,7 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{AGREEMENT, expect_not_ready, three_nodes};
-use crate::support::{server::TestServer, websocket::Upgrade, within};
+use crate::support::{
+    server::TestServer,
+    websocket::{Socket, Upgrade},
+    within,
+};
 
 /// Waits until a JSON answer of the admin listener is as it must be.
 #[track_caller]
@@ -84,7 +88,7 @@ fn an_event_created_on_one_node_reaches_the_others_and_says_so() {
             .admin_call("POST /api/apps/1001/events", &headers, &event)
             .json()
     };
-    let elsewhere = "its subscribers are on other nodes, which do not report back";
+    let elsewhere = "no subscriber here, 1 on other nodes";
     let expected = json!([{"name": "news", "delivered": 0, "why": elsewhere}]);
     assert_eq!(create("news")["channels"], expected);
     client.expect_on("news", "order");
@@ -131,4 +135,75 @@ fn without_redis_a_node_shows_what_it_knows_and_says_what_it_lacks() {
     });
     measures(node, "loudhailer_engine_ready 0");
     measures(node, "loudhailer_cluster_peers 0");
+}
+
+/// #16: the publisher's node said that nobody is subscribed, and the subscriber's node showed nothing.
+#[test]
+fn the_feeds_of_two_nodes_tell_what_is_true_of_the_cluster() {
+    let (_redis, nodes) = three_nodes();
+    let mut clients = [nodes[1].client(), nodes[1].client()];
+    for client in &mut clients {
+        client.subscribe("news");
+    }
+    let watch =
+        |node: &TestServer| Upgrade::new("/feed?types=api_message,peer_event").connect(node.admin);
+    let (mut publishers, mut subscribers) = (watch(&nodes[0]), watch(&nodes[1]));
+    let next = |feed: &mut Socket| -> Value {
+        serde_json::from_str(&feed.expect_text()).expect("a line is JSON")
+    };
+    nodes[0].api().publish("news", "order", "{\"id\":42}");
+    let line = next(&mut publishers);
+    assert_eq!(
+        (&line["delivered"], &line["elsewhere"]),
+        (&json!(0), &json!(2)),
+        "{line}"
+    );
+    assert_eq!(
+        line["why"],
+        json!("no subscriber here, 2 on other nodes"),
+        "{line}"
+    );
+    let line = next(&mut subscribers);
+    let state = nodes[0].admin_json("/api/state");
+    let name = state["node"].as_str().expect("a name");
+    assert_eq!(line["type"], "peer_event", "{line}");
+    assert!(
+        name.starts_with(line["node"].as_str().expect("a node")),
+        "{line}, {name}"
+    );
+    assert_eq!(
+        (
+            &line["app"],
+            &line["channel"],
+            &line["event"],
+            &line["data"],
+            &line["size"],
+            &line["delivered"]
+        ),
+        (
+            &json!("1001"),
+            &json!("news"),
+            &json!("order"),
+            &json!("{\"id\":42}"),
+            &json!(9),
+            &json!(2)
+        ),
+        "{line}"
+    );
+    let mut here = nodes[0].client();
+    here.subscribe("news");
+    nodes[0].api().publish("news", "order", "");
+    let line = next(&mut publishers);
+    assert_eq!(
+        (&line["delivered"], &line["elsewhere"]),
+        (&json!(1), &json!(2)),
+        "{line}"
+    );
+    nodes[0].api().publish("cache-nobody", "order", "");
+    let line = next(&mut publishers);
+    assert_eq!(
+        (&line["why"], line.get("elsewhere")),
+        (&json!("nobody is subscribed"), None),
+        "{line}"
+    );
 }

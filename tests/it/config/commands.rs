@@ -161,3 +161,62 @@ fn a_port_in_use_is_a_start_failure_and_no_configuration_error() {
         );
     }
 }
+
+/// #16: it named no listener, and nothing of what else a start sets up.
+#[test]
+fn check_config_says_what_a_start_would_set_up() {
+    let setup = Setup::new()
+        .set("server.port", 7001)
+        .set("server.path_prefix", "/ws")
+        .set("admin.port", 7002)
+        .set("redis.url", "redis://:hidden@redis.test:6380/2")
+        .usual_with("client_events", true);
+    let (finished, _) = check(&setup.toml(), &[]);
+    for line in [
+        "Listeners: clients and backends on http://127.0.0.1:7001, also below /ws; admin on http://127.0.0.1:7002, for this machine only",
+        "Redis: redis.test:6380 (one server), keys begin with \"loudhailer\"",
+        "Apps: 1 in the configuration",
+    ] {
+        assert!(
+            finished.stdout.lines().any(|it| it == line),
+            "no {line:?} in {}",
+            finished.stdout
+        );
+    }
+    for word in [
+        "TLS: ",
+        "Limits: connections no limit, per address no limit",
+    ] {
+        assert!(finished.stdout.contains(word), "{finished:?}");
+    }
+    assert!(!finished.stdout.contains("hidden"), "{finished:?}");
+}
+
+/// #16
+#[test]
+fn check_config_tries_what_a_start_does_first() {
+    let bind = |setup: &Setup| {
+        let config = ConfigFile::new(&setup.toml());
+        Process::run(&["check-config", "--bind", "--config", config.path()], &[])
+    };
+    let fine = bind(&Setup::new());
+    assert_eq!(fine.code, Some(0), "{fine:?}");
+    assert!(fine.stdout.contains("would start"), "{fine:?}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let failed = bind(
+        &Setup::new()
+            .set("server.port", address.port())
+            .set("redis.url", "redis://127.0.0.1:1"),
+    );
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    let listen = format!("cannot listen on {address} (server.port)");
+    for reason in [
+        listen.as_str(),
+        "another process listens there",
+        "cannot reach Redis at 127.0.0.1:1",
+    ] {
+        assert!(failed.stderr.contains(reason), "{failed:?}");
+    }
+    assert!(failed.stdout.contains("Tried admin.port"), "{failed:?}");
+}

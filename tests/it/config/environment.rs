@@ -3,12 +3,17 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::is_config_error;
 use crate::support::{
-    app::App, eventually, process::ConfigFile, server::TestServer, setup::Setup, websocket::Upgrade,
+    app::App,
+    eventually,
+    process::{ConfigFile, Process},
+    server::TestServer,
+    setup::Setup,
+    websocket::Upgrade,
 };
 
 const ADMIN: (&str, &str) = ("LOUDHAILER_ADMIN__PORT", "0");
@@ -240,4 +245,77 @@ fn a_secret_that_was_replaced_in_its_file_counts_from_the_next_reload() {
     server.api_of(&old).get("/channels", &[]).is_error(401);
     client.expect_nothing_before_marker(&server.api_of(&new), "news");
     assert!(!server.process.stderr().contains(&new.secret));
+}
+
+/// #16: what Laravel's `.env` says is taken as Laravel takes it; the environment is stronger.
+#[test]
+fn an_env_file_is_read_as_laravel_reads_it() {
+    let env = ConfigFile::new(
+        "APP_NAME=\"Shop of Ann\"\nexport PUSHER_APP_ID=4242 # the id\nPUSHER_APP_KEY='alias-key'\n\
+         PUSHER_APP_SECRET=\"pa$word # ${PUSHER_APP_ID}\"\nPUSHER_PORT=1\nPUSHER_HOST=\n",
+    );
+    let ports = [("LOUDHAILER_SERVER__PORT", "0"), ADMIN];
+    let mut server = TestServer::launch(&["--env-file", env.path()], &ports);
+    server.apps = vec![App::with_secret("4242", "alias-key", "pa$word # 4242")];
+    server.client().subscribe("private-room");
+    server.api().publish("news", "order", "");
+    let printed = server.process.stdout();
+    let from = format!("Variables from {}", env.path());
+    assert!(printed.contains(&from), "{printed}");
+    for arguments in [
+        &["check-config", "--env-file", env.path()][..],
+        &["--env-file", env.path(), "check-config"],
+    ] {
+        let finished = Process::run(arguments, &[("PUSHER_APP_ID", "7")]);
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        assert!(
+            finished.stdout.contains("id 7, key alias-key"),
+            "{finished:?}"
+        );
+    }
+}
+
+/// #16
+#[test]
+fn an_env_file_that_laravel_could_not_read_is_an_error_with_its_line() {
+    let env = ConfigFile::new("PUSHER_APP_ID=1\nAPP_NAME=two words\n");
+    let place = format!("{}:2: ", env.path());
+    is_config_error(&["--env-file", env.path()], &[], &[&place]);
+    is_config_error(&["--env-file", "/nowhere/.env"], &[], &["/nowhere/.env"]);
+}
+
+/// #16: beside a Laravel app the demo app was served without a word.
+#[test]
+fn a_start_beside_a_laravel_app_says_how_to_serve_it() {
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("laravel-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(
+        folder.join(".env"),
+        "REVERB_APP_ID=7\nREVERB_APP_KEY=k\nREVERB_APP_SECRET=s\n",
+    )
+    .unwrap();
+    let beside = Process::run_in(&folder, &["check-config"]);
+    let advice = "`loudhailer --env-file .env`";
+    assert!(beside.stdout.contains(advice), "{beside:?}");
+    let read = Process::run_in(&folder, &["check-config", "--env-file", ".env"]);
+    assert!(
+        !read.stdout.contains(advice) && read.stdout.contains("id 7, key k"),
+        "{read:?}"
+    );
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// #16: `docker run --env-file` keeps quotes, and every signature was wrong.
+#[test]
+fn a_secret_in_quotes_is_warned_of() {
+    let app = [
+        ("PUSHER_APP_ID", "1"),
+        ("PUSHER_APP_KEY", "k"),
+        ("PUSHER_APP_SECRET", "\"never-printed\""),
+    ];
+    let finished = Process::run(&["check-config"], &app);
+    let warning = "Warning: the secret of key k of app 1 begins and ends with quotes";
+    assert!(finished.stdout.contains(warning), "{finished:?}");
+    assert!(!finished.stdout.contains("never-printed"), "{finished:?}");
 }

@@ -1,6 +1,8 @@
 //! The command line, the configuration file and the environment, as an operator meets them.
 
+mod carried;
 mod commands;
+mod documents;
 mod environment;
 mod errors;
 mod start;

@@ -131,13 +131,26 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the binary with nothing of this process' environment but PATH.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_in(
+            Path::new(env!("CARGO_TARGET_TMPDIR")),
+            arguments,
+            environment,
+        )
+    }
+
+    /// As [`Process::start`], in this folder.
+    pub(crate) fn start_in(
+        folder: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_loudhailer"));
         command
             .args(arguments)
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(environment.iter().copied())
-            .current_dir(env!("CARGO_TARGET_TMPDIR"));
+            .current_dir(folder);
         Self::spawn(command)
     }
 
@@ -171,7 +184,18 @@ impl Process {
     /// Runs a command that ends by itself.
     #[track_caller]
     pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
-        let mut process = Self::start(arguments, environment);
+        Self::start(arguments, environment).finished(arguments)
+    }
+
+    /// As [`Process::run`], in this folder.
+    #[track_caller]
+    pub(crate) fn run_in(folder: &Path, arguments: &[&str]) -> Finished {
+        Self::start_in(folder, arguments, &[]).finished(arguments)
+    }
+
+    #[track_caller]
+    fn finished(self, arguments: &[&str]) -> Finished {
+        let mut process = self;
         let status = process.wait_exit(PATIENCE);
         let status =
             status.unwrap_or_else(|| panic!("{arguments:?} did not end: {}", process.stdout()));

@@ -161,7 +161,13 @@ impl Membership {
 }
 
 fn epoch(node: u64, number: u64) -> Epoch {
-    format!("{node:016x}.{number}").into()
+    format!("{}.{number}", node_name(node)).into()
+}
+
+/// What operators call a node; its epochs begin with it.
+#[must_use]
+pub fn node_name(node: u64) -> String {
+    format!("{node:016x}")
 }
 
 impl<T> Core<T> {

@@ -37,7 +37,7 @@ pub use self::{
     },
     departures::DEPARTURE_DELAY,
     flow::FlowLimits,
-    membership::LEASE,
+    membership::{LEASE, node_name},
     outgoing::Outgoing,
 };
 use self::{

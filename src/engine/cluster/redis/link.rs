@@ -112,18 +112,6 @@ impl Link {
         Ok(Self::Cluster(client.get_async_connection().await?))
     }
 
-    /// The addresses as a message may show them, without user and password.
-    pub(super) fn addresses(settings: &Redis) -> String {
-        let shown = settings.urls.iter().map(|url| {
-            let info = url.expose_str().into_connection_info();
-            info.map_or_else(
-                |_| "an invalid address".to_owned(),
-                |info| info.addr().to_string(),
-            )
-        });
-        shown.collect::<Vec<_>>().join(", ")
-    }
-
     /// Has a call executed.
     pub(super) async fn call(
         mut self,

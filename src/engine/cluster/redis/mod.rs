@@ -77,7 +77,7 @@ pub(super) struct Outside {
 /// # Errors
 /// When Redis can't be reached.
 pub(super) async fn start(settings: &Redis, outside: Outside) -> io::Result<()> {
-    let addresses = Link::addresses(settings);
+    let addresses = settings.addresses();
     let settings = settings.clone();
     let (ready, started) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -88,11 +88,24 @@ pub(super) async fn start(settings: &Redis, outside: Outside) -> io::Result<()> 
         .spawn(move || runtime.block_on(run(settings, outside, ready)))?;
     match started.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(reason)) => Err(io::Error::other(format!(
-            "cannot reach Redis at {addresses}: {reason}"
-        ))),
+        Ok(Err(reason)) => Err(unreachable(&addresses, &reason)),
         Err(_) => Err(io::Error::other("the cluster's thread ended")),
     }
+}
+
+/// Connects once, and no more.
+///
+/// # Errors
+/// When Redis can't be reached.
+pub(super) async fn reach(settings: &Redis) -> io::Result<()> {
+    match Link::connect(settings, Pushes::default()).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(unreachable(&settings.addresses(), &error.to_string())),
+    }
+}
+
+fn unreachable(addresses: &str, reason: &str) -> io::Error {
+    io::Error::other(format!("cannot reach Redis at {addresses}: {reason}"))
 }
 
 async fn run(settings: Redis, outside: Outside, ready: oneshot::Sender<Result<(), String>>) {
