@@ -23,7 +23,7 @@ const BACKLOG_LINES: usize = 1024;
 #[serde(tag = "type", rename_all = "snake_case")]
 #[allow(
     missing_docs,
-    reason = "the field names are the documentation: docs/architecture.md lists them"
+    reason = "the field names are the documentation: docs/dashboard.md lists them"
 )]
 pub enum Line<'a> {
     Connected {

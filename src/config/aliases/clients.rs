@@ -38,7 +38,9 @@ fn line(given: Given<'_>, family: &[&'static str; 3], config: &Config) -> Option
     let scheme = given.get(scheme).unwrap_or(SCHEME);
     let is_tls = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss");
     let dialled = given.get(port).unwrap_or(if is_tls { "443" } else { "80" });
-    let listened = config.server.port;
+    let tls = &config.server.tls;
+    let has_tls = is_tls && tls.is_on();
+    let listened = if has_tls { tls.port } else { config.server.port };
     let is_same = dialled.parse() == Ok(listened);
     let bracketed = match host.contains(':') && !host.starts_with('[') {
         true => format!("[{host}]"),
@@ -50,6 +52,10 @@ fn line(given: Given<'_>, family: &[&'static str; 3], config: &Config) -> Option
     );
     let here = format!("this server listens on port {listened}");
     Some(match (is_tls, is_same) {
+        (true, true) if has_tls => format!("{clients}; {here} with TLS"),
+        (true, false) if has_tls => format!(
+            "{clients}, but {here} with TLS: set LOUDHAILER_SERVER__TLS__PORT={dialled}, or {port}={listened} for the app, unless a proxy forwards one to the other"
+        ),
         (false, true) => format!("{clients}; {here}"),
         (false, false) => format!(
             "{clients}, but {here}: set LOUDHAILER_SERVER__PORT={dialled}, or {port}={listened} for the app, unless a proxy forwards one to the other"

@@ -49,7 +49,7 @@ const DASHBOARD: &str = "the dashboard is on the admin listener (admin.host, adm
 const PULSE: &str =
     "there is no Pulse or Telescope here; metrics and a live feed are on the admin listener";
 const PING: &str = "a client is pinged once it was silent for websocket.activity_timeout_s";
-const NO_TLS: &str = "this server does not serve TLS itself: put a proxy with the certificate in front and remove the variable";
+const TLS: &str = "the port with TLS is one of its own: set server.tls.cert, server.tls.key and server.tls.port (docs/tls.md), and remove the variable";
 
 /// Name, meaning.
 pub(in crate::config) const NAMES: &[(&str, Meaning)] = &[
@@ -72,10 +72,10 @@ pub(in crate::config) const NAMES: &[(&str, Meaning)] = &[
     ("LARAVEL_WEBSOCKETS_HOST", Sets("server.host", Same)),
     ("LARAVEL_WEBSOCKETS_DOMAIN", Nothing(DASHBOARD)),
     ("LARAVEL_WEBSOCKETS_PATH", Nothing(DASHBOARD)),
-    ("LARAVEL_WEBSOCKETS_SSL_LOCAL_CERT", Refused(NO_TLS)),
-    ("LARAVEL_WEBSOCKETS_SSL_LOCAL_PK", Refused(NO_TLS)),
-    ("LARAVEL_WEBSOCKETS_SSL_CA", Refused(NO_TLS)),
-    ("LARAVEL_WEBSOCKETS_SSL_PASSPHRASE", Refused(NO_TLS)),
+    ("LARAVEL_WEBSOCKETS_SSL_LOCAL_CERT", Refused(TLS)),
+    ("LARAVEL_WEBSOCKETS_SSL_LOCAL_PK", Refused(TLS)),
+    ("LARAVEL_WEBSOCKETS_SSL_CA", Refused(TLS)),
+    ("LARAVEL_WEBSOCKETS_SSL_PASSPHRASE", Refused(TLS)),
     (
         "WEBSOCKETS_REPLICATION_MODE",
         Grouped(Group::LaravelCluster),
@@ -158,10 +158,10 @@ pub(in crate::config) const NAMES: &[(&str, Meaning)] = &[
         "SOKETI_HTTP_ACCEPT_TRAFFIC_MEMORY_THRESHOLD",
         Nothing("/accept-traffic does not look at memory: server.max_connections bounds it"),
     ),
-    ("SOKETI_SSL_CERT", Refused(NO_TLS)),
-    ("SOKETI_SSL_KEY", Refused(NO_TLS)),
-    ("SOKETI_SSL_PASS", Refused(NO_TLS)),
-    ("SOKETI_SSL_CA", Refused(NO_TLS)),
+    ("SOKETI_SSL_CERT", Refused(TLS)),
+    ("SOKETI_SSL_KEY", Refused(TLS)),
+    ("SOKETI_SSL_PASS", Refused(TLS)),
+    ("SOKETI_SSL_CA", Refused(TLS)),
     ("SOKETI_DEFAULT_APP_ID", Sets("apps.id", Same)),
     ("SOKETI_DEFAULT_APP_KEY", Sets("apps.key", Same)),
     ("SOKETI_DEFAULT_APP_SECRET", Sets("apps.secret", Same)),
