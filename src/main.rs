@@ -123,6 +123,10 @@ fn main() -> ExitCode {
             }
         }
         Some(Command::Apps(command)) => change_apps(command, &sources),
+        Some(Command::Host(_)) if sources.env_file.is_some() => fail(
+            "this command has an --env-file of its own: write it behind the command",
+            ExitCode::from(MISCONFIGURED),
+        ),
         Some(Command::Host(command)) => speak(*command),
         Some(Command::Completions { shell }) => finish(complete(shell), ExitCode::SUCCESS),
         Some(Command::Man { folder }) => write_manual(&folder),

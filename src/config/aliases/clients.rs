@@ -40,7 +40,11 @@ fn line(given: Given<'_>, family: &[&'static str; 3], config: &Config) -> Option
     let dialled = given.get(port).unwrap_or(if is_tls { "443" } else { "80" });
     let tls = &config.server.tls;
     let has_tls = is_tls && tls.is_on();
-    let listened = if has_tls { tls.port } else { config.server.port };
+    let listened = if has_tls {
+        tls.port
+    } else {
+        config.server.port
+    };
     let is_same = dialled.parse() == Ok(listened);
     let bracketed = match host.contains(':') && !host.starts_with('[') {
         true => format!("[{host}]"),

@@ -111,3 +111,13 @@ fn a_profile_that_is_misspelt_is_refused_without_its_secret() {
         assert!(!finished.stderr.contains("hidden-in"), "{finished:?}");
     }
 }
+
+#[test]
+fn an_env_file_before_the_command_is_not_passed_over() {
+    let finished = Process::run(&["--env-file", ".env", "channels"], &[]);
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(
+        finished.stderr.contains("behind the command"),
+        "{finished:?}"
+    );
+}
