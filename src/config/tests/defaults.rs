@@ -111,7 +111,7 @@ fn every_key_of_the_file_is_taken() {
         [server]
         host = "::1"
         port = 7001
-        tcp = false
+        tcp = true
         unix_socket = "/run/public.sock"
         unix_socket_mode = "600"
         path_prefix = "/ws/"
@@ -215,7 +215,7 @@ fn every_key_of_the_file_is_taken() {
     let config = load(text, &[]).expect("every key is known").config;
     let shown = format!("{config:?}");
     for part in [
-        "host: Host(::1), port: 7001, tcp: false, unix_socket: Some(\"/run/public.sock\"), unix_socket_mode: FileMode(384), path_prefix: PathPrefix(\"/ws\"), workers: 3, max_connections: Some(5000)",
+        "host: Host(::1), port: 7001, tcp: true, unix_socket: Some(\"/run/public.sock\"), unix_socket_mode: FileMode(384), path_prefix: PathPrefix(\"/ws\"), workers: 3, max_connections: Some(5000)",
         "max_connections_per_ip: Some(9), max_clients_per_ip: Some(19), max_http_connections: 20, trusted_proxies: [Network(10.0.0.0/8), Network(::1/128)]",
         "proxy_protocol: true, max_request_bytes: 1000, request_timeout_s: 11s",
         "webhook_allowed_addresses: WebhookTargets([Loopback])",
