@@ -89,12 +89,12 @@ fn subscriptions_are_told() {
     let expected = json!({"type": "subscribed", "socket_id": socket_id, "channel": "presence-room", "user_id": "7"});
     assert_eq!(line, expected);
     client.unsubscribe("presence-room");
+    feed.expect("unsubscribed");
     let line = rest(feed.expect("member_removed"));
     assert_eq!(
         line,
         json!({"type": "member_removed", "channel": "presence-room", "user_id": "7"})
     );
-    feed.expect("unsubscribed");
     client.unsubscribe("news");
     let line = rest(feed.expect("unsubscribed"));
     assert_eq!(
