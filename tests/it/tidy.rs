@@ -45,6 +45,7 @@ const LAYERS: &[(&str, u8)] = &[
 const ALLOWED: &[(&str, &str)] = &[
     ("admin", "api"),
     ("commands", "banner"),
+    ("commands", "door"),
     ("commands", "server"),
     ("config", "app"),
     ("hub", "presence"),

@@ -404,7 +404,9 @@ impl Node {
     }
 
     pub(crate) fn tick(&self, now: Time) {
-        self.mirror.state().tick(self.instant(now));
+        let (state, now) = (self.mirror.state(), self.instant(now));
+        state.tick(now);
+        state.send_due_counts(now);
     }
 }
 
