@@ -20,9 +20,13 @@ use crate::support::{
     stream::PATIENCE,
 };
 
-/// Changes with sockets open, and the sockets. Ten times as many pass as well.
-const CHANGES: usize = 10;
-const SOCKETS: usize = 50;
+/// Changes with sockets open, and the sockets: 10 and 50. `LOUDHAILER_CERTIFICATE_CHANGES=50` makes it 50 with 1,000 sockets.
+fn extent() -> (usize, usize) {
+    match std::env::var("LOUDHAILER_CERTIFICATE_CHANGES") {
+        Ok(changes) => (changes.parse().expect("a number"), 1000),
+        Err(_) => (10, 50),
+    }
+}
 
 impl TlsServer {
     /// The certificate that a new client is shown.
@@ -66,15 +70,16 @@ fn replace(old: &Issued, new: &Issued) {
 #[test]
 fn open_sockets_live_through_changes_and_a_bad_one_in_between_changes_nothing() {
     let it = TlsServer::usual();
-    let mut clients: Vec<_> = (0..SOCKETS).map(|_| it.client()).collect();
+    let (changes, sockets) = extent();
+    let mut clients: Vec<_> = (0..sockets).map(|_| it.client()).collect();
     for client in &mut clients {
         client.subscribe("orders");
     }
-    for number in 0..CHANGES {
+    for number in 0..changes {
         let before = it.shown();
         let new = it.authority.issue(&it.folder, &format!("new{number}"));
         let certificate = in_file(&new.cert_file);
-        if number == CHANGES / 2 {
+        if number == changes / 2 {
             fs::rename(&new.cert_file, &it.issued.cert_file).expect("it is replaced");
             it.server.process.wait_stderr("the refusal", |log| {
                 log.contains("does not belong to").then_some(())
