@@ -1,8 +1,10 @@
 //! Who may begin a session, with which certificate, and what is said to those who may not.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    process::{Command, Stdio},
     sync::Arc,
 };
 
@@ -22,6 +24,7 @@ use crate::support::{
     http::Http,
     process::{ConfigFile, Process},
     redis::Folder,
+    server::{TestServer, printed_address},
     setup::Setup,
     stream::PATIENCE,
     websocket::Frame,
@@ -320,4 +323,52 @@ fn a_client_may_renew_its_keys_but_not_do_nothing_else() {
     }
     assert_eq!(read_until(&mut session, "pusher:pong"), None);
     it.client().subscribe("orders");
+}
+
+/// Runs openssl, which has to succeed.
+#[track_caller]
+fn openssl(arguments: &str) {
+    let mut command = Command::new("openssl");
+    let command = command.args(arguments.split_whitespace());
+    let finished = command
+        .stdin(Stdio::null())
+        .output()
+        .expect("it is installed");
+    assert!(finished.status.success(), "{arguments}: {finished:?}");
+}
+
+#[test]
+fn keys_are_pkcs_8_sec1_or_pkcs_1() {
+    for (form, begins, make) in [
+        (
+            "pkcs8",
+            "BEGIN PRIVATE KEY",
+            "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256",
+        ),
+        (
+            "sec1",
+            "BEGIN EC PRIVATE KEY",
+            "ecparam -name prime256v1 -genkey -noout",
+        ),
+        ("pkcs1", "BEGIN RSA PRIVATE KEY", "genrsa -traditional"),
+    ] {
+        let folder = Folder::new();
+        let (key, cert) = (folder.file("key.pem"), folder.file("cert.pem"));
+        openssl(&format!("{make} -out {key}"));
+        let text = fs::read_to_string(&key).expect("a key");
+        assert!(text.contains(begins), "{form}");
+        openssl(&format!(
+            "req -x509 -days 90 -subj /CN=localhost -addext subjectAltName=DNS:localhost -key {key} -out {cert}"
+        ));
+        let setup = Setup::new()
+            .set("server.tls.port", 0)
+            .set("server.tls.cert", cert.as_str())
+            .set("server.tls.key", key.as_str());
+        let server = TestServer::start(setup);
+        let address = printed_address(&server.process.stdout(), "Listening on https");
+        let address = address.expect("a TLS port");
+        openssl(&format!(
+            "s_client -connect {address} -servername localhost -verify_hostname localhost -CAfile {cert} -verify_return_error"
+        ));
+    }
 }
