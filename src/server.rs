@@ -141,7 +141,8 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     };
     let clients = public_server(side, &public)?;
     let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
-    let access = Access::new(config.admin.token.clone(), addresses.admin.port());
+    let token = config.admin.token.clone();
+    let access = Access::new(token, addresses.admin.port(), addresses.admin_scheme);
     let settings = AdminSettings {
         public: addresses.shown(),
         public_port: addresses.public().map_or(0, |address| address.port()),

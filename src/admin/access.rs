@@ -52,6 +52,8 @@ const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// Who may ask on this listener.
 pub struct Access {
     token: Option<Secret>,
+    /// `http` or `https`. A cookie of the latter is never sent without TLS.
+    scheme: &'static str,
     /// Of this listener only: browsers keep cookies by host, whatever the port.
     cookie_name: String,
     /// What the cookie holds instead of the token; forgotten with the process.
@@ -61,9 +63,10 @@ pub struct Access {
 impl Access {
     /// With a token whoever shows it, without one this machine.
     #[must_use]
-    pub fn new(token: Option<Secret>, port: u16) -> Self {
+    pub fn new(token: Option<Secret>, port: u16, scheme: &'static str) -> Self {
         Self {
             token,
+            scheme,
             cookie_name: format!("loudhailer_{port}"),
             session: Secret::new(hex::encode(rand::random::<[u8; 32]>())),
         }
@@ -120,6 +123,7 @@ impl Access {
             .path("/")
             .http_only(true)
             .same_site(SameSite::Strict)
+            .secure(self.scheme == "https")
             .finish()
     }
 }

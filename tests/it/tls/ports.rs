@@ -97,6 +97,30 @@ fn the_operators_listener_speaks_tls_and_may_ask_for_a_certificate() {
 }
 
 #[test]
+fn the_cookie_of_an_operator_with_tls_is_never_sent_without() {
+    let folder = Folder::new();
+    let authority = Authority::new(&folder, "authority");
+    let issued = authority.issue(&folder, "admin");
+    let token = "a-token-of-some-length";
+    let setup = Setup::new()
+        .app(App::usual())
+        .set("admin.token", token)
+        .set("admin.tls.cert", issued.cert_file.as_str())
+        .set("admin.tls.key", issued.key_file.as_str());
+    let server = TestServer::start(setup);
+    let tunnel = Tunnel::to(server.admin, authority.client(ALL_VERSIONS));
+    let body = format!(r#"{{"token":"{token}"}}"#);
+    let mut http = Http::connect(tunnel.address);
+    http.send(format!(
+        "POST /session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    let begun = http.response();
+    let cookie = begun.header("set-cookie").expect("a cookie");
+    assert!(cookie.contains("Secure"), "{cookie}");
+}
+
+#[test]
 fn keys_that_do_not_fit_together_are_refused_at_the_start() {
     for (keys, reason) in [
         ("cert = \"a.pem\"", "needs the key beside it"),
