@@ -260,8 +260,8 @@ impl Doors {
 }
 
 fn plain_doors(server: &config::Server) -> io::Result<Vec<Door>> {
-    let is_open = server.tcp && server.tls.plain != PlainPort::Off;
-    let tcp = is_open.then(|| Door::tcp("server.port", server.host.0, server.port));
+    let has_port = server.has_plain_port();
+    let tcp = has_port.then(|| Door::tcp("server.port", server.host.0, server.port));
     let unix = server.unix_socket.as_deref();
     let unix = unix.map(|path| Door::unix(path.as_ref(), server.unix_socket_mode.0));
     tcp.into_iter().chain(unix).collect()

@@ -6,7 +6,7 @@ use std::io;
 use crate::store::SqlStore;
 use crate::{
     banner,
-    config::{Config, Loaded, PlainPort, RedisMode},
+    config::{Config, Loaded, RedisMode},
     door::bind_tcp,
     engine::Engine,
     server::{admin_tls, tls_listener},
@@ -38,7 +38,7 @@ fn listeners(config: &Config) -> String {
     };
     let (server, admin) = (&config.server, &config.admin);
     let mut public = Vec::new();
-    if server.tcp && has_plain_port(config) {
+    if server.has_plain_port() {
         public.push(url("http", server.host.0, server.port));
     }
     if server.tcp && server.tls.is_on() {
@@ -62,11 +62,6 @@ fn listeners(config: &Config) -> String {
         public.join(" and "),
         url(admin_scheme, admin.host.0, admin.port),
     )
-}
-
-fn has_plain_port(config: &Config) -> bool {
-    let tls = &config.server.tls;
-    !tls.is_on() || tls.plain != PlainPort::Off
 }
 
 fn tls(config: &Config) -> String {
@@ -134,7 +129,7 @@ pub fn try_out(loaded: &Loaded) -> Vec<Result<String, String>> {
         let mut tried = Vec::new();
         let server = &config.server;
         let mut ports = vec![("admin.port", config.admin.host, config.admin.port)];
-        if server.tcp && has_plain_port(config) {
+        if server.has_plain_port() {
             ports.push(("server.port", server.host, server.port));
         }
         if server.tcp && server.tls.is_on() {

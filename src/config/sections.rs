@@ -3,7 +3,8 @@
 use std::{num::NonZeroUsize, thread};
 
 use super::{
-    AdminTls, FileMode, Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix, ServerTls,
+    AdminTls, FileMode, Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix, PlainPort,
+    ServerTls,
 };
 use crate::{
     app::{SECONDS_MAX, Secret, WebhookTargets},
@@ -90,6 +91,12 @@ fn check_server(server: &Server, table: &Table<'_>, problems: &mut Problems) {
 }
 
 impl Server {
+    /// Whether there is a TCP port without TLS.
+    #[must_use]
+    pub fn has_plain_port(&self) -> bool {
+        self.tcp && self.tls.plain != PlainPort::Off
+    }
+
     /// Threads that serve clients; at least 1.
     #[must_use]
     pub fn workers(&self) -> usize {

@@ -209,6 +209,11 @@ impl Pace {
         self.passage = Some(Box::new(Passage::Queued(turnstile.enter())));
     }
 
+    /// Whether the client waits for its turn to ask for what takes long.
+    pub(super) fn is_queued(&self) -> bool {
+        matches!(self.passage.as_deref(), Some(Passage::Queued(_)))
+    }
+
     /// Ends the turn of a client that could ask for what takes long. Says whether others are to have theirs now.
     pub(super) fn use_pass(&mut self, turnstile: &Turnstile, now: Instant) -> bool {
         let pass = self

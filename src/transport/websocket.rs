@@ -446,7 +446,8 @@ impl Session {
             turn.step();
             self.pace.take(counted, allowance, turn.now());
         }
-        if let Some(connection) = &mut self.connection {
+        // A message that is kept belongs to this turn: it may be the return to a channel that the one before it left.
+        if let (Some(connection), None) = (&mut self.connection, &self.kept) {
             self.pace.rest(connection.end_turn(turn.now()), turn.now());
         }
         self.subscriber.outbox.release();

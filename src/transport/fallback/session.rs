@@ -317,8 +317,11 @@ impl Session {
         }
         // Others have their turn before the next of this session.
         self.pace.pass_on();
-        self.pace
-            .rest(self.connection.end_turn(turn.now()), turn.now());
+        // A message that waits belongs to this turn: it may be the return to a channel that the one before it left.
+        if !self.pace.is_queued() {
+            let rest = self.connection.end_turn(turn.now());
+            self.pace.rest(rest, turn.now());
+        }
         match self.pace.pause(allowance, turn.now()) {
             Some(TooFast::Slowed) => self.connection.slowed(turn.now()),
             Some(TooFast::ForTooLong) => self

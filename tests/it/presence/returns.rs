@@ -8,8 +8,10 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    app::App,
     client::{Presence, TestClient},
     server::TestServer,
+    setup::Setup,
     websocket::Frame,
 };
 
@@ -45,6 +47,26 @@ fn who_leaves_and_returns_at_once_is_told_anew_and_nobody_else_is() {
     other.expect_on(ROOM, "story");
     client.close();
     other.expect_on(ROOM, REMOVED);
+}
+
+/// Where the list of members is long, the return waits for its turn at the worker.
+#[test]
+fn who_leaves_and_returns_to_a_large_channel_at_once_is_not_announced() {
+    let app = App::usual().set("max_presence_members", 200);
+    let server = TestServer::start(Setup::new().app(app));
+    let mut others: Vec<_> = (0..150).map(|_| server.client()).collect();
+    for (number, other) in others.iter_mut().enumerate() {
+        other.join(ROOM, &number.to_string());
+    }
+    let mut last = others.pop().expect("one of them");
+    let mut client = server.client();
+    client.join(ROOM, "8000");
+    last.expect_on(ROOM, ADDED);
+    for _ in 0..20 {
+        leave_and_return(&mut client, &json!({"user_id": "8000"}).to_string());
+        client.expect_on(ROOM, "pusher_internal:subscription_succeeded");
+    }
+    last.expect_silence();
 }
 
 #[test]
