@@ -117,11 +117,13 @@ impl Proxy {
     }
 
     /// From now on each piece towards the server is late by so much.
+    #[cfg(feature = "sql")]
     pub(crate) fn delay(&self, delay: Duration) {
         self.gate.change(|state| state.delay = delay);
     }
 
     /// Every connection that exists ends; new ones are made.
+    #[cfg(feature = "sql")]
     pub(crate) fn cut(&self) {
         self.gate.change(|state| {
             for stream in state.streams.drain(..) {
@@ -132,6 +134,7 @@ impl Proxy {
     }
 
     /// How many pieces were passed on to the server; a request is at least one.
+    #[cfg(feature = "sql")]
     pub(crate) fn passed(&self) -> usize {
         self.gate.state.lock().expect("no thread panics").passed
     }

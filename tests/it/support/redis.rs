@@ -133,6 +133,7 @@ impl RedisServer {
     }
 
     /// Publishes a message so many times.
+    #[cfg(feature = "sql")]
     #[track_caller]
     pub(crate) fn publish_many(&self, topic: &str, message: &str, times: usize) {
         let client = Client::open(self.admin_url.as_str()).expect("a URL");
