@@ -1,6 +1,7 @@
 //! systemd's protocols, played by the test: sockets that are handed over, and what a service tells of itself.
 
 use std::{
+    env,
     net::{SocketAddr, TcpListener, TcpStream},
     os::{
         fd::OwnedFd,
@@ -39,6 +40,8 @@ fn launch(config: &ConfigFile, socket: OwnedFd, variables: &str) -> Process {
     command
         .args(["-c", &script, env!("CARGO_BIN_EXE_loudhailer")])
         .args(["--config", config.path()])
+        .env_clear()
+        .envs(env::var_os("PATH").map(|path| ("PATH", path)))
         .current_dir(env!("CARGO_TARGET_TMPDIR"));
     Process::spawn_with(command, Stdio::from(socket))
 }
