@@ -125,27 +125,27 @@ impl State {
                 .members
                 .roster()
                 .members()
+                .filter(|(id, _)| **id != *member.user_id)
                 .map(|(id, _)| id.to_owned())
                 .collect(),
             false => Vec::new(),
         };
         let user_id: &str = &member.user_id;
         match state.members.join(member, max_members) {
-            Ok(Join::First) => {
+            Ok(Join::First) if !is_session => {
                 self.announce_arrival(key, &mut state, member);
-                if !is_session {
-                    self.tell(&key.app_id, &key.name, ChannelEdge::MemberAdded(user_id));
-                } else if !others.is_empty() {
+                self.tell(&key.app_id, &key.name, ChannelEdge::MemberAdded(user_id));
+            }
+            // A replaced session is still here until its grace is over. A new connection of it makes it the newest again.
+            Ok(_) if is_session && state.newest.as_deref() != Some(user_id) => {
+                self.announce_arrival(key, &mut state, member);
+                if !others.is_empty() {
                     let edge = ChannelEdge::SessionReplaced {
                         session: user_id,
                         replaced: &others,
                     };
                     self.tell(&key.app_id, &key.name, edge);
                 }
-            }
-            // A replaced session is still here until its grace is over. A new connection of it makes it the newest again.
-            Ok(_) if is_session && state.newest.as_deref() != Some(user_id) => {
-                self.announce_arrival(key, &mut state, member);
             }
             Ok(_) => {}
             Err(full) => {
@@ -171,12 +171,17 @@ impl State {
         self.forget_needless(key);
     }
 
-    /// Adds a user that is not there yet.
+    /// Adds a user that is not there yet, or makes a session the newest.
     pub fn arrive(&self, key: &ChannelKey, member: &Member) {
         let mut state = self.channels.entry(key.clone()).or_default();
-        if !state.members.roster().contains(&member.user_id) {
+        let is_known = state.members.roster().contains(&member.user_id);
+        let is_newest =
+            key.kind.access == Access::Session && state.newest.as_deref() != Some(&*member.user_id);
+        if !is_known {
             // The limit was kept where the member entered.
             let _ = state.members.join(member, usize::MAX);
+        }
+        if !is_known || is_newest {
             self.announce_arrival(key, &mut state, member);
         }
     }

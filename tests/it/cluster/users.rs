@@ -232,6 +232,40 @@ fn tabs_on_several_nodes_are_one_session() {
 }
 
 #[test]
+fn a_replaced_session_that_comes_back_within_its_grace_is_the_newest_on_every_node() {
+    let rule = json!([{"pattern": "private-outman-user-*", "single_session": "replace"}]);
+    let redis = RedisServer::start();
+    let app = usual().set("channels", rule).set("session_grace_s", 2);
+    let setup = Setup::new().set("redis.url", redis.url()).app(app);
+    let nodes = nodes(3, &setup);
+    // The replaced session is on the first node; on which one it comes back, and which one has the other.
+    for (back_on, other_on) in [(0, 0), (0, 1), (1, 0), (1, 2), (2, 2)] {
+        let channel = format!("private-outman-user-{back_on}{other_on}");
+        let on = |node: usize, session: &str| {
+            let mut client = nodes[node].client();
+            let data = json!({"user_info": {"session_id": session}});
+            client.ask_with(&channel, &data.to_string());
+            client.expect_on(&channel, super::SUCCEEDED);
+            client
+        };
+        let mut replaced = on(0, "a");
+        let other = on(other_on, "b");
+        replaced.expect_on(&channel, "session.replaced");
+        other.close();
+        let mut back = on(back_on, "a");
+        replaced.expect_closed(4009);
+        back.expect_nothing_before_marker(&nodes[0].api(), &channel);
+        // While the other session is there, it is the one to go.
+        let mut other = on(other_on, "b");
+        back.expect_on(&channel, "session.replaced");
+        let mut third = on(back_on, "a");
+        other.expect_on(&channel, "session.replaced");
+        other.expect_closed(4009);
+        third.expect_nothing_before_marker(&nodes[0].api(), &channel);
+    }
+}
+
+#[test]
 fn a_session_on_a_node_that_stood_still_gives_way_to_a_newer_one() {
     let (_redis, mut nodes) = started("single_session", "replace");
     let mut witness = Watcher::join(&nodes[0], "presence-room", "witness");

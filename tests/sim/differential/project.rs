@@ -9,8 +9,8 @@ use loudhailer::{
         ChannelKey,
         cluster::{
             core::{
-                Batch, BucketName, Call, Claim, Departed, Destination, Entry, Epoch, Event, Keep,
-                Lasting, LeaseRequest, Message, Query, Resignation, bucket_of,
+                Arriving, Batch, BucketName, Call, Claim, Departed, Destination, Entry, Epoch,
+                Event, Keep, Lasting, LeaseRequest, Message, Query, Resignation, bucket_of,
             },
             envelope,
             redis::{Encoder, Names},
@@ -204,7 +204,10 @@ fn entry(name: &str, random: &mut Random) -> Entry {
     };
     let arriving = arriving
         .into_iter()
-        .map(|user| (user, INFO.into(), chance(3, random)))
+        .map(|user| {
+            let how = *random.pick(&[Arriving::New, Arriving::Newest, Arriving::Again]);
+            (user, INFO.into(), how)
+        })
         .collect();
     let max = *random.pick(&[-1, 1, 2]);
     Entry {

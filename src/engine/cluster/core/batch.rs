@@ -1,14 +1,17 @@
 //! Puts the changes of a bucket's channels into batches. Their answers are in `settle`.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
     Change, Core, Effect, Effects,
     bucket::{Batching, BucketId, Proof, Registration},
-    call::{Batch, Call, Claim, Entry, Epoch},
-    channel::{Channel, Former, Listening, Shared, Stage, Stored, Work},
+    call::{Arriving, Batch, Call, Claim, Entry, Epoch},
+    channel::{Channel, Former, Listening, Shared, Stage, Stored, Waiter, Work},
 };
-use crate::{engine::Heard as Hears, protocol::ChannelKind};
+use crate::{
+    engine::Heard as Hears,
+    protocol::{Access, ChannelKind},
+};
 
 /// Channels of one batch: about a third of a millisecond of Redis.
 const CHANNELS_MAX: usize = 64;
@@ -203,7 +206,9 @@ impl<T> Core<T> {
                 // Redis has it before it is asked.
                 out.push(Effect::Change(key, Change::Settled(id)));
             }
-            shared.take_changed(&mut entry, users);
+            let newcomers = newcomers(kind, &channel.waiters);
+            shared.changed.extend(newcomers.iter().cloned());
+            shared.take_changed(&mut entry, users, &newcomers);
         }
         channel.mark_sent();
         Some(entry)
@@ -218,9 +223,22 @@ impl<T> Core<T> {
     }
 }
 
+/// Of a user's sessions, those with a connection whose row is not written yet.
+fn newcomers<T>(kind: ChannelKind, waiters: &[Waiter<T>]) -> BTreeSet<Arc<str>> {
+    let queued = waiters
+        .iter()
+        .filter(|waiter| kind.access == Access::Session && waiter.stage == Stage::Queued);
+    queued.filter_map(|waiter| waiter.user_id.clone()).collect()
+}
+
 impl Shared {
     /// Moves changed users into an entry, as far as there is room.
-    fn take_changed(&mut self, entry: &mut Entry, users: &mut usize) {
+    fn take_changed(
+        &mut self,
+        entry: &mut Entry,
+        users: &mut usize,
+        newcomers: &BTreeSet<Arc<str>>,
+    ) {
         let some: Vec<Arc<str>> = self.changed.iter().take(*users).cloned().collect();
         *users -= some.len();
         for user_id in some {
@@ -228,11 +246,16 @@ impl Shared {
             let Some(seat) = self.seats.get_mut(&user_id) else {
                 continue;
             };
+            let is_newest = newcomers.contains(&user_id);
             match (seat.sockets.is_empty(), seat.stored) {
-                (false, Stored::No | Stored::Former) => {
+                (false, stored) if is_newest || matches!(stored, Stored::No | Stored::Former) => {
                     seat.stored = Stored::Arriving;
-                    let info = Arc::clone(&seat.info);
-                    entry.arriving.push((user_id, info, seat.granted));
+                    let how = match (is_newest, seat.granted) {
+                        (true, _) => Arriving::Newest,
+                        (false, true) => Arriving::Again,
+                        (false, false) => Arriving::New,
+                    };
+                    entry.arriving.push((user_id, Arc::clone(&seat.info), how));
                 }
                 (true, Stored::Yes | Stored::Former) => {
                     seat.stored = Stored::Departing;

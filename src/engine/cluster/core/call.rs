@@ -134,9 +134,9 @@ pub struct Entry {
     /// Distinct users at most, -1 for no limit; `None` for a channel without members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<i64>,
-    /// Users who take a seat on this node: id, info, and whether they had one before.
+    /// Users who take a seat on this node: id and info.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub arriving: Vec<(Arc<str>, Arc<str>, bool)>,
+    pub arriving: Vec<(Arc<str>, Arc<str>, Arriving)>,
     /// Users who give theirs back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub departing: Vec<Arc<str>>,
@@ -155,6 +155,18 @@ pub struct Entry {
     /// The dead node whose rows are removed; `None`: this node's change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<Epoch>,
+}
+
+/// How a user takes a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arriving {
+    /// With a new connection.
+    New,
+    /// The same of a session, which is the newest of its user from then on, even if it has a seat already.
+    Newest,
+    /// With connections that had a seat before.
+    Again,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

@@ -31,9 +31,9 @@ pub use self::{
     arrivals::{Count, Delivered, Edge, Event, Heard, Lasting, Mark, PeerMessage, Topic},
     bucket::{BUCKETS, BucketName, bucket_of},
     call::{
-        Answer, Batch, Call, CallError, CallId, Claim, Departed, Destination, Entry, EntryResult,
-        Epoch, Keep, Lease, LeaseRequest, Message, NodeConnections, Query, QueryAnswer, Report,
-        Resignation, Settled, Told, What, Written,
+        Answer, Arriving, Batch, Call, CallError, CallId, Claim, Departed, Destination, Entry,
+        EntryResult, Epoch, Keep, Lease, LeaseRequest, Message, NodeConnections, Query,
+        QueryAnswer, Report, Resignation, Settled, Told, What, Written,
     },
     departures::DEPARTURE_DELAY,
     flow::FlowLimits,

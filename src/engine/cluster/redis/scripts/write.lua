@@ -101,26 +101,41 @@ end
 
 -- Reports a session that replaces others.
 local function tell_replaced(entry, user)
-  local others = redis.call('HKEYS', of('members', entry.name))
+  if entry.hooks ~= 'sessions' then return end
+  local others = {}
+  for _, other in ipairs(redis.call('HKEYS', of('members', entry.name))) do
+    if other ~= user then others[#others + 1] = other end
+  end
   if #others > 0 then told[#told + 1] = {'session', entry.name, user, cjson.encode(others)} end
 end
 
+-- A session that has a seat already has a new connection: it is the newest again.
+local function renew(entry, user, info)
+  if redis.call('HGET', of('meta', entry.name), 'newest') == user then return end
+  tell_replaced(entry, user)
+  redis.call('HSET', of('meta', entry.name), 'newest', user)
+  announce(entry, user, info, false)
+end
+
 -- Seats a user of this node; not when the channel is full. Reads before it writes: a key of the wrong type leaves everything as it was.
-local function arrive(entry, user, info, again, silently)
-  local name, seats = entry.name, of('seats:' .. node, entry.name)
+-- `how`: new; newest: the same of a session; again: the user had a seat before.
+local function arrive(entry, user, info, how, silently)
+  local name, seats, again = entry.name, of('seats:' .. node, entry.name), how == 'again'
   local nodes, known = member(name, user)
-  if redis.call('SISMEMBER', seats, user) == 1 and nodes > 0 then return end
   if nodes > 0 then
-    redis.call('SADD', seats, user)
-    redis.call('HSET', of('members', name), user, (nodes + 1) .. '|' .. known)
+    if redis.call('SISMEMBER', seats, user) == 0 then
+      redis.call('SADD', seats, user)
+      redis.call('HSET', of('members', name), user, (nodes + 1) .. '|' .. known)
+    end
+    if how == 'newest' then renew(entry, user, known) end
     return
   end
   if not again and entry.max >= 0 and redis.call('HLEN', of('members', name)) >= entry.max then return end
   generation(name)
-  if entry.hooks == 'sessions' and not again then tell_replaced(entry, user) end
+  if how == 'newest' then tell_replaced(entry, user) end
   redis.call('SADD', seats, user)
   redis.call('HSET', of('members', name), user, '1|' .. info)
-  if not again then redis.call('HSET', of('meta', name), 'newest', user) end
+  if how == 'newest' then redis.call('HSET', of('meta', name), 'newest', user) end
   announce(entry, user, info, again)
   came(entry, 'u', user, silently)
 end
@@ -230,7 +245,7 @@ local function settle_own(entry)
   -- A client removed with a node that seemed dead arrives anew for everyone; one that is restored after a loss had never left.
   if before == 0 and total > 0 then came(entry, 'c', '', entry.was and not evicted) end
   for _, arriving in ipairs(entry.arriving or {}) do
-    arrive(entry, arriving[1], arriving[2], arriving[3], arriving[3] and not evicted)
+    arrive(entry, arriving[1], arriving[2], arriving[3], arriving[3] == 'again' and not evicted)
   end
   if entry.max ~= nil and request.formers then end_former_seats(entry) end
   for _, user in ipairs(entry.departing or {}) do depart(entry, node, user) end
