@@ -40,6 +40,9 @@ pub(crate) struct Arguments {
     /// Events in one request [default: ingest's batch runs 10, load 1]
     #[arg(long)]
     pub(crate) batch: Option<usize>,
+    /// Only the rows whose names have this in them [hostile]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) row: Option<String>,
     /// Worker threads of the server and of the bare handler
     #[arg(long, default_value_t = 2)]
     pub(crate) workers: usize,

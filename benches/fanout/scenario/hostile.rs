@@ -17,7 +17,7 @@ use crate::Failure;
 use crate::arguments::Arguments;
 use crate::host::{self, Host};
 use crate::report::{Finding, Section, say};
-use crate::scenario::{seconds, section};
+use crate::scenario::{cluster::nodes::Redis, seconds, section};
 
 use probe::Probes;
 
@@ -29,7 +29,16 @@ struct Row {
     app: &'static str,
     /// What a probe may wait, in milliseconds, at the 99th percentile.
     quiet_ms_max: f64,
+    engine: Engine,
     attack: fn(&Ground<'_>) -> Result<Vec<Figure>, Failure>,
+}
+
+/// What the server keeps its state in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    Memory,
+    /// A redis-server of its own, as if there were other nodes.
+    Redis,
 }
 
 /// Where an attack takes place.
@@ -56,7 +65,7 @@ const UNPACED_LARGE: &str = "max_messages_per_second = 100000000\nmax_presence_m
 const COUNTED: &str = "subscription_counts = true\n";
 const WATCHED: &str = "watchlists = true\n";
 
-const ROWS: [Row; 21] = [
+const ROWS: [Row; 22] = [
     Row::flood("1: control pings, one socket", floods::pings),
     Row::flood("1: the text 3, one socket", floods::nonsense),
     Row::flood("1: pusher:ping, one socket", floods::text_pings),
@@ -89,6 +98,10 @@ const ROWS: [Row; 21] = [
     Row::flood("10: 2,000 sign in, watching 100 each", members::watch)
         .with(WATCHED)
         .quiet(20.0),
+    Row::flood("10: the same on a node with Redis", members::watch)
+        .with(WATCHED)
+        .quiet(20.0)
+        .on(Engine::Redis),
     Row::flood("5: bodies that never end", requests::endless_bodies).beside_many(),
     Row::flood("5: requests in a row, one connection", floods::pipelined),
     Row::flood(
@@ -108,12 +121,17 @@ impl Row {
             name,
             app: "",
             quiet_ms_max: 5.0,
+            engine: Engine::Memory,
             attack,
         }
     }
 
     const fn with(self, app: &'static str) -> Self {
         Self { app, ..self }
+    }
+
+    const fn on(self, engine: Engine) -> Self {
+        Self { engine, ..self }
     }
 
     const fn beside_many(self) -> Self {
@@ -132,7 +150,13 @@ impl Row {
 pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
     say("\nhostile: quiet p99 in ms beside each attack")?;
     let mut findings = Vec::new();
-    for row in &ROWS {
+    let chosen = |row: &&Row| {
+        arguments
+            .row
+            .as_deref()
+            .is_none_or(|row_name| row.name.contains(row_name))
+    };
+    for row in ROWS.iter().filter(chosen) {
         let rounds = (0..arguments.pairs).map(|_| row.measure(arguments));
         let rounds = rounds.collect::<Result<Vec<_>, _>>()?;
         findings.extend(medians(&rounds));
@@ -153,7 +177,11 @@ fn medians(rounds: &[Vec<(String, f64, Option<f64>)>]) -> Vec<Finding> {
 
 impl Row {
     fn measure(&self, arguments: &Arguments) -> Result<Vec<(String, f64, Option<f64>)>, Failure> {
-        let host = host::start_node("hostile", &config(arguments, self.app), arguments)?;
+        let redis = (self.engine == Engine::Redis)
+            .then(Redis::start)
+            .transpose()?;
+        let config = config(arguments, redis.as_ref(), self.app);
+        let host = host::start_node("hostile", &config, arguments)?;
         let ground = Ground {
             host: &host,
             time: seconds(arguments, 3.0),
@@ -187,7 +215,7 @@ impl Row {
 }
 
 /// The attackers come through a proxy of their own, so that each has an address. A request has a second.
-fn config(arguments: &Arguments, app: &str) -> String {
+fn config(arguments: &Arguments, redis: Option<&Redis>, app: &str) -> String {
     let Arguments {
         workers,
         app_id,
@@ -195,8 +223,9 @@ fn config(arguments: &Arguments, app: &str) -> String {
         secret,
         ..
     } = arguments;
+    let redis = redis.map_or_else(String::new, Redis::config);
     format!(
-        "[server]\nport = 0\nworkers = {workers}\nrequest_timeout_s = 1\ntrusted_proxies = [\"127.0.0.1\"]\n\n[admin]\nport = 0\n\n\
+        "{redis}[server]\nport = 0\nworkers = {workers}\nrequest_timeout_s = 1\ntrusted_proxies = [\"127.0.0.1\"]\n\n[admin]\nport = 0\n\n\
          [[apps]]\nid = \"{app_id}\"\nkey = \"{key}\"\nsecret = \"{secret}\"\ncompression = true\n{app}"
     )
 }

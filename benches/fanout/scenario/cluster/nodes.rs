@@ -60,6 +60,11 @@ impl Redis {
     pub(in crate::scenario) fn port(&self) -> u16 {
         self.port
     }
+
+    /// Lines for the configuration of a node that uses it.
+    pub(in crate::scenario) fn config(&self) -> String {
+        format!("[redis]\nurl = \"redis://127.0.0.1:{}\"\n\n", self.port)
+    }
 }
 
 impl Drop for Redis {
@@ -77,9 +82,7 @@ pub(in crate::scenario) fn start(
     members: usize,
     arguments: &Arguments,
 ) -> Result<Host, Failure> {
-    let redis = redis.map_or_else(String::new, |redis| {
-        format!("[redis]\nurl = \"redis://127.0.0.1:{}\"\n\n", redis.port)
-    });
+    let redis = redis.map_or_else(String::new, Redis::config);
     let config = format!(
         "{redis}{}max_presence_members = {members}\n\n[[apps]]\nid = \"{ELSEWHERE}\"\nkey = \"{ELSEWHERE}\"\nsecret = \"{ELSEWHERE}\"\n",
         server_config(arguments)

@@ -60,7 +60,7 @@ pub(in crate::scenario) fn run(arguments: &Arguments) -> Result<Section, Failure
     let attacked = "subscription_counts = true\nwatchlists = true\n";
     let text = format!(
         "{}\n[[apps]]\nid = \"{}\"\nkey = \"{}\"\nsecret = \"{}\"\n",
-        config(arguments, attacked),
+        config(arguments, None, attacked),
         other.id,
         other.key,
         other.secret
