@@ -90,8 +90,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a client is refused while others wait",
         file: CORE,
-        original: "self.waiting >= WAITING_MAX && waits_for_answer",
-        replacement: "self.waiting > 0 && waits_for_answer",
+        original: "!self.waiting.has_room(&key.app_id)",
+        replacement: "self.waiting.len() > 0",
     },
     Mutant {
         name: "a batch of a lost epoch is executed",

@@ -1,14 +1,12 @@
 //! Calls to Redis that are under way, and which are made first: the lease, publishes, joins, then leaves and repairs.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use super::{
     ANSWER_PATIENCE, Core, Effect, Effects,
     bucket::{BucketId, Ready, Registration},
     call::{Answer, Call, CallError, CallId},
+    turns::Turns,
 };
 
 /// Commands under way at most; a batch counts as many as it has channels. The rest waits here, where it can be ordered,
@@ -16,8 +14,10 @@ use super::{
 const IN_FLIGHT_MAX: u32 = 512;
 /// The largest weight of one call.
 const WEIGHT_MAX: u32 = 128;
+/// What the lease and the removal of dead nodes take besides.
+const HOUSE_MAX: u32 = 16;
 /// Commands under way above which nothing is begun that a client waits for.
-const JOINS_MAX: u32 = IN_FLIGHT_MAX - WEIGHT_MAX;
+const JOINS_MAX: u32 = IN_FLIGHT_MAX - HOUSE_MAX - WEIGHT_MAX;
 /// Commands under way above which nothing is begun that no client waits for.
 const REST_MAX: u32 = IN_FLIGHT_MAX / 2 - WEIGHT_MAX;
 
@@ -27,8 +27,8 @@ pub(super) struct Calls {
     under_way: BTreeMap<CallId, UnderWay>,
     weight: u32,
     next: u64,
-    joins: VecDeque<BucketId>,
-    rest: VecDeque<BucketId>,
+    joins: Turns<Arc<str>, BucketId>,
+    rest: Turns<Arc<str>, BucketId>,
 }
 
 struct UnderWay {
@@ -73,13 +73,18 @@ impl Calls {
 
     /// Forgets whose turn it is.
     pub(super) fn clear_turns(&mut self) {
-        self.joins.clear();
-        self.rest.clear();
+        self.joins = Turns::default();
+        self.rest = Turns::default();
     }
 
     /// Whether there is room for calls that no client waits for.
     pub(super) fn has_room_for_rest(&self) -> bool {
         self.room(Ready::Rest)
+    }
+
+    /// Whether there is room for one more call that clients or backends wait for.
+    pub(super) fn has_room_for_joins(&self) -> bool {
+        self.room(Ready::Joins)
     }
 
     fn room(&self, lane: Ready) -> bool {
@@ -90,7 +95,7 @@ impl Calls {
         }
     }
 
-    fn lane(&mut self, lane: Ready) -> Option<&mut VecDeque<BucketId>> {
+    fn lane(&mut self, lane: Ready) -> Option<&mut Turns<Arc<str>, BucketId>> {
         match lane {
             Ready::Joins => Some(&mut self.joins),
             Ready::Rest => Some(&mut self.rest),
@@ -154,7 +159,7 @@ impl<T> Core<T> {
             (Call::Buckets(dead), result) => self.on_buckets(&dead, result, now, out),
             (Call::Forget(epoch, buckets), _) => self.on_forgotten(&epoch, &buckets, now, out),
             (Call::Resign(..), result) => self.on_resigned(&result, now),
-            (Call::Query(..), result) => self.on_query_answer(id, result, out),
+            (Call::Query(query, _), result) => self.on_query_answer(id, &query, result, out),
             (Call::Unlisten(..) | Call::Bury(_), _) => {}
         }
     }
@@ -185,20 +190,21 @@ impl<T> Core<T> {
             self.membership.to_register.push(id);
         }
         let lane = bucket.lane(may_write);
+        let app_id = Arc::clone(&bucket.name.app_id);
         let goes_up = bucket.ready == Ready::No || lane == Ready::Joins;
         if bucket.ready != lane && goes_up {
             bucket.ready = lane;
             if let Some(turns) = self.calls.lane(lane) {
-                turns.push_back(id);
+                turns.push(app_id, id);
             }
         }
     }
 
-    /// Gives buckets their turns, as long as there is room for more calls.
+    /// Gives apps their turns, and each app's buckets, as long as there is room for more calls.
     pub(super) fn take_turns(&mut self, now: Instant, out: &mut Effects<T>) {
         for lane in [Ready::Joins, Ready::Rest] {
             while self.calls.room(lane) {
-                let Some(id) = self.calls.lane(lane).and_then(VecDeque::pop_front) else {
+                let Some(id) = self.calls.lane(lane).and_then(Turns::pop) else {
                     break;
                 };
                 let Some(bucket) = self.buckets.get_mut(id) else {
@@ -210,7 +216,7 @@ impl<T> Core<T> {
                 }
                 bucket.ready = Ready::No;
                 self.send_listens(id, now, out);
-                if self.may_write(id) {
+                if self.may_write(id) && self.calls.room(lane) {
                     self.send_batch(id, now, out);
                 }
                 self.make_ready(id);

@@ -243,8 +243,8 @@ impl<T> Core<T> {
                 admitted.extend(channel.take_waiters(|_| true));
             }
         }
-        self.answer(admitted, Ok(()), out);
-        self.answer(refused, Err(EnterError::Unavailable), out);
+        self.answer(id, admitted, Ok(()), out);
+        self.answer(id, refused, Err(EnterError::Unavailable), out);
     }
 
     /// Events published while the link is down are missing from every history.
@@ -326,7 +326,7 @@ impl<T> Core<T> {
     ) {
         if let Some(channel) = self.buckets[id].channels.get_mut(name) {
             let refused = channel.dismiss(|waiter| waiter.stage == Stage::Queued);
-            self.answer(refused, Err(EnterError::Unavailable), out);
+            self.answer(id, refused, Err(EnterError::Unavailable), out);
         }
         self.timers.failures.retry_later(id, name, now);
     }

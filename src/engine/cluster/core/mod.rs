@@ -21,6 +21,8 @@ mod queries;
 mod queue;
 mod settle;
 mod timers;
+mod turns;
+mod waiting;
 
 use std::{
     sync::Arc,
@@ -50,6 +52,7 @@ use self::{
     outgoing::OutgoingQueue,
     queries::Queries,
     timers::Timers,
+    waiting::Waiting,
 };
 use crate::{
     app::Replay,
@@ -62,8 +65,6 @@ use crate::{
 const ANSWER_PATIENCE: Duration = LEASE;
 /// After Redis lost data: how long members it does not know are kept, for their nodes to write them again.
 const LOSS_GRACE: Duration = Duration::from_secs(8);
-/// Clients that wait to be admitted; more are refused, to try again.
-const WAITING_MAX: usize = 262_144;
 /// How long a client waits to be admitted. Then it is as if Redis were away.
 const WAITING_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -289,8 +290,7 @@ pub struct Core<T> {
     queries: Queries<T>,
     timers: Timers,
     closing: Option<Closing<T>>,
-    /// Clients that wait to be admitted.
-    waiting: usize,
+    waiting: Waiting,
     next_batch: u64,
 }
 
@@ -309,7 +309,7 @@ impl<T> Core<T> {
             queries: Queries::default(),
             timers: Timers::new(now),
             closing: None,
-            waiting: 0,
+            waiting: Waiting::default(),
             next_batch: 0,
         }
     }
@@ -397,7 +397,7 @@ impl<T> Core<T> {
     pub fn load(&self) -> Load {
         Load {
             in_flight: self.calls.weight(),
-            waiting: self.waiting,
+            waiting: self.waiting.len(),
             outgoing: self.outgoing.len(),
         }
     }
@@ -412,7 +412,7 @@ impl<T> Core<T> {
         let channel = channels
             .entry(Arc::clone(&key.name))
             .or_insert_with(|| Channel::new(key.kind));
-        if self.waiting >= WAITING_MAX && waits_for_answer {
+        if waits_for_answer && !self.waiting.has_room(&key.app_id) {
             channel.refused.push(enter.socket);
             return out.push(Effect::Admit(reply, Err(EnterError::Unavailable)));
         }
@@ -432,7 +432,7 @@ impl<T> Core<T> {
             since: now,
             reply,
         });
-        self.waiting += 1;
+        self.waiting.add(&key.app_id);
         if self.link.is_down() {
             self.answer_without_redis(id, &key.name, |_| true, out);
         }
@@ -452,10 +452,10 @@ impl<T> Core<T> {
         };
         if channel.needs_state() {
             let refused = channel.dismiss(which);
-            self.answer(refused, Err(EnterError::Unavailable), out);
+            self.answer(id, refused, Err(EnterError::Unavailable), out);
         } else {
             let admitted = channel.take_waiters(which);
-            self.answer(admitted, Ok(()), out);
+            self.answer(id, admitted, Ok(()), out);
         }
     }
 
@@ -473,7 +473,7 @@ impl<T> Core<T> {
             return;
         };
         if channel.leave(socket, user_id) {
-            self.waiting -= 1;
+            self.waiting.remove(&key.app_id, 1);
         }
         self.touch(id, &key.name, now);
     }

@@ -1,28 +1,21 @@
 //! Channels that wait for their turn: those that clients wait for first, each client's in turn.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
+use super::turns::Turns;
 use crate::protocol::SocketId;
 
 /// Names of channels. One client that asks for very many waits longer, not the others.
 #[derive(Default)]
 pub(super) struct Queue {
-    turns: VecDeque<SocketId>,
-    joins: BTreeMap<SocketId, VecDeque<Arc<str>>>,
+    joins: Turns<SocketId, Arc<str>>,
     rest: VecDeque<Arc<str>>,
 }
 
 impl Queue {
     /// Adds a channel that the client waits for.
     pub(super) fn push_join(&mut self, socket: SocketId, name: Arc<str>) {
-        let theirs = self.joins.entry(socket).or_default();
-        if theirs.is_empty() {
-            self.turns.push_back(socket);
-        }
-        theirs.push_back(name);
+        self.joins.push(socket, name);
     }
 
     /// Adds a channel that no client waits for.
@@ -32,30 +25,24 @@ impl Queue {
 
     /// The next channel: of the next client in turn, else one that no client waits for.
     pub(super) fn pop(&mut self) -> Option<Arc<str>> {
-        let Some(socket) = self.turns.pop_front() else {
-            let next = self.rest.pop_front();
-            if self.rest.is_empty() {
-                self.rest = VecDeque::new();
-            }
+        let next = self.joins.pop();
+        if next.is_some() {
             return next;
-        };
-        let theirs = self.joins.get_mut(&socket)?;
-        let next = theirs.pop_front();
-        if theirs.is_empty() {
-            self.joins.remove(&socket);
-        } else {
-            self.turns.push_back(socket);
+        }
+        let next = self.rest.pop_front();
+        if self.rest.is_empty() {
+            self.rest = VecDeque::new();
         }
         next
     }
 
     /// Whether a client waits.
     pub(super) fn has_joins(&self) -> bool {
-        !self.turns.is_empty()
+        !self.joins.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.turns.is_empty() && self.rest.is_empty()
+        self.joins.is_empty() && self.rest.is_empty()
     }
 
     /// Forgets everything.

@@ -119,7 +119,7 @@ impl<T> Core<T> {
             }
         }
         channel.note_generation(&report);
-        self.answer(refused, Err(EnterError::Full), out);
+        self.answer(id, refused, Err(EnterError::Full), out);
         self.timers.failures.forget(id, &entry.name);
         self.tell_refused(id, entry, &report, out);
         if let Some(shared) = report.shared {
@@ -196,18 +196,20 @@ impl<T> Core<T> {
     pub(super) fn admit_written(&mut self, id: BucketId, name: &str, out: &mut Effects<T>) {
         if let Some(channel) = self.buckets[id].channels.get_mut(name) {
             let admitted = channel.take_admitted();
-            self.answer(admitted, Ok(()), out);
+            self.answer(id, admitted, Ok(()), out);
         }
     }
 
     /// Answers clients that have been taken out of those who wait.
     pub(super) fn answer(
         &mut self,
+        id: BucketId,
         waiters: Vec<Waiter<T>>,
         result: Result<(), EnterError>,
         out: &mut Effects<T>,
     ) {
-        self.waiting -= waiters.len();
+        let app_id = &self.buckets[id].name.app_id;
+        self.waiting.remove(app_id, waiters.len());
         let replies = waiters.into_iter().map(|waiter| waiter.reply);
         out.extend(replies.map(|reply| Effect::Admit(reply, result)));
     }
@@ -246,7 +248,7 @@ impl<T> Core<T> {
         };
         let refused = channel.dismiss(|waiter| waiter.stage == Stage::Sent);
         let has_waiters = !channel.waiters.is_empty();
-        self.answer(refused, Err(EnterError::Unavailable), out);
+        self.answer(id, refused, Err(EnterError::Unavailable), out);
         self.timers.failures.retry_later(id, name, now);
         if has_waiters {
             self.touch(id, name, now);

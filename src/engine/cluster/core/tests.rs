@@ -57,3 +57,65 @@ fn a_node_looks_at_the_apps_with_each_new_link() {
     let is_doubt = matches!(effects[..], [Effect::Apps(Apps::Doubted)]);
     assert!(is_doubt, "{effects:?}");
 }
+
+/// A core with a connection, whose calls nobody answers.
+fn connected(now: Instant) -> Core<()> {
+    let mut core = core(now);
+    core.handle(Input::Connected, now, &mut Vec::new());
+    core.proceed(now, &mut Vec::new());
+    core
+}
+
+/// The apps of the calls that the core makes, in their order.
+fn apps_called(core: &mut Core<()>, now: Instant) -> Vec<String> {
+    let mut effects = Vec::new();
+    core.proceed(now, &mut effects);
+    let apps = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Call(_, Call::Listen(bucket, _)) => Some(bucket.app_id.to_string()),
+        Effect::Call(_, Call::Query(Query::Occupied(app_id, ..), _)) => Some(app_id.to_string()),
+        _ => None,
+    });
+    apps.collect()
+}
+
+fn enter(app_id: &str, name: &str) -> Input<'static, ()> {
+    Input::Enter(Enter {
+        key: ChannelKey {
+            app_id: app_id.into(),
+            name: name.into(),
+            kind: ChannelKind::of(name),
+        },
+        tells_count: false,
+        replay: None,
+        max_members: 0,
+        socket: SocketId::random(),
+        member: None,
+        reply: (),
+    })
+}
+
+#[test]
+fn an_app_that_joins_very_many_channels_does_not_hold_up_another() {
+    let now = Instant::now();
+    let mut core = connected(now);
+    for channel in 0..20_000 {
+        core.handle(enter("greedy", &channel.to_string()), now, &mut Vec::new());
+    }
+    core.handle(enter("modest", "news"), now, &mut Vec::new());
+    let apps = apps_called(&mut core, now);
+    assert_eq!(apps[..2], ["greedy", "modest"]);
+    assert!(core.load().in_flight <= 512, "{:?}", core.load());
+}
+
+#[test]
+fn an_app_that_lists_its_channels_again_and_again_does_not_hold_up_another() {
+    let now = Instant::now();
+    let mut core = connected(now);
+    let list = |app_id: &str| Input::Ask(Query::Occupied(app_id.into(), "".into(), true), ());
+    for _ in 0..100 {
+        core.handle(list("greedy"), now, &mut Vec::new());
+    }
+    core.handle(list("modest"), now, &mut Vec::new());
+    assert_eq!(apps_called(&mut core, now), ["greedy", "modest"]);
+    assert!(core.load().in_flight >= 256, "{:?}", core.load());
+}

@@ -284,7 +284,7 @@ impl<T> Core<T> {
         }
         self.timers.housekeeping_at = now + HOUSEKEEPING;
         self.queries.expire(now, out);
-        if self.waiting > 0 {
+        if self.waiting.len() > 0 {
             self.expire_waiters(now, out);
         }
         if !self.link.is_down() {
