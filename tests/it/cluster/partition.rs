@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    AGREEMENT, expect_not_ready, expect_ready, expect_users, setup, usual,
+    AGREEMENT, SUCCEEDED, expect_not_ready, expect_ready, expect_users, setup, usual,
     watcher::{Watcher, sync},
 };
 use crate::support::{proxy::Proxy, redis::RedisServer, server::TestServer, setup::Setup, within};
@@ -119,6 +119,29 @@ fn expect_counts(nodes: &[TestServer], expected: usize) {
         }
         Ok(())
     });
+}
+
+#[test]
+fn who_joins_while_a_link_is_lost_and_found_is_not_refused() {
+    let (_redis, proxy, nodes) = with_proxy();
+    let mut near = Watcher::join(&nodes[0], ROOM, "near");
+    let mut far = nodes[1].client();
+    proxy.hold_all();
+    far.ask_with(ROOM, r#"{"user_id":"far"}"#);
+    far.ask_with("presence-other", r#"{"user_id":"far"}"#);
+    far.expect_silence();
+    proxy.cut();
+    proxy.release();
+    let mut entered = [far.next(), far.next()].map(|answer| {
+        assert_eq!(answer.event(), SUCCEEDED, "{}", answer.text);
+        answer.channel().map(str::to_owned)
+    });
+    entered.sort();
+    assert_eq!(
+        entered,
+        ["presence-other", ROOM].map(|it| Some(it.to_owned()))
+    );
+    near.expect_members(AGREEMENT, &["far", "near"]);
 }
 
 #[test]

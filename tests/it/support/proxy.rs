@@ -123,7 +123,6 @@ impl Proxy {
     }
 
     /// Every connection that exists ends; new ones are made.
-    #[cfg(feature = "sql")]
     pub(crate) fn cut(&self) {
         self.gate.change(|state| {
             for stream in state.streams.drain(..) {

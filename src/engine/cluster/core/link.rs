@@ -24,6 +24,8 @@ const BACK_OFF: [Duration; 4] = [
 ];
 /// A link that did not live for so long counts as a failed attempt.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// How long clients that need Redis wait for a lost link to return; then they are refused, to try again.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Topics of one call.
 const LISTENS_MAX: usize = 128;
 /// How long messages wait at least for the other nodes to listen again, if the link was away for as long, or the lease was lost.
@@ -71,6 +73,8 @@ pub(super) struct LinkState {
     failed: usize,
     /// When the last link was lost.
     lost_at: Option<Instant>,
+    /// Until when clients wait for the next one.
+    patient_until: Option<Instant>,
 }
 
 impl Default for LinkState {
@@ -81,6 +85,7 @@ impl Default for LinkState {
             as_node: AsNode::No,
             failed: 0,
             lost_at: None,
+            patient_until: None,
         }
     }
 }
@@ -88,6 +93,16 @@ impl Default for LinkState {
 impl LinkState {
     pub(super) fn is_down(&self) -> bool {
         self.link == Link::Down
+    }
+
+    /// Whether clients that need Redis wait for the next link.
+    pub(super) fn is_patient(&self) -> bool {
+        self.patient_until.is_some()
+    }
+
+    /// When they stop waiting.
+    pub(super) fn patience_ends(&self) -> Option<Instant> {
+        self.patient_until
     }
 
     /// How often the lease is renewed.
@@ -112,6 +127,7 @@ impl<T> Core<T> {
         }
         self.link.link = Link::Unproven { since: now };
         self.link.as_node = AsNode::No;
+        self.link.patient_until = None;
         let away = self.link.lost_at.take();
         let away = away.map_or(Duration::ZERO, |lost_at| now.duration_since(lost_at));
         self.link.hold = Hold::Until {
@@ -195,6 +211,7 @@ impl<T> Core<T> {
             out.push(Effect::Report(Notice::StillDown(reason.to_owned())));
         }
         self.link.lost_at.get_or_insert(now);
+        self.link.patient_until = was_up.then_some(now + PATIENCE);
         for call in self.calls.take_all() {
             self.on_lost_call(call);
         }
@@ -227,24 +244,41 @@ impl<T> Core<T> {
         }
     }
 
-    /// The node hears none of the bucket's channels any more; clients that need Redis are refused.
+    /// Refuses clients that have waited for a new link for long enough.
+    pub(super) fn lose_patience(&mut self, now: Instant, out: &mut Effects<T>) {
+        if self.link.patient_until.is_none_or(|until| now < until) {
+            return;
+        }
+        self.link.patient_until = None;
+        for id in self.buckets.ids() {
+            self.answer_impatient(id, out);
+        }
+    }
+
+    /// The node hears none of the bucket's channels any more. Clients that need Redis wait for the next link, the others enter.
     fn suspend(&mut self, id: BucketId, suspects_loss: bool, out: &mut Effects<T>) {
         let bucket = &mut self.buckets[id];
         bucket.listening = Listens::Idle;
         bucket.listen.clear();
         bucket.ready = Ready::No;
-        let mut admitted = Vec::new();
-        let mut refused = Vec::new();
         for channel in bucket.channels.values_mut() {
             channel.suspend(suspects_loss);
-            if channel.needs_state() {
-                refused.extend(channel.dismiss(|_| true));
-            } else {
-                admitted.extend(channel.take_waiters(|_| true));
-            }
         }
-        self.answer(id, admitted, Ok(()), out);
-        self.answer(id, refused, Err(EnterError::Unavailable), out);
+        self.answer_impatient(id, out);
+    }
+
+    /// Answers all clients of a bucket that do not wait for the next link.
+    fn answer_impatient(&mut self, id: BucketId, out: &mut Effects<T>) {
+        let is_patient = self.link.is_patient();
+        let channels = self.buckets[id].channels.iter();
+        let waited_for = channels.filter(|(_, channel)| !channel.waiters.is_empty());
+        let names: Vec<Arc<str>> = waited_for
+            .filter(|(_, channel)| !(is_patient && channel.needs_state()))
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
+        for name in names {
+            self.answer_without_redis(id, &name, |_| true, out);
+        }
     }
 
     /// Events published while the link is down are missing from every history.

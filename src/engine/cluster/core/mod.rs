@@ -342,6 +342,7 @@ impl<T> Core<T> {
     /// Does what is due, and calls Redis as far as there is room.
     pub fn proceed(&mut self, now: Instant, out: &mut Effects<T>) {
         self.check_silence(now, out);
+        self.lose_patience(now, out);
         self.claim_due(now);
         self.retry_due(now);
         self.look_again_due(now);
@@ -374,6 +375,7 @@ impl<T> Core<T> {
             .then(|| self.timers.idle_due());
         let others = [
             link,
+            self.link.patience_ends(),
             self.silence_ends(),
             self.timers.next_due(),
             self.outgoing.next_due(),
@@ -433,7 +435,7 @@ impl<T> Core<T> {
             reply,
         });
         self.waiting.add(&key.app_id);
-        if self.link.is_down() {
+        if self.link.is_down() && !(self.link.is_patient() && channel.needs_state()) {
             self.answer_without_redis(id, &key.name, |_| true, out);
         }
         self.touch(id, &key.name, now);
