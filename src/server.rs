@@ -389,7 +389,7 @@ struct PublicSide {
     node: Arc<Node>,
     sessions: Sessions,
     carrier: Option<Arc<Carrier>>,
-    answers: Option<HttpAnswers>,
+    answers: Option<Arc<HttpAnswers>>,
 }
 
 impl PublicSide {

@@ -76,11 +76,11 @@ impl Opened {
     }
 
     /// The answers to HTTP-01 challenges.
-    pub(crate) fn answers(&self) -> HttpAnswers {
-        HttpAnswers {
+    pub(crate) fn answers(&self) -> Arc<HttpAnswers> {
+        Arc::new(HttpAnswers {
             folder: self.folder.clone(),
-            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
-        }
+            looks: Semaphore::new(LOOKS_MAX),
+        })
     }
 }
 
@@ -114,10 +114,9 @@ pub(crate) fn may_ask(request: &HttpRequest) -> bool {
 }
 
 /// Answers requests of authorities on the public listener. They are looked for in the folder, so that each node that shares it answers.
-#[derive(Clone)]
 pub(crate) struct HttpAnswers {
     folder: Folder,
-    looks: Arc<Semaphore>,
+    looks: Semaphore,
 }
 
 impl HttpAnswers {

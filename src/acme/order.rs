@@ -44,6 +44,8 @@ enum Answer {
 impl Orders {
     /// Gets a certificate for a name and stores it.
     pub(super) async fn order(&mut self, name: &str) -> Result<(), Failure> {
+        // Nothing is asked for that could not be stored: authorities count what they issue.
+        self.folder.create()?;
         let ordered = self.try_order(name).await;
         if let Err(Failure {
             cause: Cause::NoAccount,
@@ -55,7 +57,8 @@ impl Orders {
             self.folder.retire_account()?;
         }
         let (pem, certificate) = ordered?;
-        self.folder.store_certificate(name, &pem)?;
+        let stored = self.folder.store_certificate(name, &pem);
+        stored.map_err(|error| not_stored("certificate", &error))?;
         let names = certificate.names.join(", ");
         let days_left = certificate.days_left(std::time::SystemTime::now());
         info!(names, days_left, "the ACME server has issued a certificate");
@@ -127,7 +130,8 @@ impl Orders {
         let created = created.create(&new, directory, external.as_ref()).await;
         let (account, credentials) = created?;
         let credentials = serde_json::to_vec(&credentials).map_err(io::Error::other)?;
-        self.folder.store_account(&credentials)?;
+        let stored = self.folder.store_account(&credentials);
+        stored.map_err(|error| not_stored("account", &error))?;
         info!(account = account.id(), "an ACME account was made");
         Ok(account)
     }
@@ -233,4 +237,9 @@ impl Orders {
         }
         Ok((pem, certificate))
     }
+}
+
+/// A failure after which the next order is some minutes away.
+fn not_stored(what: &str, error: &io::Error) -> Failure {
+    Failure::refused(format!("the {what} can't be stored: {error}"))
 }

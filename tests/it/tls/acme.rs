@@ -410,6 +410,20 @@ fn damaged_files_lead_to_a_new_order_and_a_line() {
 }
 
 #[test]
+fn a_certificate_that_can_t_be_stored_is_not_ordered_again_at_once() {
+    let acme = Acme::new();
+    fs::create_dir_all(acme.own().join("localhost.pem")).expect("a folder in its place");
+    let it = acme.start_usual(HTTP);
+    it.expect_log("the certificate can't be stored: ");
+    eventually("the next order is some minutes away", || {
+        let next = it.state("localhost")["next_order_s"].as_u64()?;
+        (200..=300).contains(&next).then_some(())
+    });
+    assert_eq!(acme.orders(), 1);
+    it.expect_well();
+}
+
+#[test]
 fn names_that_sighup_brings_are_ordered_and_the_others_are_not_ordered_again() {
     let acme = Acme::new();
     let mut it = acme.start_usual(ALPN);
