@@ -267,6 +267,9 @@ fn the_challenge_protocol_is_spoken_while_a_name_is_checked_and_changes_nothing_
         refused.expect_err("nothing in common");
     }
     assert_eq!(acme.shown(&it, "localhost", &[]).expect("ok"), usual);
+    // Who names no server gets the certificate, too, and finds that it is for a name.
+    let nameless = acme.shown(&it, "127.0.0.1", &[]).expect_err("another name");
+    assert!(nameless.to_string().contains("not valid for"), "{nameless}");
 }
 
 #[test]
@@ -463,6 +466,50 @@ fn two_processes_that_share_a_folder_order_once_and_answer_for_each_other() {
     other.wait_rest("localhost");
     assert_eq!(acme.orders(), 1);
     assert_eq!(acme.acme.asked(Resource::NewAccount).len(), 1);
+}
+
+#[test]
+fn a_process_that_is_killed_while_it_orders_holds_up_no_other() {
+    let acme = Acme::new();
+    let setup = acme.setup(HTTP, &["localhost"]);
+    let mut one = acme.start(setup.clone());
+    acme.acme.wait_asked(Resource::Challenge, 1);
+    let other = acme.start(setup);
+    one.server.kill();
+    acme.check_at(&other);
+    acme.wait_shown(&other, "localhost");
+    other.wait_rest("localhost");
+    assert_eq!(acme.orders(), 2);
+    assert_eq!(acme.acme.asked(Resource::NewAccount).len(), 1);
+    let left = fs::read_dir(acme.own().join("challenges")).expect("a folder");
+    assert_eq!(left.count(), 0, "the answers of the dead are left behind");
+}
+
+#[test]
+fn variables_of_the_environment_configure_it_too() {
+    let acme = Acme::new();
+    let folder = acme.folder.file("acme");
+    let directory = acme.acme.directory.as_str();
+    let variables = [
+        ("DOMAINS", "localhost,ws.example.test"),
+        ("TERMS_OF_SERVICE_AGREED", "true"),
+        ("DIRECTORY", directory),
+        ("CA_FILE", acme.acme.authority.file.as_str()),
+        ("FOLDER", folder.as_str()),
+    ];
+    let variables =
+        variables.map(|(key, value)| (format!("LOUDHAILER_SERVER__TLS__ACME__{key}"), value));
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(key, value)| (key.as_str(), *value))
+        .collect();
+    let setup = Setup::new().app(App::usual()).set("server.tls.port", 0);
+    let server = TestServer::start_in(setup, &variables);
+    let tls = printed_address(&server.process.stdout(), "Listening on https");
+    let tls = tls.expect("a TLS port");
+    let it = Ordering { server, tls };
+    acme.check_at(&it);
+    acme.wait_shown(&it, "ws.example.test");
 }
 
 #[test]
