@@ -20,7 +20,7 @@ const TOKEN_LENGTH_MAX: usize = 256;
 /// What one ACME server's orders leave behind. The servers have nothing in common: certificates of a server for trying things out are not
 /// served in place of others.
 #[derive(Clone, Debug)]
-pub(crate) struct Folder {
+pub(super) struct Folder {
     /// Of the ACME server.
     own: PathBuf,
     challenges: PathBuf,
@@ -35,7 +35,7 @@ pub(super) struct Lock {
 pub(super) struct HttpAnswer(PathBuf);
 
 impl Folder {
-    pub(crate) fn new(folder: &str, directory: &Url) -> Self {
+    pub(super) fn new(folder: &str, directory: &Url) -> Self {
         let own = Path::new(folder).join(name_of(directory));
         let challenges = own.join("challenges");
         Self { own, challenges }
@@ -56,7 +56,7 @@ impl Folder {
     ///
     /// # Errors
     /// When not.
-    pub(crate) fn try_out(&self) -> io::Result<()> {
+    pub(super) fn try_out(&self) -> io::Result<()> {
         let existing = self.own.ancestors().find(|folder| folder.exists());
         // A relative path begins here.
         let existing = existing.filter(|folder| !folder.as_os_str().is_empty());

@@ -25,10 +25,9 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-pub(crate) use self::folder::Folder;
 use self::{
     client::{Cause, Client, Failure},
-    folder::Lock,
+    folder::{Folder, Lock},
     order::Orders,
     schedule::{Outcome, Schedule, Step, Validity},
 };
@@ -46,6 +45,8 @@ const ORDER_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 const READ_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// Answers to HTTP-01 challenges that are looked for at a time. Further requests wait.
 const LOOKS_MAX: usize = 4;
+/// How long an answer is looked for: the folder may be another machine's.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
 /// Where an authority asks for the answer to an HTTP-01 challenge (RFC 8555 §8.3).
 const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
 
@@ -126,11 +127,15 @@ impl HttpAnswers {
         if !matches!(*request.method(), Method::GET | Method::HEAD) || !folder::is_token(&token) {
             return None;
         }
+        let looked = timeout(LOOK_TIME_MAX, self.look(token)).await;
+        let answer = looked.ok()??;
+        Some(HttpResponse::Ok().content_type("text/plain").body(answer))
+    }
+
+    async fn look(&self, token: String) -> Option<String> {
         let _look = self.looks.acquire().await.ok()?;
         let folder = self.folder.clone();
-        let found = block(move || folder.find_answer(&token)).await;
-        let answer = found.ok()??;
-        Some(HttpResponse::Ok().content_type("text/plain").body(answer))
+        block(move || folder.find_answer(&token)).await.ok()?
     }
 }
 
