@@ -169,7 +169,6 @@ impl AcmeKeeper {
                 client,
                 folder,
                 issued,
-                account: None,
             },
         };
         keeping.read();

@@ -31,8 +31,6 @@ pub(super) struct Orders {
     pub(super) client: Client,
     pub(super) folder: Folder,
     pub(super) issued: Arc<Issued>,
-    /// Whether the account is being used that was stored.
-    pub(super) account: Option<Account>,
 }
 
 /// The answer to a challenge; it is given as long as this lives.
@@ -43,7 +41,7 @@ enum Answer {
 
 impl Orders {
     /// Gets a certificate for a name and stores it.
-    pub(super) async fn order(&mut self, name: &str) -> Result<(), Failure> {
+    pub(super) async fn order(&self, name: &str) -> Result<(), Failure> {
         // Nothing is asked for that could not be stored: authorities count what they issue.
         self.folder.create()?;
         let ordered = self.try_order(name).await;
@@ -53,7 +51,6 @@ impl Orders {
         }) = &ordered
         {
             // The next order makes another one.
-            self.account = None;
             self.folder.retire_account()?;
         }
         let (pem, certificate) = ordered?;
@@ -65,7 +62,7 @@ impl Orders {
         Ok(())
     }
 
-    async fn try_order(&mut self, name: &str) -> Result<(String, Certificate), Failure> {
+    async fn try_order(&self, name: &str) -> Result<(String, Certificate), Failure> {
         let account = self.account().await?;
         let identifiers = [Identifier::Dns(name.to_owned())];
         let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
@@ -85,17 +82,12 @@ impl Orders {
         self.check(name, &request.key_pem, &chain)
     }
 
-    /// The account that is stored, or a new one.
-    async fn account(&mut self) -> Result<Account, Failure> {
-        if let Some(account) = &self.account {
-            return Ok(account.clone());
+    /// The account that is stored, or a new one. Read for each order: another process may have made another one.
+    async fn account(&self) -> Result<Account, Failure> {
+        match self.stored_account() {
+            Some(credentials) => Ok(self.builder().from_credentials(credentials).await?),
+            None => self.create_account().await,
         }
-        let account = match self.stored_account() {
-            Some(credentials) => self.builder().from_credentials(credentials).await?,
-            None => self.create_account().await?,
-        };
-        self.account = Some(account.clone());
-        Ok(account)
     }
 
     /// A file that can't be used is put aside.
