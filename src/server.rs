@@ -132,7 +132,7 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
 
     let tls_status = tls_status(&public, operator_tls.as_ref());
     let certificates = CertificateKeeper::begin(&node, Arc::clone(&tls_status));
-    let answers = acme.as_ref().map(acme::Opened::answers);
+    let answers = acme.as_ref().and_then(acme::Opened::answers);
     let acme = acme.map(|acme| AcmeKeeper::begin(acme, &node, Arc::clone(&tls_status)));
     let sessions = Sessions::default();
     let peers = Peers::of(&node);

@@ -32,7 +32,7 @@ use self::{
     schedule::{Outcome, Schedule, Step, Validity},
 };
 use crate::{
-    config::Acme,
+    config::{Acme, Challenge},
     feed::Line,
     node::Node,
     tls::{AcmeState, Certificate, CertificateState, Issued, ListenerName, PairFiles, TlsStatus},
@@ -76,12 +76,13 @@ impl Opened {
         })
     }
 
-    /// The answers to HTTP-01 challenges.
-    pub(crate) fn answers(&self) -> Arc<HttpAnswers> {
-        Arc::new(HttpAnswers {
+    /// The answers to HTTP-01 challenges, if such are used.
+    pub(crate) fn answers(&self) -> Option<Arc<HttpAnswers>> {
+        let answers = || HttpAnswers {
             folder: self.folder.clone(),
             looks: Semaphore::new(LOOKS_MAX),
-        })
+        };
+        (self.settings.challenge == Challenge::Http01).then(|| Arc::new(answers()))
     }
 }
 
