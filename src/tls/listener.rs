@@ -1,6 +1,9 @@
 //! What all sessions of one listener have in common: versions, certificates, tickets, and who has to show a certificate of their own.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
@@ -10,7 +13,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::{Buffers, Certificates, SealedStream, Stream};
+use super::{Buffers, Certificates, SealedStream, Stream, issued::CHALLENGE_PROTOCOL};
 
 /// The versions of TLS that clients may speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl TlsListener {
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(authority) => {
-                let roots = Arc::new(authority.roots()?);
+                let roots = Arc::new(roots_in(&authority.0)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 let verifier = verifier.build().map_err(|error| error.to_string())?;
                 builder.with_client_cert_verifier(verifier)
@@ -63,6 +66,10 @@ impl TlsListener {
         let resolver = Arc::clone(&certificates);
         let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if certificates.issued.is_some() {
+            // A client that offers both gets the first.
+            config.alpn_protocols.push(CHALLENGE_PROTOCOL.to_vec());
+        }
         // A ticket holds the session, encrypted, so that a client that comes back costs no memory here and no signature.
         config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -84,19 +91,20 @@ impl TlsListener {
     }
 }
 
-impl ClientAuthority {
-    fn roots(&self) -> Result<RootCertStore, String> {
-        let Self(file) = self;
-        let unusable = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-        let mut roots = RootCertStore::empty();
-        let certificates = CertificateDer::pem_file_iter(file).map_err(|error| unusable(&error))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| unusable(&error))?;
-            roots.add(certificate).map_err(|error| unusable(&error))?;
-        }
-        match roots.is_empty() {
-            true => Err(unusable(&"has no PEM block CERTIFICATE")),
-            false => Ok(roots),
-        }
+/// The authorities in a PEM file.
+///
+/// # Errors
+/// In words, when there is none or one can't be used.
+pub fn roots_in(file: &Path) -> Result<RootCertStore, String> {
+    let unusable = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| unusable(&error))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| unusable(&error))?;
+        roots.add(certificate).map_err(|error| unusable(&error))?;
+    }
+    match roots.is_empty() {
+        true => Err(unusable(&"has no PEM block CERTIFICATE")),
+        false => Ok(roots),
     }
 }
