@@ -5,6 +5,7 @@
 
 mod answers;
 mod api;
+mod bench;
 mod doctor;
 mod events;
 mod http;
@@ -24,6 +25,7 @@ use clap::{Args, Subcommand};
 use self::{
     answers::{Channel, Channels, Terminate, Users},
     api::Api,
+    bench::Bench,
     doctor::Doctor,
     events::{Batch, Trigger},
     network::{Dialler, Network},
@@ -62,6 +64,8 @@ pub enum HostCommand {
     Webhook(Webhook),
     /// Look for what is wrong between clients, backends and the host.
     Doctor(Doctor),
+    /// Put load onto a host: subscribers, and events whose arrival is counted and timed.
+    Bench(Bench),
 }
 
 /// Why a command did not succeed.
@@ -141,6 +145,7 @@ pub fn run(command: HostCommand, environment: &Variables) -> Result<(), Failure>
             HostCommand::Auth(auth) => auth.run(environment),
             HostCommand::Webhook(webhook) => webhook.run(environment),
             HostCommand::Doctor(doctor) => doctor.run(environment).await,
+            HostCommand::Bench(bench) => bench.run(environment).await,
         }
     });
     // A name that is still being looked up is not waited for.

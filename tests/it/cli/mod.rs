@@ -1,5 +1,6 @@
 //! The command line for any Pusher host, against this server.
 
+mod bench;
 mod credentials;
 mod guide;
 mod signatures;
