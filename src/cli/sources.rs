@@ -163,11 +163,29 @@ impl Said {
         self.id.is_some() || self.key.is_some() || self.secret.is_some()
     }
 
+    fn required(&self, value: &Option<String>, name: &str, flag: &str) -> Result<String, Failure> {
+        value.clone().ok_or_else(|| self.missing(name, flag))
+    }
+
     fn missing(&self, name: &str, flag: &str) -> Failure {
         Failure::Usage(format!(
             "the {name} is missing: give --{flag}, --env-file or --profile (looked in {})",
             self.source
         ))
+    }
+
+    /// The app's key and secret.
+    fn signer(&self) -> Result<Signer, Failure> {
+        Ok(Signer {
+            key: self.required(&self.key, "app's key", "key")?,
+            secret: self.required(&self.secret, "app's secret", "secret")?,
+        })
+    }
+
+    fn credentials(&self) -> Result<Credentials, Failure> {
+        let id = self.required(&self.id, "app's id", "id")?;
+        let Signer { key, secret } = self.signer()?;
+        Ok(Credentials { id, key, secret })
     }
 }
 
@@ -180,27 +198,11 @@ impl Where {
         let said = self.said(environment)?;
         let master_key = said.master_key.as_deref().map(MasterKey::parse).transpose();
         let host = || said.missing("host", "url");
+        let socket = said.socket.clone().ok_or_else(host)?;
         Ok(Target {
-            socket: said.socket.clone().ok_or_else(host)?,
-            api: said
-                .api
-                .clone()
-                .or_else(|| said.socket.clone())
-                .ok_or_else(host)?,
-            app: Credentials {
-                id: said
-                    .id
-                    .clone()
-                    .ok_or_else(|| said.missing("app's id", "id"))?,
-                key: said
-                    .key
-                    .clone()
-                    .ok_or_else(|| said.missing("app's key", "key"))?,
-                secret: said
-                    .secret
-                    .clone()
-                    .ok_or_else(|| said.missing("app's secret", "secret"))?,
-            },
+            api: said.api.clone().unwrap_or_else(|| socket.clone()),
+            socket,
+            app: said.credentials()?,
             master_key: master_key.map_err(Failure::Usage)?,
             source: said.source,
         })
@@ -211,17 +213,7 @@ impl Where {
     /// # Errors
     /// When a source cannot be read, or something is missing.
     pub(super) fn signer(&self, environment: &Variables) -> Result<Signer, Failure> {
-        let said = self.said(environment)?;
-        Ok(Signer {
-            key: said
-                .key
-                .clone()
-                .ok_or_else(|| said.missing("app's key", "key"))?,
-            secret: said
-                .secret
-                .clone()
-                .ok_or_else(|| said.missing("app's secret", "secret"))?,
-        })
+        self.said(environment)?.signer()
     }
 
     /// The same, with this address instead of its own, if it is given.
