@@ -13,6 +13,7 @@ mod network;
 mod output;
 mod secretbox;
 mod sign;
+mod size;
 mod socket;
 mod sources;
 mod subscribe;
@@ -31,6 +32,7 @@ use self::{
     network::{Dialler, Network},
     output::{Output, Printer},
     sign::{Auth, Webhook},
+    size::Size,
     sources::Where,
     subscribe::Subscribe,
     target::Target,
@@ -66,6 +68,8 @@ pub enum HostCommand {
     Doctor(Doctor),
     /// Put load onto a host: subscribers, and events whose arrival is counted and timed.
     Bench(Bench),
+    /// Work out what a load takes: nodes, processors, memory, bandwidth.
+    Size(Size),
 }
 
 /// Why a command did not succeed.
@@ -146,6 +150,7 @@ pub fn run(command: HostCommand, environment: &Variables) -> Result<(), Failure>
             HostCommand::Webhook(webhook) => webhook.run(environment),
             HostCommand::Doctor(doctor) => doctor.run(environment).await,
             HostCommand::Bench(bench) => bench.run(environment).await,
+            HostCommand::Size(size) => size.run(),
         }
     });
     // A name that is still being looked up is not waited for.

@@ -323,16 +323,16 @@ async fn look(load: Arc<Load>) {
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        match load.host.printer {
+            Printer::Text => progress(&progress_text(&load)),
+            // Whoever reads no more learns no more; the report says so.
+            json => drop(json.show(&progress_json(&load), "")),
+        }
         for _ in 0..PROGRESS_LOOKS {
             let due = Instant::now() + LOOK;
             looks.tick().await;
             load.board
                 .looked(Instant::now().saturating_duration_since(due));
-        }
-        match load.host.printer {
-            Printer::Text => progress(&progress_text(&load)),
-            // Whoever reads no more learns no more; the report says so.
-            json => drop(json.show(&progress_json(&load), "")),
         }
     }
 }

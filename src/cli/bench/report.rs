@@ -32,7 +32,6 @@ struct Percentiles {
 impl Percentiles {
     /// `None` of no times.
     fn of(times: &Times) -> Option<Self> {
-        #[allow(clippy::cast_precision_loss)] // Ten minutes in microseconds are exact.
         let ms = |us: u64| us as f64 / 1000.0;
         let at = |percent| ms(times.value_at_percentile(percent));
         (!times.is_empty()).then(|| Self {
@@ -291,7 +290,6 @@ pub(super) fn progress_json(load: &Load) -> Value {
 }
 
 fn rate(count: u64, time: Duration) -> f64 {
-    #[allow(clippy::cast_precision_loss)] // For people.
     let count = count as f64;
     if time.is_zero() {
         return 0.0;

@@ -134,6 +134,7 @@ fn completions_and_manual_pages_name_every_command() {
         "webhook",
         "doctor",
         "bench",
+        "size",
     ] {
         assert!(completions.stdout.contains(command), "{command}");
         let page = folder.file(&format!("man/loudhailer-{command}.1"));

@@ -16,6 +16,8 @@ use crate::support::{
 enum How {
     /// It is run in a folder of its own, and prints its lines in their order.
     Run(Numbers),
+    /// The same, with the form that it has on a terminal.
+    Text,
     /// The same beside the demo server, whose ports take the place of 6001 and 9601, with a client on `orders`.
     BesideDemo,
     /// The same beside a server whose apps are in a database; only where there is one.
@@ -25,7 +27,7 @@ enum How {
     /// It can't be run here: why.
     Not(&'static str),
 }
-use How::{BesideDemo, By, Not, Run, WithDatabase};
+use How::{BesideDemo, By, Not, Run, Text, WithDatabase};
 use Numbers::{Any, AsWritten};
 
 const SYSTEMD: &str = "it installs units for the machine's own systemd";
@@ -129,6 +131,7 @@ const COMMANDS: &[(&str, &str, How)] = &[
     ),
     ("docs/scaling.md", "install", Not(SYSTEMD)),
     ("docs/single-login.md", "composer", Not(COMPOSER)),
+    ("docs/sizing.md", "$ loudhailer size", Text),
     ("docs/testing.md", "cargo test", Not(CARGO)),
     ("docs/webhooks.md", "$ printf", Run(AsWritten)),
 ];
@@ -172,7 +175,8 @@ fn commands_of_the_pages_print_what_the_pages_say() {
     for block in all() {
         let (_, _, how) = COMMANDS[row_of(&block).expect("the test above says which is missing")];
         let desk = match how {
-            Run(numbers) => Desk::alone(numbers),
+            Run(numbers) => Desk::alone(numbers, ""),
+            Text => Desk::alone(AsWritten, " --text"),
             BesideDemo => Desk::beside_demo(),
             WithDatabase if cfg!(feature = "sql") => Desk::with_database(),
             WithDatabase | By(_) | Not(_) => continue,
@@ -191,13 +195,16 @@ const DOTENV: &str = "REVERB_APP_ID=7\nREVERB_APP_KEY=k\nREVERB_APP_SECRET=s\n";
 
 /// A folder with the files that pages name, and a server where a page needs one.
 struct Desk {
+    /// Before the folder: it ends first.
+    server: Option<(TestServer, TestClient)>,
     folder: Folder,
     numbers: Numbers,
-    server: Option<(TestServer, TestClient)>,
+    /// What is added to each command.
+    form: &'static str,
 }
 
 impl Desk {
-    fn alone(numbers: Numbers) -> Self {
+    fn alone(numbers: Numbers, form: &'static str) -> Self {
         let folder = Folder::new();
         for (name, text) in [("loudhailer.toml", BLOG), (".env", DOTENV)] {
             fs::write(folder.file(name), text).expect("it is written");
@@ -208,16 +215,18 @@ impl Desk {
         Self {
             folder,
             numbers,
+            form,
             server: None,
         }
     }
 
-    fn beside(server: TestServer, app: &App, folder: Folder) -> Self {
+    fn beside(server: TestServer, app: &App, folder: Folder, numbers: Numbers) -> Self {
         let mut client = server.client_of(app);
         client.subscribe("orders");
         Self {
             folder,
-            numbers: AsWritten,
+            numbers,
+            form: "",
             server: Some((server, client)),
         }
     }
@@ -228,7 +237,12 @@ impl Desk {
             ("LOUDHAILER_ADMIN__PORT", "0"),
         ];
         let demo = App::with_secret("1001", "app-key", "app-secret");
-        Self::beside(TestServer::launch(&[], &ports), &demo, Folder::new())
+        Self::beside(
+            TestServer::launch(&[], &ports),
+            &demo,
+            Folder::new(),
+            AsWritten,
+        )
     }
 
     /// A server on a database with one app, and beside it a file that names the database and has two more.
@@ -251,7 +265,7 @@ impl Desk {
         );
         assert_eq!(added.code, Some(0), "{added:?}");
         let server = TestServer::launch(&["--config", &served], &[]);
-        Self::beside(server, &App::with_secret("1001", "k", "s"), folder)
+        Self::beside(server, &App::with_secret("1001", "k", "s"), folder, Any)
     }
 
     #[track_caller]
@@ -303,7 +317,7 @@ impl Desk {
         let program = Path::new(env!("CARGO_BIN_EXE_loudhailer"));
         let folder = program.parent().expect("a folder");
         let path = std::env::var("PATH").expect("a path");
-        let mut command = command.to_owned();
+        let mut command = format!("{command}{}", self.form);
         if let Some((server, _)) = &self.server {
             for (port, address) in [("6001", server.public), ("9601", server.admin)] {
                 let port = format!("127.0.0.1:{port}");
