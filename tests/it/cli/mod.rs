@@ -6,6 +6,7 @@ mod guide;
 mod signatures;
 mod subscribing;
 mod talking;
+mod terminal;
 
 use crate::support::{
     process::{Finished, Process},
