@@ -120,9 +120,15 @@ fn every_snippet_for_a_proxy_is_valid() {
         let folder = Folder::new();
         match block.language.as_str() {
             "nginx" => {
+                // A part is tried within the server that it is for.
+                let server = match block.text.contains("server {\n") {
+                    true => "",
+                    false => {
+                        "server { listen 127.0.0.1:1; location / { proxy_pass http://loudhailer; } }"
+                    }
+                };
                 let text = format!(
-                    "pid {0}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{1}\n\
-                     server {{ listen 127.0.0.1:1; location / {{ proxy_pass http://loudhailer; }} }}\n}}\n",
+                    "pid {0}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{1}\n{server}\n}}\n",
                     folder.file("."),
                     block.text
                 );
@@ -165,6 +171,25 @@ fn every_snippet_of_a_language_parses() {
         passes(&block, "node", &["--check", &file]);
     }
 }
+
+/// What a pod takes to stop has to fit into its time: docs/operations.md has the sum.
+#[test]
+fn the_grace_period_of_kubernetes_exceeds_the_longest_stop() {
+    let summed = run("python3", &["-c", SUM, &in_tree("config/kubernetes.yaml")]);
+    assert_eq!(summed.code, Some(0), "{}", summed.stderr);
+}
+
+const SUM: &str = "\
+import sys, yaml
+deployment = next(it for it in yaml.safe_load_all(open(sys.argv[1])) if it['kind'] == 'Deployment')
+pod = deployment['spec']['template']['spec']
+container = pod['containers'][0]
+sleep = int(container['lifecycle']['preStop']['exec']['command'][1])
+window = next(int(it['value']) for it in container['env'] if it['name'] == 'LOUDHAILER_SERVER__DRAIN_WINDOW_S')
+webhook_grace, answers = 5, 3 + 5
+needed = sleep + window + webhook_grace + answers
+assert pod['terminationGracePeriodSeconds'] > needed, needed
+";
 
 const PARSE: &str = "\
 import ast, configparser, json, sys, yaml
