@@ -71,6 +71,8 @@ struct Family {
     client_host: &'static [&'static str],
     client_port: &'static [&'static str],
     client_scheme: &'static [&'static str],
+    /// With this the server's port has TLS.
+    certificate: &'static [&'static str],
     /// Where the framework connects, or the server listens, without a port and a scheme.
     defaults: (&'static str, Security),
 }
@@ -87,6 +89,7 @@ const FAMILIES: [Family; 4] = [
         client_host: &["VITE_PUSHER_HOST", "MIX_PUSHER_HOST"],
         client_port: &["VITE_PUSHER_PORT", "MIX_PUSHER_PORT"],
         client_scheme: &["VITE_PUSHER_SCHEME", "MIX_PUSHER_SCHEME"],
+        certificate: &[],
         defaults: ("443", Security::Tls),
     },
     Family {
@@ -100,6 +103,7 @@ const FAMILIES: [Family; 4] = [
         client_host: &["VITE_REVERB_HOST"],
         client_port: &["VITE_REVERB_PORT"],
         client_scheme: &["VITE_REVERB_SCHEME"],
+        certificate: &[],
         defaults: ("443", Security::Tls),
     },
     Family {
@@ -113,6 +117,7 @@ const FAMILIES: [Family; 4] = [
         client_host: &[],
         client_port: &[],
         client_scheme: &[],
+        certificate: &["SOKETI_SSL_CERT"],
         defaults: ("6001", Security::Plain),
     },
     Family {
@@ -126,6 +131,7 @@ const FAMILIES: [Family; 4] = [
         client_host: &[],
         client_port: &[],
         client_scheme: &[],
+        certificate: &[],
         defaults: ("6001", Security::Plain),
     },
 ];
@@ -382,12 +388,14 @@ fn from_variables(variables: &Variables, source: &str) -> Result<Said, Failure> 
         found.map(str::to_owned)
     };
     let path = first(family.path).unwrap_or_default();
+    let has_certificate = first(family.certificate).is_some();
+    let own_scheme = has_certificate.then(|| "https".to_owned());
     let api = family.endpoint(
         first(family.host)
             .or_else(|| hosted_name(variables, family, "api"))
             .or_else(|| family.host.is_empty().then(|| "127.0.0.1".to_owned())),
         first(family.port),
-        first(family.scheme),
+        first(family.scheme).or(own_scheme),
         &path,
     )?;
     let socket = family.endpoint(
@@ -566,6 +574,11 @@ mod tests {
                 format!("{soketi}SOKETI_PORT=7001"),
                 "http://127.0.0.1:7001",
                 "http://127.0.0.1:7001",
+            ),
+            (
+                format!("{soketi}SOKETI_SSL_CERT=/etc/ssl/ws.crt"),
+                "https://127.0.0.1:6001",
+                "https://127.0.0.1:6001",
             ),
             (
                 format!("{loudhailer}LOUDHAILER_SERVER__PATH_PREFIX=/ws"),
