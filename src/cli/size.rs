@@ -182,16 +182,15 @@ fn redis_us(rate: f64) -> Figure {
 
 impl Needs {
     fn rows(&self, size: &Size) -> Vec<Vec<String>> {
+        let rows = self.work(size).into_iter().chain(self.machines(size));
+        rows.map(|(name, value)| vec![name.to_owned(), value])
+            .collect()
+    }
+
+    /// What is to be done.
+    fn work(&self, size: &Size) -> [(&'static str, String); 3] {
         let publish = if size.batches { BATCHED_US } else { PUBLISH_US };
-        let cluster = match self.nodes {
-            1 => "2 for",
-            _ => "one more for",
-        };
-        let redis = match self.nodes {
-            1 => "none for one node".to_owned(),
-            _ => format!("{:.2} cores", self.redis_cores),
-        };
-        let rows = [
+        [
             (
                 "deliveries",
                 format!(
@@ -212,38 +211,34 @@ impl Needs {
                 "CPU, publishes",
                 format!("{:.3} cores ({})", self.publish_cores, publish.what),
             ),
-            (
-                "nodes",
-                format!(
-                    "{} with {} cores, half of them planned with; {cluster} a deploy without an outage",
-                    self.nodes, size.cores
-                ),
-            ),
+        ]
+    }
+
+    /// What does it.
+    fn machines(&self, size: &Size) -> [(&'static str, String); 6] {
+        let (spare, redis) = match self.nodes {
+            1 => ("2 for", "none for one node".to_owned()),
+            _ => ("one more for", format!("{:.2} cores", self.redis_cores)),
+        };
+        let nodes = format!(
+            "{} with {} cores, half of them planned with; {spare} a deploy without an outage",
+            self.nodes, size.cores
+        );
+        let (process, kernel) = (grouped(self.process_mb), grouped(self.kernel_mb));
+        let bits = grouped(self.bandwidth_bytes * 8.0 / 1e6);
+        let bandwidth = format!("{:.1} MB/s, {bits} Mbit/s", self.bandwidth_bytes / 1e6);
+        let returning = format!("{:.1} s on the other half of the cores", self.return_s);
+        [
+            ("nodes", nodes),
             (
                 "memory of each",
-                format!(
-                    "{} MB, and {} MB of the kernel",
-                    grouped(self.process_mb),
-                    grouped(self.kernel_mb)
-                ),
+                format!("{process} MB, and {kernel} MB of the kernel"),
             ),
             ("open files of each", grouped(self.open_files)),
-            (
-                "bandwidth out",
-                format!(
-                    "{:.1} MB/s, {} Mbit/s",
-                    self.bandwidth_bytes / 1e6,
-                    grouped(self.bandwidth_bytes * 8.0 / 1e6)
-                ),
-            ),
-            (
-                "return of all clients",
-                format!("{:.1} s on the other half of the cores", self.return_s),
-            ),
+            ("bandwidth out", bandwidth),
+            ("return of all clients", returning),
             ("Redis", redis),
-        ];
-        rows.map(|(name, value)| vec![name.to_owned(), value])
-            .to_vec()
+        ]
     }
 
     fn json(&self) -> serde_json::Value {

@@ -102,7 +102,16 @@ fn a_host_that_loses_events_is_found_out() {
     let clients = format!("http://{}", proxy.address);
     let backends = format!("http://{}", server.public);
     let addresses = ["--url", &clients, "--api-url", &backends];
-    let run = ["--duration", "2", "--rate", "50", "--timeout", "1"];
+    let run = [
+        "--duration",
+        "2",
+        "--rate",
+        "50",
+        "--timeout",
+        "1",
+        "--connect-rate",
+        "1000",
+    ];
     let mut process = start(&server, &[&addresses[..], &run].concat());
     process.wait_stdout("a delivery", has_delivered);
     proxy.hold_existing();

@@ -71,7 +71,7 @@ const COMMANDS: &[(&str, &str, How)] = &[
     (
         "docs/apps.md",
         "$ loudhailer --config loudhailer.toml apps add",
-        Run(AsWritten),
+        Run(Any),
     ),
     (
         "docs/apps.md",
