@@ -195,8 +195,8 @@ const DOTENV: &str = "REVERB_APP_ID=7\nREVERB_APP_KEY=k\nREVERB_APP_SECRET=s\n";
 
 /// A folder with the files that pages name, and a server where a page needs one.
 struct Desk {
-    /// Before the folder: it ends first.
-    server: Option<(TestServer, TestClient)>,
+    /// The client goes first, then the server, then the folder.
+    server: Option<(TestClient, TestServer)>,
     folder: Folder,
     numbers: Numbers,
     /// What is added to each command.
@@ -227,7 +227,7 @@ impl Desk {
             folder,
             numbers,
             form: "",
-            server: Some((server, client)),
+            server: Some((client, server)),
         }
     }
 
@@ -318,7 +318,7 @@ impl Desk {
         let folder = program.parent().expect("a folder");
         let path = std::env::var("PATH").expect("a path");
         let mut command = format!("{command}{}", self.form);
-        if let Some((server, _)) = &self.server {
+        if let Some((_, server)) = &self.server {
             for (port, address) in [("6001", server.public), ("9601", server.admin)] {
                 let port = format!("127.0.0.1:{port}");
                 command = command.replace(&port, &address.to_string());
