@@ -293,9 +293,15 @@ fn start_logging(log: &config::Log) {
         .with_env_filter(filter)
         .with_writer(io::stderr);
     match log.format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Text => lines.with_ansi(has_colours()).init(),
         LogFormat::Json => lines.json().init(),
     }
+}
+
+/// Whether the log is coloured: on a terminal, unless NO_COLOR asks for none (<https://no-color.org>).
+fn has_colours() -> bool {
+    let is_refused = env::var_os("NO_COLOR").is_some_and(|text| !text.is_empty());
+    io::stderr().is_terminal() && !is_refused
 }
 
 fn raise_open_files_limit() {

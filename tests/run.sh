@@ -81,10 +81,17 @@ need_balancers() {
   [[ -x /usr/sbin/haproxy ]] || install_debian_packages haproxy
 }
 
+# What reads the snippets of the documents, besides the proxies and Node.
+need_readers() {
+  python3 -c 'import yaml' 2>/dev/null || install_debian_packages python3-yaml
+  command -v systemd-analyze >/dev/null || install_debian_packages systemd
+}
+
 # What `loudhailer doctor` is tried behind.
 need_faulty_proxies() {
   need_balancers
   [[ -x /usr/bin/caddy ]] || install_debian_packages caddy
+  [[ -x /usr/sbin/apache2 ]] || install_debian_packages apache2
   command -v openssl >/dev/null || install_debian_packages openssl
   command -v faketime >/dev/null || install_debian_packages faketime
 }
@@ -170,6 +177,7 @@ check_test() {
   need_balancers
   need_databases
   need_faulty_proxies
+  need_readers
   # Most tests wait most of the time, for time-outs and for children.
   RUST_TEST_THREADS=$((2 * $(nproc))) rust_tests
   cargo test --locked "${example[@]}" "${example_target[@]}"

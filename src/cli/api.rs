@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, header};
+use http::{Method, Request, header};
 use http_body_util::Full;
 use md5::{Digest, Md5};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -172,11 +172,11 @@ impl<'a> Api<'a> {
         }
     }
 
-    /// Sends a call, whatever the answer.
+    /// The signed request of a call.
     ///
     /// # Errors
-    /// When there is no answer.
-    pub(super) async fn send(&self, call: &Call) -> Result<Reply, HttpError> {
+    /// When the address cannot be part of one.
+    pub(super) fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, HttpError> {
         let (target, _) = call.signed(self.app, now_s());
         let builder = request(
             call.method.clone(),
@@ -184,11 +184,18 @@ impl<'a> Api<'a> {
             &self.endpoint.join(&target),
         );
         let body = Bytes::from(call.body.clone().unwrap_or_default());
-        let request = builder
+        builder
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
-            .map_err(|error| HttpError::Body(error.to_string()))?;
-        send(self.dialler, self.endpoint, request).await
+            .map_err(|error| HttpError::Body(error.to_string()))
+    }
+
+    /// Sends a call, whatever the answer.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub(super) async fn send(&self, call: &Call) -> Result<Reply, HttpError> {
+        send(self.dialler, self.endpoint, self.request(call)?).await
     }
 
     /// Sends a call that must succeed, and gives the answer.

@@ -92,6 +92,60 @@ pub(super) fn request(method: Method, endpoint: &Endpoint, target: &str) -> Buil
         .header(header::ACCEPT, "*/*")
 }
 
+/// A connection for requests, one after another.
+pub(super) struct Line {
+    sender: http1::SendRequest<Full<Bytes>>,
+    patience: Duration,
+}
+
+impl Line {
+    /// # Errors
+    /// [`HttpError`].
+    pub(super) async fn open(dialler: &Dialler, endpoint: &Endpoint) -> Result<Self, HttpError> {
+        let stream = dialler.connect(endpoint).await.map_err(HttpError::Dial)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(HttpError::Exchange)?;
+        let driver = driver.with_upgrades();
+        tokio::spawn(async move {
+            // Whoever waits for the answer learns how the connection fares.
+            let _ = driver.await;
+        });
+        Ok(Self {
+            sender,
+            patience: dialler.patience,
+        })
+    }
+
+    /// Whether the host has not closed it.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, HttpError> {
+        let ready = timeout(self.patience, self.sender.ready()).await;
+        ready
+            .map_err(|_| HttpError::Silent(self.patience))?
+            .map_err(HttpError::Exchange)?;
+        let response = self.begin(request).await?;
+        finish(self.patience, response).await
+    }
+
+    async fn begin(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<http::Response<Incoming>, HttpError> {
+        timeout(self.patience, self.sender.send_request(request))
+            .await
+            .map_err(|_| HttpError::Silent(self.patience))?
+            .map_err(HttpError::Exchange)
+    }
+}
+
 /// Sends a request and gives the answer's head; the body is still under way.
 ///
 /// # Errors
@@ -101,19 +155,7 @@ pub(super) async fn begin(
     endpoint: &Endpoint,
     request: Request<Full<Bytes>>,
 ) -> Result<http::Response<Incoming>, HttpError> {
-    let stream = dialler.connect(endpoint).await.map_err(HttpError::Dial)?;
-    let (mut sender, driver) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(HttpError::Exchange)?;
-    let driver = driver.with_upgrades();
-    tokio::spawn(async move {
-        // Whoever waits for the answer learns how the connection fares.
-        let _ = driver.await;
-    });
-    timeout(dialler.patience, sender.send_request(request))
-        .await
-        .map_err(|_| HttpError::Silent(dialler.patience))?
-        .map_err(HttpError::Exchange)
+    Line::open(dialler, endpoint).await?.begin(request).await
 }
 
 /// The rest of an answer.

@@ -5,6 +5,7 @@
 
 mod answers;
 mod api;
+mod bench;
 mod doctor;
 mod events;
 mod http;
@@ -12,6 +13,7 @@ mod network;
 mod output;
 mod secretbox;
 mod sign;
+mod size;
 mod socket;
 mod sources;
 mod subscribe;
@@ -24,11 +26,13 @@ use clap::{Args, Subcommand};
 use self::{
     answers::{Channel, Channels, Terminate, Users},
     api::Api,
+    bench::Bench,
     doctor::Doctor,
     events::{Batch, Trigger},
     network::{Dialler, Network},
     output::{Output, Printer},
     sign::{Auth, Webhook},
+    size::Size,
     sources::Where,
     subscribe::Subscribe,
     target::Target,
@@ -62,6 +66,10 @@ pub enum HostCommand {
     Webhook(Webhook),
     /// Look for what is wrong between clients, backends and the host.
     Doctor(Doctor),
+    /// Put load onto a host: subscribers, and events whose arrival is counted and timed.
+    Bench(Bench),
+    /// Work out what a load takes: nodes, processors, memory, bandwidth.
+    Size(Size),
 }
 
 /// Why a command did not succeed.
@@ -141,6 +149,8 @@ pub fn run(command: HostCommand, environment: &Variables) -> Result<(), Failure>
             HostCommand::Auth(auth) => auth.run(environment),
             HostCommand::Webhook(webhook) => webhook.run(environment),
             HostCommand::Doctor(doctor) => doctor.run(environment).await,
+            HostCommand::Bench(bench) => bench.run(environment).await,
+            HostCommand::Size(size) => size.run(),
         }
     });
     // A name that is still being looked up is not waited for.

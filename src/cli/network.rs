@@ -206,18 +206,42 @@ impl Dialler {
         }
     }
 
+    /// The same, with the addresses of a host looked up once and for all.
+    ///
+    /// # Errors
+    /// When the name has none.
+    pub(super) async fn pinned(&self, endpoint: &Endpoint) -> io::Result<Self> {
+        let mut pinned = self.clone();
+        if self.pins(endpoint).is_empty() {
+            let found = self.addresses(endpoint).await?;
+            pinned.resolve.extend(found.iter().map(|address| Pinned {
+                name: endpoint.host.clone(),
+                address: address.ip(),
+            }));
+        }
+        Ok(pinned)
+    }
+
+    /// Whether a host that was pinned is this machine, by its loopback addresses.
+    pub(super) fn is_loopback(&self, endpoint: &Endpoint) -> bool {
+        let pins = self.pins(endpoint);
+        !pins.is_empty() && pins.iter().all(|address| address.ip().is_loopback())
+    }
+
+    /// The addresses that stand in for a host's own.
+    fn pins(&self, endpoint: &Endpoint) -> Vec<SocketAddr> {
+        let is_named = |pinned: &&Pinned| pinned.name.eq_ignore_ascii_case(&endpoint.host);
+        let pins = self.resolve.iter().filter(is_named);
+        pins.map(|pinned| SocketAddr::new(pinned.address, endpoint.port))
+            .collect()
+    }
+
     /// The addresses of a host, in the system's order.
     ///
     /// # Errors
     /// When the name has none.
     pub(super) async fn addresses(&self, endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
-        let pinned = |pinned: &&Pinned| pinned.name.eq_ignore_ascii_case(&endpoint.host);
-        let pinned: Vec<_> = self
-            .resolve
-            .iter()
-            .filter(pinned)
-            .map(|pinned| SocketAddr::new(pinned.address, endpoint.port))
-            .collect();
+        let pinned = self.pins(endpoint);
         if !pinned.is_empty() {
             return Ok(pinned);
         }

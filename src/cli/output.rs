@@ -1,6 +1,7 @@
 //! What commands print: lines for people on a terminal, one JSON object a line (NDJSON) elsewhere.
 
 use std::{
+    env,
     fmt::Write as _,
     io::{self, IsTerminal, Write},
 };
@@ -11,7 +12,7 @@ use serde_json::Value;
 use super::Failure;
 
 /// The form of what is printed.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Output")]
 pub(super) struct Output {
     /// Print one JSON object a line, also on a terminal.
@@ -67,12 +68,14 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
         .map_err(Failure::Print)
 }
 
-/// Progress of long work, for people who watch: it replaces the line before on standard error.
+/// Progress of long work, for people who watch: it replaces the line before on standard error. A terminal that is too narrow cuts it
+/// off instead of going on in the next line, which would stay.
 pub(super) fn progress(text: &str) {
     let mut err = io::stderr().lock();
-    if err.is_terminal() {
+    let is_dumb = env::var_os("TERM").is_none_or(|kind| kind == "dumb");
+    if err.is_terminal() && !is_dumb {
         // Progress that nobody sees is no failure.
-        let _ = write!(err, "\r\x1b[K{text}").and_then(|()| err.flush());
+        let _ = write!(err, "\r\x1b[?7l\x1b[K{text}\x1b[?7h").and_then(|()| err.flush());
     }
 }
 

@@ -121,6 +121,8 @@ pub(super) struct Socket {
     partial: Vec<u8>,
     /// How long the host may take to read.
     patience: Duration,
+    /// Bytes of the messages that came.
+    pub(super) received_bytes: u64,
 }
 
 /// A connection that was greeted.
@@ -183,6 +185,7 @@ impl Socket {
             framed: Framed::new(TokioIo::new(upgraded), codec),
             partial: Vec::new(),
             patience: dialler.patience,
+            received_bytes: 0,
         })
     }
 
@@ -246,6 +249,7 @@ impl Socket {
                 }
                 Frame::Binary(_) | Frame::Pong(_) => continue,
             };
+            self.received_bytes += u64::try_from(text.len()).expect("16 MiB fit");
             let Some(event) = Event::read(&String::from_utf8_lossy(&text)) else {
                 continue;
             };

@@ -71,6 +71,8 @@ struct Family {
     client_host: &'static [&'static str],
     client_port: &'static [&'static str],
     client_scheme: &'static [&'static str],
+    /// With this the server's port has TLS.
+    certificate: &'static [&'static str],
     /// Where the framework connects, or the server listens, without a port and a scheme.
     defaults: (&'static str, Security),
 }
@@ -87,6 +89,7 @@ const FAMILIES: [Family; 4] = [
         client_host: &["VITE_PUSHER_HOST", "MIX_PUSHER_HOST"],
         client_port: &["VITE_PUSHER_PORT", "MIX_PUSHER_PORT"],
         client_scheme: &["VITE_PUSHER_SCHEME", "MIX_PUSHER_SCHEME"],
+        certificate: &[],
         defaults: ("443", Security::Tls),
     },
     Family {
@@ -100,6 +103,7 @@ const FAMILIES: [Family; 4] = [
         client_host: &["VITE_REVERB_HOST"],
         client_port: &["VITE_REVERB_PORT"],
         client_scheme: &["VITE_REVERB_SCHEME"],
+        certificate: &[],
         defaults: ("443", Security::Tls),
     },
     Family {
@@ -113,6 +117,7 @@ const FAMILIES: [Family; 4] = [
         client_host: &[],
         client_port: &[],
         client_scheme: &[],
+        certificate: &["SOKETI_SSL_CERT"],
         defaults: ("6001", Security::Plain),
     },
     Family {
@@ -126,6 +131,7 @@ const FAMILIES: [Family; 4] = [
         client_host: &[],
         client_port: &[],
         client_scheme: &[],
+        certificate: &[],
         defaults: ("6001", Security::Plain),
     },
 ];
@@ -163,11 +169,29 @@ impl Said {
         self.id.is_some() || self.key.is_some() || self.secret.is_some()
     }
 
+    fn required(&self, value: &Option<String>, name: &str, flag: &str) -> Result<String, Failure> {
+        value.clone().ok_or_else(|| self.missing(name, flag))
+    }
+
     fn missing(&self, name: &str, flag: &str) -> Failure {
         Failure::Usage(format!(
             "the {name} is missing: give --{flag}, --env-file or --profile (looked in {})",
             self.source
         ))
+    }
+
+    /// The app's key and secret.
+    fn signer(&self) -> Result<Signer, Failure> {
+        Ok(Signer {
+            key: self.required(&self.key, "app's key", "key")?,
+            secret: self.required(&self.secret, "app's secret", "secret")?,
+        })
+    }
+
+    fn credentials(&self) -> Result<Credentials, Failure> {
+        let id = self.required(&self.id, "app's id", "id")?;
+        let Signer { key, secret } = self.signer()?;
+        Ok(Credentials { id, key, secret })
     }
 }
 
@@ -180,27 +204,11 @@ impl Where {
         let said = self.said(environment)?;
         let master_key = said.master_key.as_deref().map(MasterKey::parse).transpose();
         let host = || said.missing("host", "url");
+        let socket = said.socket.clone().ok_or_else(host)?;
         Ok(Target {
-            socket: said.socket.clone().ok_or_else(host)?,
-            api: said
-                .api
-                .clone()
-                .or_else(|| said.socket.clone())
-                .ok_or_else(host)?,
-            app: Credentials {
-                id: said
-                    .id
-                    .clone()
-                    .ok_or_else(|| said.missing("app's id", "id"))?,
-                key: said
-                    .key
-                    .clone()
-                    .ok_or_else(|| said.missing("app's key", "key"))?,
-                secret: said
-                    .secret
-                    .clone()
-                    .ok_or_else(|| said.missing("app's secret", "secret"))?,
-            },
+            api: said.api.clone().unwrap_or_else(|| socket.clone()),
+            socket,
+            app: said.credentials()?,
             master_key: master_key.map_err(Failure::Usage)?,
             source: said.source,
         })
@@ -211,17 +219,7 @@ impl Where {
     /// # Errors
     /// When a source cannot be read, or something is missing.
     pub(super) fn signer(&self, environment: &Variables) -> Result<Signer, Failure> {
-        let said = self.said(environment)?;
-        Ok(Signer {
-            key: said
-                .key
-                .clone()
-                .ok_or_else(|| said.missing("app's key", "key"))?,
-            secret: said
-                .secret
-                .clone()
-                .ok_or_else(|| said.missing("app's secret", "secret"))?,
-        })
+        self.said(environment)?.signer()
     }
 
     /// The same, with this address instead of its own, if it is given.
@@ -390,12 +388,14 @@ fn from_variables(variables: &Variables, source: &str) -> Result<Said, Failure> 
         found.map(str::to_owned)
     };
     let path = first(family.path).unwrap_or_default();
+    let has_certificate = first(family.certificate).is_some();
+    let own_scheme = has_certificate.then(|| "https".to_owned());
     let api = family.endpoint(
         first(family.host)
             .or_else(|| hosted_name(variables, family, "api"))
             .or_else(|| family.host.is_empty().then(|| "127.0.0.1".to_owned())),
         first(family.port),
-        first(family.scheme),
+        first(family.scheme).or(own_scheme),
         &path,
     )?;
     let socket = family.endpoint(
@@ -574,6 +574,11 @@ mod tests {
                 format!("{soketi}SOKETI_PORT=7001"),
                 "http://127.0.0.1:7001",
                 "http://127.0.0.1:7001",
+            ),
+            (
+                format!("{soketi}SOKETI_SSL_CERT=/etc/ssl/ws.crt"),
+                "https://127.0.0.1:6001",
+                "https://127.0.0.1:6001",
             ),
             (
                 format!("{loudhailer}LOUDHAILER_SERVER__PATH_PREFIX=/ws"),

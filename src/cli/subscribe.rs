@@ -255,7 +255,7 @@ impl Tail<'_> {
 }
 
 /// Why a host's own event ends the command: it refused something.
-fn refusal(event: &Event) -> Option<String> {
+pub(super) fn refusal(event: &Event) -> Option<String> {
     let data = event.decoded();
     let words = |of: &Value| of.as_str().map_or_else(|| of.to_string(), str::to_owned);
     match event.name.as_str() {

@@ -321,15 +321,16 @@ pub fn sample() -> String {
 /// What concerns several keys.
 fn check(config: &Config, table: &Table<'_>, problems: &mut Problems) {
     let (server, admin) = (&config.server, &config.admin);
-    if admin.port == server.port && server.port != 0 {
+    let plain = Some(server.port).filter(|port| *port != 0 && server.has_plain_port());
+    if plain == Some(admin.port) {
         let reason = format!("must differ from server.port ({})", server.port);
         table.refuse_within(("admin", None), "port", problems, reason);
     }
     let tls = &server.tls;
-    let others = [("server.port", server.port), ("admin.port", admin.port)];
+    let others = [("server.port", plain), ("admin.port", Some(admin.port))];
     for (key, port) in others {
-        if tls.is_on() && tls.port == port && port != 0 {
-            let reason = format!("has a port that must differ from {key} ({port})");
+        if tls.is_on() && tls.port != 0 && port == Some(tls.port) {
+            let reason = format!("has a port that must differ from {key} ({})", tls.port);
             table.refuse_within(("server", None), "tls", problems, reason);
         }
     }

@@ -69,6 +69,12 @@ async function trial() {
   assert.equal(channel.user_count, 1);
   await cli("terminate", "ann");
   assert.equal((await ann.ended)[0], 1);
+
+  for (const way of [["--kind", "public"], ["--kind", "presence"], ["--kind", "private", "--client-events"]]) {
+    const report = (await cli("bench", "--subscribers", "10", "--duration", "1", ...way)).at(-1);
+    assert.ok(report.ok, JSON.stringify(report, null, 2));
+    assert.equal(report.deliveries.delivered, 10);
+  }
 }
 
 await trial().finally(() => soketi.stop());

@@ -22,6 +22,7 @@ mod config;
 mod connection;
 mod delivery;
 mod doctor;
+mod documents;
 mod fallback;
 mod hostile;
 mod listeners;

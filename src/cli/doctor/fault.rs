@@ -275,7 +275,7 @@ pub(super) const FAULTS: &[Description] = &[
         "The proxy forwards /app without its Upgrade header: no WebSocket can open.",
         &[
             "nginx `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\";`",
-            "Apache `a2enmod proxy_wstunnel`, and `ProxyPass /app ws://127.0.0.1:6001/app` or `upgrade=websocket`.",
+            "Apache `ProxyPass / http://127.0.0.1:6001/ upgrade=websocket` (2.4.47), or `a2enmod proxy_wstunnel` and `ProxyPass /app ws://127.0.0.1:6001/app` as the first rule.",
             "HAProxy: `mode http`, no `option httpclose`, and no rule that deletes Upgrade; Caddy `reverse_proxy` forwards it; Cloudflare: Network, WebSockets on.",
         ],
     ),
@@ -405,7 +405,7 @@ pub(super) const FAULTS: &[Description] = &[
         "body_limit",
         "A proxy refuses requests that the host would take.",
         &[
-            "nginx `client_max_body_size 2m;`, Apache `LimitRequestBody 2097152`, Caddy `request_body { max_size 2MB }`, HAProxy: remove the rule on `req.body_size`.",
+            "nginx `client_max_body_size 2m;`, Apache ModSecurity's `SecRequestBodyLimit 2097152`, Caddy `request_body { max_size 2MB }`, HAProxy: remove the rule on `req.body_size`.",
         ],
     ),
     warning(

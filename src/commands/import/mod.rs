@@ -22,7 +22,7 @@ use crate::{
     config::{Config, Loaded},
     dotenv,
     settings::{
-        self, Problems, Secrets, Setting, Settings, Value, leave_out_defaults, of_json,
+        self, Field, Problems, Secrets, Setting, Settings, Value, leave_out_defaults, of_json,
         sample::inline, to_json,
     },
 };
@@ -298,25 +298,46 @@ fn write(name: &str, carried: &Carried, loaded: &Loaded) -> String {
 fn sections(config: &Config) -> String {
     let mut all = Map::new();
     config.write_into(Secrets::Shown, &mut all);
+    all.remove("apps");
     let mut text = String::new();
     for section in settings::fields(Config::FIELDS) {
-        let keys = section.takes.keys().filter(|_| section.name != "apps");
-        let Some((keys, Some(Json::Object(mut table)))) =
-            keys.map(|keys| (keys, all.remove(section.name)))
-        else {
-            continue;
-        };
-        leave_out_defaults(keys, &mut table);
-        if table.is_empty() {
-            continue;
+        if let (Some(keys), Some(Json::Object(table))) =
+            (section.takes.keys(), all.remove(section.name))
+        {
+            write_section(section.name, keys, table, &mut text);
         }
-        let _ = writeln!(text, "[{}]", section.name);
+    }
+    text
+}
+
+/// A table and, behind it, the tables within.
+fn write_section(
+    path: &str,
+    keys: &'static [&'static [Field]],
+    mut table: Map<String, Json>,
+    text: &mut String,
+) {
+    let within = settings::fields(keys).filter_map(|field| {
+        let keys = field.takes.keys()?;
+        match table.get(field.name) {
+            Some(Json::Object(_)) => Some((field.name, keys, table.remove(field.name)?)),
+            _ => None,
+        }
+    });
+    let within: Vec<_> = within.collect();
+    leave_out_defaults(keys, &mut table);
+    if !table.is_empty() {
+        let _ = writeln!(text, "[{path}]");
         for (name, value) in settings::in_order(keys, &table) {
             let _ = writeln!(text, "{name} = {}", inline(value));
         }
         text.push('\n');
     }
-    text
+    for (name, keys, table) in within {
+        if let Json::Object(table) = table {
+            write_section(&format!("{path}.{name}"), keys, table, text);
+        }
+    }
 }
 
 #[cfg(test)]

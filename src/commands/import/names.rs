@@ -215,10 +215,10 @@ pub(super) const LARAVEL_WEBSOCKETS: Names = Names {
         ("enable_statistics", "metrics are on the admin listener"),
         ("handlers", "they are PHP classes"),
         ("promise_resolver", "it is a PHP class"),
-        ("ssl.verify_peer", "it concerns TLS, which a proxy has"),
+        ("ssl.verify_peer", "clients are not asked for certificates"),
         (
             "ssl.allow_self_signed",
-            "it concerns TLS, which a proxy has",
+            "clients are not asked for certificates",
         ),
         ("host", "it says where clients connect"),
         (
@@ -257,6 +257,14 @@ pub(super) const REVERB: Names = Names {
             "servers.reverb.options.tls.local_pk",
             "LARAVEL_WEBSOCKETS_SSL_LOCAL_PK",
         ),
+        (
+            "servers.reverb.options.tls.passphrase",
+            "LARAVEL_WEBSOCKETS_SSL_PASSPHRASE",
+        ),
+        (
+            "servers.reverb.options.tls.cafile",
+            "LARAVEL_WEBSOCKETS_SSL_CA",
+        ),
     ],
     app: &[
         ("app_id", "id", Same),
@@ -269,6 +277,10 @@ pub(super) const REVERB: Names = Names {
     without: &[
         ("default", "there is one kind of server"),
         ("servers.reverb.hostname", "it says where clients connect"),
+        (
+            "servers.reverb.options.tls",
+            "clients are not asked for certificates",
+        ),
         ("servers.reverb.scaling.server.timeout", "it is fixed"),
         (
             "servers.reverb.pulse_ingest_interval",

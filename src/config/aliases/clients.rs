@@ -46,6 +46,7 @@ fn line(given: Given<'_>, family: &[&'static str; 3], config: &Config) -> Option
         config.server.port
     };
     let is_same = dialled.parse() == Ok(listened);
+    let has_tls_alone = !is_tls && tls.is_on() && !config.server.has_plain_port();
     let bracketed = match host.contains(':') && !host.starts_with('[') {
         true => format!("[{host}]"),
         false => host.to_owned(),
@@ -56,6 +57,10 @@ fn line(given: Given<'_>, family: &[&'static str; 3], config: &Config) -> Option
     );
     let here = format!("this server listens on port {listened}");
     Some(match (is_tls, is_same) {
+        _ if has_tls_alone => format!(
+            "{clients}, but this server listens on port {} with TLS alone: set {}=https for the app, unless a proxy has TLS towards this server",
+            tls.port, family[2]
+        ),
         (true, true) if has_tls => format!("{clients}; {here} with TLS"),
         (true, false) if has_tls => format!(
             "{clients}, but {here} with TLS: set LOUDHAILER_SERVER__TLS__PORT={dialled}, or {port}={listened} for the app, unless a proxy forwards one to the other"

@@ -50,7 +50,9 @@ pub(super) fn read(
     let given = Given(variables);
     let mut foreign = Foreign::default();
     let mut understood: Vec<Understood> = Vec::new();
-    for outcome in outcomes(given) {
+    let mut outcomes = outcomes(given);
+    serve_tls_alone(&mut outcomes, stronger);
+    for outcome in outcomes {
         match outcome {
             Outcome::Unused(name, reason) => foreign.not_used(name, reason),
             Outcome::Refused(name, reason) => problems.push(Problem {
@@ -165,6 +167,45 @@ fn outcomes(given: Given<'_>) -> Vec<Outcome> {
     }
     outcomes.extend(GROUPS.iter().flat_map(|group| group.read(given)));
     outcomes
+}
+
+const PORT: &str = "server.port";
+const TLS_CERT: &str = "server.tls.cert";
+const TLS_KEY: &str = "server.tls.key";
+const TLS_PORT: &str = "server.tls.port";
+const TLS_PLAIN: &str = "server.tls.plain";
+/// Where soketi and laravel-websockets listen if nothing else is said.
+const THEIR_PORT: i64 = 6001;
+/// PHP looks for the key in the certificate's file if no other is named.
+const CERT_WITH_KEY: &str = "LARAVEL_WEBSOCKETS_SSL_LOCAL_CERT";
+
+/// The other servers have one port, with TLS where there is a certificate: it is the one with TLS here, and there is none without.
+fn serve_tls_alone(outcomes: &mut Vec<Outcome>, stronger: [&Layer; 2]) {
+    let is_ours = |path| stronger.iter().any(|layer| layer.place(path).is_some());
+    let sets = |outcome: &Outcome, key| matches!(outcome, Outcome::Sets(_, set, _) if *set == key);
+    let certificate = outcomes.iter().find_map(|outcome| match outcome {
+        Outcome::Sets(names, TLS_CERT, file) => Some((names[0], file.clone())),
+        _ => None,
+    });
+    let Some((name, file)) = certificate.filter(|_| !is_ours(TLS_CERT)) else {
+        return;
+    };
+    if name == CERT_WITH_KEY && !outcomes.iter().any(|it| sets(it, TLS_KEY)) {
+        outcomes.push(Outcome::Sets(vec![name], TLS_KEY, file));
+    }
+    for outcome in outcomes.iter_mut() {
+        match outcome {
+            Outcome::Sets(_, key, _) if *key == PORT => *key = TLS_PORT,
+            _ => {}
+        }
+    }
+    if !outcomes.iter().any(|it| sets(it, TLS_PORT)) {
+        let port = ValueKind::I64(THEIR_PORT);
+        outcomes.push(Outcome::Sets(vec![name], TLS_PORT, port));
+    }
+    if !is_ours(PORT) {
+        outcomes.push(Outcome::Sets(vec![name], TLS_PLAIN, "off".into()));
+    }
 }
 
 fn set(name: &'static str, key: &'static str, reading: Reading, text: &str) -> Outcome {

@@ -4,7 +4,7 @@ use super::{groups::Group, reading::Reading};
 use Meaning::{Clients, Grouped, Nothing, Only, Refused, Sets};
 use Reading::{
     AnyRate, ClientEvents, DebugLevel, Kilobytes, Milliseconds, NoLimit, Path, PublicPort, Same,
-    Webhooks,
+    TlsFile, Webhooks,
 };
 
 /// What a name of another server means here.
@@ -49,7 +49,9 @@ const DASHBOARD: &str = "the dashboard is on the admin listener (admin.host, adm
 const PULSE: &str =
     "there is no Pulse or Telescope here; metrics and a live feed are on the admin listener";
 const PING: &str = "a client is pinged once it was silent for websocket.activity_timeout_s";
-const TLS: &str = "the port with TLS is one of its own: set server.tls.cert, server.tls.key and server.tls.port (docs/tls.md), and remove the variable";
+const PASSPHRASE: &str =
+    "private keys must not be encrypted: decrypt yours with openssl pkey, and remove the variable";
+const TLS_CA: &str = "clients are not asked for certificates: a chain belongs behind the certificate in its file, and to demand certificates put a proxy in front";
 
 /// Name, meaning.
 pub(in crate::config) const NAMES: &[(&str, Meaning)] = &[
@@ -72,10 +74,16 @@ pub(in crate::config) const NAMES: &[(&str, Meaning)] = &[
     ("LARAVEL_WEBSOCKETS_HOST", Sets("server.host", Same)),
     ("LARAVEL_WEBSOCKETS_DOMAIN", Nothing(DASHBOARD)),
     ("LARAVEL_WEBSOCKETS_PATH", Nothing(DASHBOARD)),
-    ("LARAVEL_WEBSOCKETS_SSL_LOCAL_CERT", Refused(TLS)),
-    ("LARAVEL_WEBSOCKETS_SSL_LOCAL_PK", Refused(TLS)),
-    ("LARAVEL_WEBSOCKETS_SSL_CA", Refused(TLS)),
-    ("LARAVEL_WEBSOCKETS_SSL_PASSPHRASE", Refused(TLS)),
+    (
+        "LARAVEL_WEBSOCKETS_SSL_LOCAL_CERT",
+        Sets("server.tls.cert", TlsFile),
+    ),
+    (
+        "LARAVEL_WEBSOCKETS_SSL_LOCAL_PK",
+        Sets("server.tls.key", TlsFile),
+    ),
+    ("LARAVEL_WEBSOCKETS_SSL_CA", Refused(TLS_CA)),
+    ("LARAVEL_WEBSOCKETS_SSL_PASSPHRASE", Refused(PASSPHRASE)),
     (
         "WEBSOCKETS_REPLICATION_MODE",
         Grouped(Group::LaravelCluster),
@@ -158,10 +166,10 @@ pub(in crate::config) const NAMES: &[(&str, Meaning)] = &[
         "SOKETI_HTTP_ACCEPT_TRAFFIC_MEMORY_THRESHOLD",
         Nothing("/accept-traffic does not look at memory: server.max_connections bounds it"),
     ),
-    ("SOKETI_SSL_CERT", Refused(TLS)),
-    ("SOKETI_SSL_KEY", Refused(TLS)),
-    ("SOKETI_SSL_PASS", Refused(TLS)),
-    ("SOKETI_SSL_CA", Refused(TLS)),
+    ("SOKETI_SSL_CERT", Sets("server.tls.cert", TlsFile)),
+    ("SOKETI_SSL_KEY", Sets("server.tls.key", TlsFile)),
+    ("SOKETI_SSL_PASS", Refused(PASSPHRASE)),
+    ("SOKETI_SSL_CA", Refused(TLS_CA)),
     ("SOKETI_DEFAULT_APP_ID", Sets("apps.id", Same)),
     ("SOKETI_DEFAULT_APP_KEY", Sets("apps.key", Same)),
     ("SOKETI_DEFAULT_APP_SECRET", Sets("apps.secret", Same)),

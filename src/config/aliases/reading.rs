@@ -25,6 +25,8 @@ pub enum Reading {
     DebugLevel,
     /// The port that clients connect to. One below 1024 is a proxy's, not the server's own.
     PublicPort,
+    /// A file of the certificate with which the one port there has TLS.
+    TlsFile,
 }
 
 impl Reading {
@@ -74,6 +76,9 @@ impl Reading {
                 "`all` and `members` turn client events on, for subscribers of the channel; `none` turns them off"
             }
             Self::DebugLevel => "on is `debug`, off is `info`",
+            Self::TlsFile => {
+                "the port there becomes `server.tls.port`, and `server.tls.plain` is `off`: one port, with TLS"
+            }
             Self::PublicPort => "from 1024 on; a lower port is a proxy's, and is only compared",
         }
     }

@@ -273,6 +273,30 @@ fn an_alias_sets_its_key_and_is_reported() {
             "apps[0].client_events = false",
             "client_events: false",
         ),
+        (
+            "LARAVEL_WEBSOCKETS_SSL_LOCAL_CERT",
+            "/ws.crt",
+            "server.tls.cert = \"/ws.crt\", server.tls.port = 6001, server.tls.plain = \"off\"",
+            "cert: Some(\"/ws.crt\")",
+        ),
+        (
+            "LARAVEL_WEBSOCKETS_SSL_LOCAL_PK",
+            "/ws.key",
+            "server.tls.key = \"/ws.key\"",
+            "key: Some(\"/ws.key\")",
+        ),
+        (
+            "SOKETI_SSL_CERT",
+            "/ws.crt",
+            "server.tls.cert = \"/ws.crt\", server.tls.port = 6001, server.tls.plain = \"off\"",
+            "cert: Some(\"/ws.crt\")",
+        ),
+        (
+            "SOKETI_SSL_KEY",
+            "/ws.key",
+            "server.tls.key = \"/ws.key\"",
+            "key: Some(\"/ws.key\")",
+        ),
     ];
     for (name, value, set, part) in table {
         let loaded = from_variables(&with_credentials(name, value)).expect(name);
@@ -299,9 +323,20 @@ fn an_alias_sets_its_key_and_is_reported() {
     }
 }
 
-/// The variable; with the others of its app if it is an id, key or secret.
+/// The variable; with the others of its app if it is an id, key or secret, and with the other file of a certificate.
 fn with_credentials<'a>(name: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
+    let of = |other: &'a str| (other, if other == name { value } else { "other" });
     let names = match name {
+        "SOKETI_SSL_CERT" | "SOKETI_SSL_KEY" => {
+            return ["SOKETI_SSL_CERT", "SOKETI_SSL_KEY"].map(of).to_vec();
+        }
+        "LARAVEL_WEBSOCKETS_SSL_LOCAL_CERT" | "LARAVEL_WEBSOCKETS_SSL_LOCAL_PK" => {
+            let names = [
+                "LARAVEL_WEBSOCKETS_SSL_LOCAL_CERT",
+                "LARAVEL_WEBSOCKETS_SSL_LOCAL_PK",
+            ];
+            return names.map(of).to_vec();
+        }
         "PUSHER_APP_ID" | "PUSHER_APP_KEY" | "PUSHER_APP_SECRET" => {
             ["PUSHER_APP_ID", "PUSHER_APP_KEY", "PUSHER_APP_SECRET"]
         }
@@ -315,8 +350,35 @@ fn with_credentials<'a>(name: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)
         ],
         _ => return vec![(name, value)],
     };
-    let of = |other: &'a str| (other, if other == name { value } else { "other" });
     names.map(of).to_vec()
+}
+
+/// #16: what the file or a `LOUDHAILER_…` variable says of ports holds.
+#[test]
+fn a_certificate_of_another_server_leaves_our_own_settings_alone() {
+    let theirs = [
+        ("SOKETI_SSL_CERT", "/ws.crt"),
+        ("SOKETI_SSL_KEY", "/ws.key"),
+        ("SOKETI_PORT", "7001"),
+    ];
+    for (ours, tls_port, has_plain_port) in [
+        (vec![], 7001, false),
+        (vec![("LOUDHAILER_SERVER__PORT", "7002")], 7001, true),
+        (vec![("LOUDHAILER_SERVER__TLS__PORT", "7003")], 7003, false),
+    ] {
+        let loaded = from_variables(&[&theirs[..], &ours].concat()).expect("it is valid");
+        let server = loaded.config.server;
+        assert_eq!(server.tls.port, tls_port, "{ours:?}");
+        assert_eq!(server.has_plain_port(), has_plain_port, "{ours:?}");
+    }
+    let ours = [
+        ("LOUDHAILER_SERVER__TLS__CERT", "/own.crt"),
+        ("LOUDHAILER_SERVER__TLS__KEY", "/own.key"),
+    ];
+    let server = from_variables(&[&theirs[..], &ours].concat());
+    let server = server.expect("it is valid").config.server;
+    assert_eq!((server.port, server.tls.port), (7001, 6443));
+    assert!(server.has_plain_port());
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn confirmed(process: &Process, count: usize) {
 #[test]
 fn every_command_of_the_guide_prints_what_it_says() {
     let blocks = blocks("cli.md");
-    let [subscribe, piped, trigger, channels, auth, webhook] = &blocks[..] else {
+    let [subscribe, piped, trigger, channels, auth, webhook, bench] = &blocks[..] else {
         panic!("{} blocks", blocks.len());
     };
     let terminal = Terminal::new();
@@ -109,5 +109,6 @@ fn every_command_of_the_guide_prints_what_it_says() {
     Terminal::ends_as_written(subscribed, &piped[0]);
     auth.iter()
         .chain(webhook)
+        .chain(bench)
         .for_each(|example| terminal.run(example));
 }

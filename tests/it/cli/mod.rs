@@ -1,10 +1,12 @@
 //! The command line for any Pusher host, against this server.
 
+mod bench;
 mod credentials;
 mod guide;
 mod signatures;
 mod subscribing;
 mod talking;
+mod terminal;
 
 use crate::support::{
     process::{Finished, Process},

@@ -133,6 +133,8 @@ fn completions_and_manual_pages_name_every_command() {
         "auth",
         "webhook",
         "doctor",
+        "bench",
+        "size",
     ] {
         assert!(completions.stdout.contains(command), "{command}");
         let page = folder.file(&format!("man/loudhailer-{command}.1"));

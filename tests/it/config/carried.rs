@@ -3,10 +3,16 @@
 
 use std::{fs, path::PathBuf};
 
+use rustls::ALL_VERSIONS;
+
 use crate::support::{
     app::App,
+    authority::{Authority, Issued},
+    client::TestClient,
     process::{ConfigFile, Finished, Process},
-    server::TestServer,
+    redis::{Folder, free_port},
+    server::{TestServer, printed_address},
+    tunnel::Tunnel,
 };
 
 /// How names begin that are for a server of this kind.
@@ -52,7 +58,7 @@ fn expected<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
 #[test]
 fn every_env_file_is_taken_or_refused_with_the_reason() {
     let files = files("env");
-    assert_eq!(files.len(), 14);
+    assert_eq!(files.len(), 15);
     for (name, text) in files {
         let Finished {
             code,
@@ -186,19 +192,26 @@ fn the_php_of_laravel_websockets_becomes_a_file_of_ours() {
     has_lines(
         &toml,
         &[
-            "port = 7001",
             "name = \"Shop\"",
             "allowed_origins = [\"shop.example.com\"]",
             "max_connections = 1000",
             "# - audit (line 58) was not read, because it is an expression: storage_path('websockets.log')",
             "# - managers: apps are in this file or in a database",
-            "# - ssl.verify_peer: it concerns TLS, which a proxy has",
+            "# - ssl.verify_peer: clients are not asked for certificates",
         ],
     );
-    assert!(
-        toml.contains("# - NOT CARRIED OVER: ssl.local_cert can't be followed"),
-        "{toml}"
+    // PHP finds the key in the certificate's file.
+    has_lines(
+        &toml,
+        &[
+            "[server.tls]",
+            "cert = \"/etc/ssl/ws.pem\"",
+            "key = \"/etc/ssl/ws.pem\"",
+            "port = 7001",
+            "plain = \"off\"",
+        ],
     );
+    assert!(checked.contains("https://127.0.0.1:7001"), "{checked}");
     assert!(checked.contains("id 12345, key first-key"), "{checked}");
     assert!(checked.contains("id second, key second-key"), "{checked}");
 }
@@ -242,11 +255,79 @@ fn an_env_file_becomes_a_file_of_ours() {
         ],
     );
     assert!(checked.contains("id some-id, key some-key"), "{checked}");
-    let (toml, _) = imported("soketi-tls.env", &[]);
+    let (toml, checked) = imported("soketi-tls.env", &[]);
+    has_lines(&toml, &["cert = \"/etc/ssl/ws.crt\"", "port = 6001"]);
+    assert!(checked.contains("https://127.0.0.1:6001"), "{checked}");
+    let (toml, _) = imported("soketi-tls-passphrase.env", &[]);
     assert!(
-        toml.contains("# - NOT CARRIED OVER: SOKETI_SSL_CERT can't be followed"),
+        toml.contains("# - NOT CARRIED OVER: SOKETI_SSL_PASS can't be followed"),
         "{toml}"
     );
+}
+
+#[test]
+fn reverbs_tls_becomes_the_one_port() {
+    let php = ConfigFile::new(
+        "<?php return ['servers' => ['reverb' => ['host' => '127.0.0.1', 'port' => 8080, 'options' => ['tls' => [\
+         'local_cert' => '/etc/ssl/ws.crt', 'local_pk' => '/etc/ssl/ws.key', 'verify_peer' => false]]]]];",
+    );
+    let path = PathBuf::from(php.path()).with_extension("php");
+    fs::rename(php.path(), &path).unwrap();
+    let import = Process::run(&["import", &path.display().to_string()], &[]);
+    fs::remove_file(path).unwrap();
+    assert_eq!(import.code, Some(0), "{import:?}");
+    has_lines(
+        &import.stdout,
+        &[
+            "key = \"/etc/ssl/ws.key\"",
+            "port = 8080",
+            "plain = \"off\"",
+            "# - servers.reverb.options.tls: clients are not asked for certificates",
+        ],
+    );
+}
+
+/// Another server's port has TLS alone, as it had there, and no port without is opened.
+#[test]
+fn the_certificate_of_an_env_file_is_served_on_its_port_alone() {
+    let folder = Folder::new();
+    let authority = Authority::new(&folder, "authority");
+    let Issued {
+        cert_file,
+        key_file,
+    } = authority.issue(&folder, "server");
+    for [port, cert, key] in [
+        ["SOKETI_PORT", "SOKETI_SSL_CERT", "SOKETI_SSL_KEY"],
+        [
+            "LARAVEL_WEBSOCKETS_PORT",
+            "LARAVEL_WEBSOCKETS_SSL_LOCAL_CERT",
+            "LARAVEL_WEBSOCKETS_SSL_LOCAL_PK",
+        ],
+    ] {
+        let free = free_port();
+        let text = format!("{port}={free}\n{cert}={cert_file}\n{key}={key_file}\n");
+        let env = ConfigFile::new(&text);
+        let admin = ("LOUDHAILER_ADMIN__PORT", "0");
+        let process = Process::start(&["--env-file", env.path()], &[admin]);
+        let tls = process.wait_stdout("an address", |text| {
+            printed_address(text, "Listening on https")
+        });
+        assert_eq!(tls.port(), free);
+        process.wait_stdout("the end of the start", |text| {
+            text.contains("app-key").then_some(())
+        });
+        assert!(
+            !process.stdout().contains("Listening on http:"),
+            "{}",
+            process.stdout()
+        );
+        let tunnel = Tunnel::to(tls, authority.client(ALL_VERSIONS));
+        let mut client = TestClient::connect(
+            tunnel.address,
+            &App::with_secret("1001", "app-key", "app-secret"),
+        );
+        client.subscribe("private-room");
+    }
 }
 
 #[test]

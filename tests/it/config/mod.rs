@@ -2,7 +2,6 @@
 
 mod carried;
 mod commands;
-mod documents;
 mod environment;
 mod errors;
 mod start;

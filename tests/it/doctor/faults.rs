@@ -75,7 +75,8 @@ fn a_proxy_without_upgrade() {
         "server {{ listen 127.0.0.1:PORT; location / {{ proxy_pass http://{to}; }} }}"
     ));
     let haproxy = Proxy::haproxy(&to.to_string(), "", "http-request del-header Upgrade");
-    for proxy in [nginx, haproxy] {
+    let apache = Proxy::apache(&format!("ProxyPass / http://{to}/"));
+    for proxy in [nginx, haproxy, apache] {
         Run::of(server.app(), proxy.plain())
             .examine()
             .finds("no_upgrade");

@@ -62,6 +62,22 @@ fn nothing_is_wrong_behind_caddy_with_tls() {
         .finds_nothing();
 }
 
+/// Both ways that the doctor names against `no_upgrade`.
+#[test]
+fn nothing_is_wrong_behind_apache_that_forwards_websockets() {
+    let server = server();
+    let to = server.public;
+    for rules in [
+        format!("ProxyPass / http://{to}/ upgrade=websocket"),
+        format!("ProxyPass /app ws://{to}/app\nProxyPass / http://{to}/"),
+    ] {
+        let proxy = Proxy::apache(&format!("ProxyPreserveHost On\n{rules}"));
+        Run::of(server.app(), proxy.plain())
+            .examine()
+            .finds_nothing();
+    }
+}
+
 fn caddy_with_tls(server: &TestServer) -> String {
     let (chain, key) = (certificates().chain("good"), certificates().key("good"));
     let name = super::NAME;

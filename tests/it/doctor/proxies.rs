@@ -1,4 +1,4 @@
-//! nginx, HAProxy and Caddy of Debian's packages, each one process on a free port that ends with the test.
+//! nginx, HAProxy, Caddy and Apache of Debian's packages, each one process on a free port that ends with the test.
 
 use std::{fs, net::TcpStream, process::Command, time::Duration};
 
@@ -108,6 +108,34 @@ impl Proxy {
                 .env("HOME", &home)
                 .env("XDG_DATA_HOME", &home)
                 .env("XDG_CONFIG_HOME", &home);
+            command
+        })
+    }
+
+    /// Apache with these lines, without TLS.
+    #[track_caller]
+    pub(super) fn apache(lines: &str) -> Self {
+        const MODULES: [&str; 6] = [
+            "mpm_event",
+            "authz_core",
+            "headers",
+            "proxy",
+            "proxy_http",
+            "proxy_wstunnel",
+        ];
+        let folder = Folder::new();
+        let modules = MODULES.map(|it| format!("LoadModule {it}_module modules/mod_{it}.so\n"));
+        // The user counts only for a test run by root.
+        let text = format!(
+            "ServerRoot /usr/lib/apache2\nServerName localhost\nListen 127.0.0.1:PORT\n\
+             PidFile {}\nMutex file:{} default\nErrorLog /dev/stderr\nUser www-data\nGroup www-data\n{}{lines}\n",
+            folder.file("pid"),
+            folder.file("."),
+            modules.concat(),
+        );
+        Self::start(folder, &text, |file| {
+            let mut command = Command::new("/usr/sbin/apache2");
+            command.args(["-X", "-f", file]);
             command
         })
     }

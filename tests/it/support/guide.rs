@@ -22,7 +22,8 @@ pub(crate) fn blocks(guide: &str) -> Vec<Vec<Example>> {
         .collect()
 }
 
-fn examples(block: &str) -> Vec<Example> {
+/// The commands of a block, each with what it printed.
+pub(crate) fn examples(block: &str) -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     for line in block.lines() {
         match line.strip_prefix("$ ") {

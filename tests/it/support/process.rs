@@ -213,6 +213,12 @@ impl Process {
         answer.unwrap_or_else(|| panic!("no {what}:\n{}\n{}", self.stdout(), self.stderr()))
     }
 
+    /// Waits for what `found` looks for on standard output, or for its end, and gives all that was printed there.
+    pub(crate) fn wait_stdout_or_end(&self, found: impl FnMut(&str) -> Option<()>) -> String {
+        self.stdout.wait(found);
+        self.stdout()
+    }
+
     /// Waits for what `found` looks for in the log.
     #[track_caller]
     pub(crate) fn wait_stderr<T>(&self, what: &str, found: impl FnMut(&str) -> Option<T>) -> T {
