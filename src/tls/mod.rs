@@ -17,7 +17,7 @@ pub use buffers::Buffers;
 pub use certificate::{Certificate, CertificateError, PairFiles};
 pub use certificates::{CertificateState, Certificates, Reload};
 pub use listener::{ClientAuthority, TlsListener, Versions};
-pub use session::{Failure, NO_TLS_HERE, Session, begins_tls};
+pub use session::{Failure, NO_ROOM, NO_TLS_HERE, Session, begins_tls};
 pub use socket::{Read, SealedSocket, Socket};
 pub use status::{ListenerName, TlsStatus};
 pub use stream::{Opened, SealedStream, Stream};

@@ -3,6 +3,9 @@
 mod changes;
 mod delivery;
 mod handshake;
+mod hello;
+mod offers;
+mod operators;
 mod ports;
 
 use std::net::SocketAddr;
