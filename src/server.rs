@@ -667,7 +667,8 @@ async fn tick_engine(node: Arc<Node>) {
         // All the rest is due once a second.
         if ticks.is_multiple_of(COUNT_TICKS_A_SECOND) {
             node.tick(now);
-            if ebb.note(node.hub.connections(), now) {
+            let clients = node.hub.connections() + node.gate.http_connections();
+            if ebb.note(clients, now) {
                 // Nobody waits for it, and it can't fail.
                 drop(actix_rt::task::spawn_blocking(memory::give_back));
             }
