@@ -140,7 +140,7 @@ impl Hello {
     }
 }
 
-/// What is not said to be broken: ECDSA and RSA-PSS with SHA-2, RSA with SHA-2, Ed25519.
+/// ECDSA, RSA-PSS and RSA with SHA-2, and Ed25519.
 const MODERN_SIGNATURES: [u16; 10] = [
     0x0403, 0x0503, 0x0603, 0x0804, 0x0805, 0x0806, 0x0401, 0x0501, 0x0601, 0x0807,
 ];
@@ -157,7 +157,7 @@ pub(super) fn sized16(bytes: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[..], bytes].concat()
 }
 
-/// Takes messages apart once they are all there that come without encryption: one of TLS 1.3, all until `ServerHelloDone` of TLS 1.2.
+/// Parses the unencrypted messages once all have come: in TLS 1.3 one, in TLS 1.2 those until `ServerHelloDone`.
 fn read_flight(mut messages: &[u8]) -> Option<ServerHello> {
     let mut hello: Option<ServerHello> = None;
     loop {

@@ -22,7 +22,7 @@ use crate::support::{
     setup::Setup,
 };
 
-/// In the order in which clients of these tests like them.
+/// What is expected: three suites for an ECDSA key, then three for an RSA key.
 const SUITES_12: [u16; 6] = [0xc02c, 0xc02b, 0xcca9, 0xc030, 0xc02f, 0xcca8];
 const SUITES_13: [u16; 3] = [0x1302, 0x1301, 0x1303];
 
@@ -118,7 +118,7 @@ fn choices(
     chosen
 }
 
-/// Every number that was ever given to a cipher suite, but for the two that are signals.
+/// All registered ranges of cipher suites, without the two numbers that are signals.
 fn all_suites() -> Vec<u16> {
     let ranges = [
         0x0000..=0x00fe,
@@ -319,7 +319,7 @@ fn the_master_secret_is_bound_to_the_handshake_and_sessions_come_back_by_ticket_
         for answer in [answer, without] {
             assert_eq!(answer.session, Vec::<u8>::new(), "{name}");
         }
-        // Data that comes with the first hello could be sent again by anybody.
+        // Anyone could replay data that comes with the first hello.
         let session = said(&["-tls1_3", "-ign_eof"], address);
         assert!(session.contains("Max Early Data: 0"), "{name}: {session}");
     }
