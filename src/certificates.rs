@@ -14,13 +14,14 @@ use tracing::{info, warn};
 use crate::{
     feed::{Line, Trouble},
     node::Node,
-    tls::{Certificates, ListenerName, Reload, TlsStatus},
+    tls::{Certificate, Certificates, ListenerName, Reload, TlsStatus},
     watch::Watch,
 };
 
 /// How often files are read that nobody said have changed: not every file system tells.
 const READ_AGAIN: Duration = Duration::from_secs(60 * 60);
-/// Days before the end from which on a certificate is warned of.
+/// Days before the end from which on a certificate is warned of. One of a short life is warned of when the last third of it is left, after
+/// its renewal was due.
 const WARN_DAYS: i64 = 14;
 
 /// Keeps the certificates of all listeners.
@@ -138,7 +139,7 @@ impl Keeping {
             let (certificate, cert) = (&state.certificate, state.files.cert);
             let days_left = certificate.days_left(now);
             let is_early = now < certificate.not_before;
-            if days_left >= WARN_DAYS && !is_early {
+            if days_left >= warn_days(certificate) && !is_early {
                 self.warned.remove(&cert);
                 continue;
             }
@@ -162,4 +163,9 @@ impl Keeping {
             self.node.feed.emit(line);
         }
     }
+}
+
+fn warn_days(certificate: &Certificate) -> i64 {
+    let lifetime = certificate.days_left(certificate.not_before);
+    (lifetime / 3).min(WARN_DAYS)
 }

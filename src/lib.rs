@@ -11,8 +11,9 @@
 //! | 4 | [`node`] | the one place that knows them all: publish, subscribe, query |
 //! | 5 | [`connection`] | one client's protocol state |
 //! | 6 | [`transport`], [`api`], [`admin`] | WebSocket bytes, the HTTP API, the operator's listener |
-//! | 7 | [`server`], [`door`], [`banner`], `keeper`, `certificates`, `memory`, [`commands`]; [`cli`] | run, drain; the listening sockets; what the start prints; apps and certificates in step with where they are kept; memory that a crowd leaves behind; what is done without serving; the command line for any host |
+//! | 7 | [`server`], [`door`], [`banner`], `keeper`, `certificates`, `acme`, `memory`, [`commands`]; [`cli`] | run, drain; the listening sockets; what the start prints; apps and certificates in step with where they are kept; certificates that are ordered; memory that a crowd leaves behind; what is done without serving; the command line for any host |
 
+mod acme;
 pub mod address;
 pub mod admin;
 pub mod api;

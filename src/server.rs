@@ -6,6 +6,7 @@ use std::{
     future::ready,
     io::{self, Write},
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant},
@@ -32,6 +33,7 @@ use tracing::{info, warn};
 #[cfg(feature = "sqlx")]
 use crate::store::{Rules, SqlStore};
 use crate::{
+    acme::{self, AcmeKeeper, HttpAnswers},
     address::{Gate, Peer, Proxies},
     admin::{self, Access, AdminSettings},
     api::{self, ApiSettings},
@@ -51,7 +53,7 @@ use crate::{
     settings::Count,
     store::{AppControl, FileStore, Loss, Reading, StoreError},
     tls::{
-        Buffers, Certificates, ClientAuthority, PairFiles, Stream, TlsListener, TlsStatus, Versions,
+        Buffers, Certificates, ClientAuthority, Issued, Stream, TlsListener, TlsStatus, Versions,
     },
     transport::{
         Port,
@@ -81,7 +83,10 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     let mut signals = Signals::listen()?;
     let names = variables.get("LISTEN_FDNAMES").map(String::as_str);
     let inherited = Inherited::take(&config, names)?;
-    let mut public = Doors::open(&config.server, inherited.doors)?;
+    let acme = config.server.tls.acme.as_ref();
+    let acme = acme.map(acme::Opened::open).transpose()?;
+    let issued = acme.as_ref().map(|acme| Arc::clone(&acme.issued));
+    let mut public = Doors::open(&config.server, issued, inherited.doors)?;
     let operator = match inherited.admin {
         Some(socket) => socket,
         None => bind_tcp("admin.port", config.admin.host.0, config.admin.port)?,
@@ -92,6 +97,7 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
 
     let hub = Arc::new(Hub::new(config.server.workers()));
     let understood = loaded.understood.clone();
+    let sources = (understood.file.clone(), variables.clone());
     config.apps = Vec::new();
     let config = &config;
     let opened = open_apps(loaded, variables).await?;
@@ -126,6 +132,8 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     let public_tls = public.tls().map(|(_, tls)| tls);
     let tls_status = Arc::new(TlsStatus::new(public_tls, operator_tls.as_ref()));
     let certificates = CertificateKeeper::begin(&node, Arc::clone(&tls_status));
+    let answers = acme.as_ref().and_then(acme::Opened::answers);
+    let acme = acme.map(|acme| AcmeKeeper::begin(acme, &node, Arc::clone(&tls_status)));
     let sessions = Sessions::default();
     let peers = Peers::of(&node);
     let max_message_bytes = config.websocket.max_message_bytes.get();
@@ -138,6 +146,7 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
         node: Arc::clone(&node),
         sessions,
         carrier: carrier.clone(),
+        answers,
     };
     let clients = public_server(side, &public)?;
     let (clients_handle, clients) = (clients.handle(), actix_rt::spawn(clients));
@@ -174,6 +183,9 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
         let now = NotifyState::monotonic_usec_now().unwrap_or(NotifyState::MonotonicUsec(0));
         notify(&[NotifyState::Reloading, now]);
         certificates.reload();
+        if let Some(acme) = &acme {
+            acme.reload(acme_names(sources.clone()).await);
+        }
         // What came of it is told by the log.
         let _ = opened.control.reload(Loss::Refused).await;
         notify(&[NotifyState::Ready]);
@@ -190,6 +202,9 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     }
     ticker.abort();
     certificates.stop();
+    if let Some(acme) = acme {
+        acme.stop();
+    }
     operators_handle.stop(false).await;
     if !stopped {
         clients_handle.stop(false).await;
@@ -202,6 +217,19 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     }
     info!("stopped");
     Ok(())
+}
+
+/// The names that the configuration has for ACME now. `None`: it can't be read, or has no ACME any more.
+async fn acme_names(
+    (file, variables): (Option<PathBuf>, BTreeMap<String, String>),
+) -> Option<Vec<String>> {
+    let read = move || Config::load(file.as_deref(), &variables);
+    let read = actix_rt::task::spawn_blocking(read).await.ok()?;
+    let loaded = read.inspect_err(|problems| {
+        let reason = problems.to_string();
+        warn!(reason, "server.tls.acme.domains was not changed");
+    });
+    Some(loaded.ok()?.config.server.tls.acme?.names())
 }
 
 /// What each place may use, and who is believed about places.
@@ -219,8 +247,12 @@ struct Doors(Vec<(Door, Entrance)>);
 
 impl Doors {
     /// Opens those that the settings ask for, but for what systemd holds.
-    fn open(server: &config::Server, inherited: InheritedDoors) -> io::Result<Self> {
-        let tls = tls_door(server, inherited.tls)?;
+    fn open(
+        server: &config::Server,
+        issued: Option<Arc<Issued>>,
+        inherited: InheritedDoors,
+    ) -> io::Result<Self> {
+        let tls = tls_door(server, issued, inherited.tls)?;
         let tls_port = tls.as_ref().and_then(|(door, _)| door.address().tcp());
         let plain = match inherited.public {
             held if !held.is_empty() => held,
@@ -269,14 +301,15 @@ fn plain_doors(server: &config::Server) -> io::Result<Vec<Door>> {
 
 fn tls_door(
     server: &config::Server,
+    issued: Option<Arc<Issued>>,
     inherited: Option<Door>,
 ) -> io::Result<Option<(Door, Entrance)>> {
     let settings = &server.tls;
     if !settings.is_on() {
-        let reason = "the socket named \"tls\" needs server.tls.cert";
+        let reason = "the socket named \"tls\" needs server.tls.cert or server.tls.acme";
         return inherited.map_or(Ok(None), |_| Err(io::Error::other(reason)));
     }
-    let tls = tls_listener(settings.pairs(), settings.versions(), None)?;
+    let tls = public_tls(settings, issued)?;
     let door = inherited.map_or_else(
         || Door::tcp("server.tls.port", server.host.0, settings.port),
         Ok,
@@ -310,13 +343,12 @@ impl Entrance {
     }
 }
 
-pub(crate) fn tls_listener(
-    pairs: Vec<PairFiles>,
-    versions: Versions,
-    clients: Option<&ClientAuthority>,
+pub(crate) fn public_tls(
+    settings: &config::ServerTls,
+    issued: Option<Arc<Issued>>,
 ) -> io::Result<TlsListener> {
-    let certificates = Certificates::read(pairs).map_err(io::Error::other)?;
-    TlsListener::new(certificates, versions, clients).map_err(io::Error::other)
+    let certificates = Certificates::read(settings.pairs(), issued).map_err(io::Error::other)?;
+    TlsListener::new(certificates, settings.versions(), None).map_err(io::Error::other)
 }
 
 pub(crate) fn admin_tls(admin: &config::Admin) -> io::Result<Option<TlsListener>> {
@@ -325,7 +357,9 @@ pub(crate) fn admin_tls(admin: &config::Admin) -> io::Result<Option<TlsListener>
     };
     let clients = admin.tls.client_ca.as_ref();
     let clients = clients.map(|file| ClientAuthority(file.into()));
-    tls_listener(vec![pair], Versions::From12, clients.as_ref()).map(Some)
+    let certificates = Certificates::read(vec![pair], None).map_err(io::Error::other)?;
+    let listener = TlsListener::new(certificates, Versions::From12, clients.as_ref());
+    listener.map(Some).map_err(io::Error::other)
 }
 
 /// One worker's part of the public side, whichever door a client comes in by.
@@ -348,6 +382,7 @@ struct PublicSide {
     node: Arc<Node>,
     sessions: Sessions,
     carrier: Option<Arc<Carrier>>,
+    answers: Option<Arc<HttpAnswers>>,
 }
 
 impl PublicSide {
@@ -495,9 +530,18 @@ impl PublicSide {
         let (server, port) = (&self.config.server, entry.entrance.port());
         let prefix: Rc<str> = server.path_prefix.0.as_str().into();
         let fallback = Rc::clone(&entry.worker.fallback);
+        let answers = self.answers.clone();
         let answer = move |request: HttpRequest, body: Payload| {
             let (fallback, prefix) = (Rc::clone(&fallback), Rc::clone(&prefix));
-            async move { answer(&fallback, &prefix, port, request, body).await }
+            let answers = answers.clone();
+            async move {
+                if let Some(answers) = answers.filter(|_| acme::may_ask(&request))
+                    && let Some(answer) = Box::pin(answers.find(&request)).await
+                {
+                    return answer;
+                }
+                answer(&fallback, &prefix, port, request, body).await
+            }
         };
         let app = App::new()
             .app_data(web::Data::from(Arc::clone(&self.node)))

@@ -370,6 +370,12 @@ fn certificates(exposition: &mut Exposition, tls: &TlsStatus, now: SystemTime) {
         "Readings of changed certificates, by what came of them: changed, refused.",
         reloads.map(|(result, count)| (vec![("result", result)], count as f64)),
     );
+    let orders = tls.acme_orders.get().into_iter();
+    exposition.counter(
+        "acme_orders_total",
+        "Orders of certificates, by what came of them: issued, failed.",
+        orders.map(|(result, count)| (vec![("result", result)], count as f64)),
+    );
 }
 
 async fn measure(node: &Node) -> ShardGauges {

@@ -77,7 +77,7 @@ pub(super) async fn show(
     reply(&state)
 }
 
-/// The certificates that are served, and why a change of them was refused.
+/// The certificates that are served, why a change of them was refused, and the names that ACME is asked for.
 fn tls_state(tls: &TlsStatus, now: SystemTime) -> Value {
     let states = tls.states().into_iter();
     let certificates = states.map(|(listener, state)| {
@@ -88,7 +88,20 @@ fn tls_state(tls: &TlsStatus, now: SystemTime) -> Value {
             "days_left": state.certificate.days_left(now),
         })
     });
-    json!({"certificates": certificates.collect::<Vec<_>>(), "error": tls.error()})
+    let mut state = json!({"certificates": certificates.collect::<Vec<_>>(), "error": tls.error()});
+    let acme = tls.acme().into_iter().map(|name| {
+        let next = name.next_order.and_then(|at| at.duration_since(now).ok());
+        json!({
+            "name": name.name,
+            "next_order_s": next.unwrap_or_default().as_secs(),
+            "error": name.error,
+        })
+    });
+    let acme: Vec<_> = acme.collect();
+    if !acme.is_empty() {
+        state["acme"] = acme.into();
+    }
+    state
 }
 
 /// The apps with the most connections, in the order of the store. A dashboard asks for them again and again.

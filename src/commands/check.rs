@@ -5,11 +5,11 @@ use std::io;
 #[cfg(feature = "sqlx")]
 use crate::store::SqlStore;
 use crate::{
-    banner,
-    config::{Config, Loaded, RedisMode},
+    acme, banner,
+    config::{Config, Loaded, RedisMode, Server},
     door::bind_tcp,
     engine::Engine,
-    server::{admin_tls, tls_listener},
+    server::{admin_tls, public_tls},
     settings::Count,
 };
 
@@ -65,9 +65,18 @@ fn listeners(config: &Config) -> String {
 }
 
 fn tls(config: &Config) -> String {
-    if let Some(cert) = &config.server.tls.cert {
-        let further = config.server.tls.certificates.len();
-        return format!("TLS: {cert}, and {further} certificates for other names");
+    let settings = &config.server.tls;
+    let files = settings.cert.as_ref().map(|cert| {
+        let further = settings.certificates.len();
+        format!("{cert}, and {further} certificates for other names")
+    });
+    let acme = settings.acme.as_ref().map(|acme| {
+        let names = acme.names().join(", ");
+        format!("ACME at {} for {names}", acme.directory.0)
+    });
+    let parts: Vec<_> = files.into_iter().chain(acme).collect();
+    if !parts.is_empty() {
+        return format!("TLS: {}", parts.join("; "));
     }
     match config.server.trusted_proxies.len() {
         0 => "TLS: none here; a proxy in front may have it (server.trusted_proxies names none)"
@@ -134,10 +143,7 @@ pub fn try_out(loaded: &Loaded) -> Vec<Result<String, String>> {
         }
         if server.tcp && server.tls.is_on() {
             ports.push(("server.tls.port", server.host, server.tls.port));
-            let read = tls_listener(server.tls.pairs(), server.tls.versions(), None);
-            tried.push(told(read.map(|_| {
-                "Tried server.tls: the certificates and keys fit".to_owned()
-            })));
+            tried.extend(try_tls(server));
         }
         if config.admin.tls.pair().is_some() {
             let read = admin_tls(&config.admin);
@@ -165,6 +171,25 @@ pub fn try_out(loaded: &Loaded) -> Vec<Result<String, String>> {
         }
         tried
     })
+}
+
+fn try_tls(server: &Server) -> Vec<Result<String, String>> {
+    let mut tried = Vec::new();
+    let mut issued = None;
+    if let Some(settings) = &server.tls.acme {
+        let opened = acme::try_out(settings);
+        tried.push(told(opened.map(|names| {
+            issued = Some(names);
+            format!(
+                "Tried server.tls.acme: {} can be written to",
+                settings.folder
+            )
+        })));
+    }
+    let read = public_tls(&server.tls, issued);
+    let read = read.map(|_| "Tried server.tls: the certificates and keys fit".to_owned());
+    tried.push(told(read));
+    tried
 }
 
 fn told(tried: io::Result<String>) -> Result<String, String> {

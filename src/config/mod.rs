@@ -3,6 +3,7 @@
 //! Sources, the strongest last: the demo app, other servers' variables ([`Alias`]), the file, `LOUDHAILER_` variables. The `config` crate
 //! merges them; the types of the settings check them. Reads nothing but its arguments and the named file.
 
+mod acme;
 mod aliases;
 mod apps;
 mod database;
@@ -24,6 +25,7 @@ use std::{
     sync::Arc,
 };
 
+pub use acme::{Acme, Challenge, Contact, DirectoryUrl, Domain, Domains};
 pub use aliases::Reading;
 use apps::Apps;
 pub use apps::KnownApps;
@@ -268,13 +270,17 @@ impl Config {
         }
     }
 
-    /// The keys whose values differ, apps left out.
+    /// The keys whose values differ, but for apps and for what a running server takes over: the names that ACME is asked for.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let written = |config: &Self| {
             let mut sections = serde_json::Map::new();
             config.write_into(Secrets::Shown, &mut sections);
             sections.remove(layer::APPS);
+            let acme = sections.get_mut("server").map(|it| &mut it["tls"]["acme"]);
+            if let Some(Json::Object(acme)) = acme {
+                acme.remove("domains");
+            }
             sections
         };
         let (ours, theirs) = (written(self), written(other));

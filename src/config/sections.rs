@@ -3,8 +3,8 @@
 use std::{num::NonZeroUsize, thread};
 
 use super::{
-    AdminTls, FileMode, Host, LogFilter, LogFormat, MetricsPrefix, Network, PathPrefix, PlainPort,
-    ServerTls,
+    Acme, AdminTls, Challenge, FileMode, Host, LogFilter, LogFormat, MetricsPrefix, Network,
+    PathPrefix, PlainPort, ServerTls,
 };
 use crate::{
     app::{SECONDS_MAX, Secret, WebhookTargets},
@@ -69,7 +69,7 @@ settings! {
         /// networks ([webhooks.md](webhooks.md#restrict-where-webhooks-go)). A name is checked by what it resolves to, at every
         /// connection. Set `["external"]` if others than you configure apps.
         webhook_allowed_addresses: WebhookTargets = &["*"],
-        /// TLS on a port of its own beside `server.port` ([tls.md](tls.md)). Without `cert` there is none.
+        /// TLS on a port of its own beside `server.port` ([tls.md](tls.md)). Without `cert` and `acme` there is none.
         tls: ServerTls,
     }
     check check_server;
@@ -85,8 +85,15 @@ fn check_server(server: &Server, table: &Table<'_>, problems: &mut Problems) {
         table.refuse("tcp", problems, "is false, which needs server.unix_socket");
     }
     if !server.tcp && server.tls.is_on() {
-        let reason = "is false, which leaves server.tls.cert without a port";
+        let reason = "is false, which leaves server.tls without a port";
         table.refuse("tcp", problems, reason);
+    }
+    let asks_for_plain = |acme: &Acme| acme.challenge == Challenge::Http01;
+    let has_plain = server.has_plain_port() || server.unix_socket.is_some();
+    if server.tls.acme.as_ref().is_some_and(asks_for_plain) && !has_plain {
+        let reason = "is \"http-01\", which needs a port without TLS: leave out server.tls.plain = \"off\", or use \"tls-alpn-01\"";
+        let acme = ("tls", None);
+        table.refuse_within(acme, "acme.challenge", problems, reason);
     }
 }
 

@@ -1,5 +1,6 @@
 //! TLS on the listeners.
 
+use super::Acme;
 use crate::{
     settings::{Problems, Table, settings, words},
     tls::{PairFiles, Versions},
@@ -17,7 +18,7 @@ settings! {
 }
 
 settings! {
-    /// TLS on a port of its own beside `server.port` ([tls.md](tls.md)). Without `cert` there is none.
+    /// TLS on a port of its own beside `server.port` ([tls.md](tls.md)). Without `cert` and `acme` there is none.
     #[derive(Clone, Debug, PartialEq)]
     pub struct ServerTls {
         /// PEM file of the certificate, followed by its chain. Read again when it changes, and on SIGHUP.
@@ -33,6 +34,8 @@ settings! {
         min_version: MinVersion = "1.2",
         /// Certificates for other names, chosen by what the client asks for (SNI). `cert` is for all other names, and for none.
         certificates: Vec<Certificate>,
+        /// Certificates that this server gets and renews by itself.
+        acme: Option<Acme>,
     }
     check check_server;
 }
@@ -74,7 +77,7 @@ words! {
 }
 
 impl ServerTls {
-    /// The certificates' files, the one for all other names first. Empty: no TLS.
+    /// The certificates' files, the one for all other names first. Those of ACME are not among them.
     #[must_use]
     pub fn pairs(&self) -> Vec<PairFiles> {
         let Some(first) = pair(self.cert.as_deref(), self.key.as_deref()) else {
@@ -88,7 +91,7 @@ impl ServerTls {
     /// Whether there is a port with TLS.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.cert.is_some()
+        self.cert.is_some() || self.acme.is_some()
     }
 
     /// The versions that clients may speak.
@@ -118,13 +121,11 @@ fn pair(cert: Option<&str>, key: Option<&str>) -> Option<PairFiles> {
 
 fn check_server(tls: &ServerTls, table: &Table<'_>, problems: &mut Problems) {
     check_pair(tls.cert.as_deref(), tls.key.as_deref(), table, problems);
-    if tls.cert.is_some() {
-        return;
+    if tls.plain != PlainPort::Serve && !tls.is_on() {
+        let reason = "needs server.tls.cert or server.tls.acme";
+        table.refuse("plain", problems, reason);
     }
-    if tls.plain != PlainPort::Serve {
-        table.refuse("plain", problems, "needs server.tls.cert");
-    }
-    if !tls.certificates.is_empty() {
+    if !tls.certificates.is_empty() && tls.cert.is_none() {
         let reason = "need server.tls.cert, which is for all other names";
         table.refuse("certificates", problems, reason);
     }

@@ -57,6 +57,8 @@ pub enum CertificateError {
     UnusableKey(PathBuf, rustls::Error),
     /// The key belongs to another certificate.
     KeyOfAnother(PairFiles),
+    /// The certificate is for a name whose certificate this server gets by itself.
+    AlsoIssued(PathBuf, String),
 }
 
 impl fmt::Display for CertificateError {
@@ -87,6 +89,11 @@ impl fmt::Display for CertificateError {
                 "the key in {} does not belong to the first certificate of {}",
                 key.display(),
                 cert.display()
+            ),
+            Self::AlsoIssued(file, name) => write!(
+                f,
+                "{} has a certificate for {name}, which server.tls.acme.domains names too: one of both must go",
+                file.display()
             ),
         }
     }

@@ -11,12 +11,18 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{Certificate, CertificateError, PairFiles};
+use super::{
+    Certificate, CertificateError, PairFiles,
+    issued::{Found, Issued, asks_for_challenge},
+};
 
-/// All of one listener's. The first pair is for clients that name no server, or one that no certificate is for.
+/// All of one listener's. The first pair is for clients that name no server, or one that no certificate is for; without pairs the first
+/// issued certificate.
 #[derive(Debug)]
 pub struct Certificates {
     files: Vec<PairFiles>,
+    /// Certificates that are issued while the server runs, for names that no file is for.
+    pub issued: Option<Arc<Issued>>,
     /// Swapped whole. A handshake takes the lock for as long as a clone of one `Arc` takes.
     set: RwLock<Arc<Set>>,
 }
@@ -48,13 +54,24 @@ pub struct CertificateState {
 }
 
 impl Certificates {
-    /// Reads all pairs; there is at least one.
+    /// Reads all pairs; there is at least one, or something is issued.
     ///
     /// # Errors
-    /// Of the first pair that can't be served.
-    pub fn read(files: Vec<PairFiles>) -> Result<Arc<Self>, CertificateError> {
-        let set = RwLock::new(Arc::new(Set::read(&files)?));
-        Ok(Arc::new(Self { files, set }))
+    /// Of the first pair that can't be served, or that is for a name whose certificate is issued.
+    pub fn read(
+        files: Vec<PairFiles>,
+        issued: Option<Arc<Issued>>,
+    ) -> Result<Arc<Self>, CertificateError> {
+        let set = Set::read(&files)?;
+        let is_issued = |name: &&String| issued.as_ref().is_some_and(|it| it.has_name(name));
+        for (files, certificate) in files.iter().zip(&set.all) {
+            if let Some(name) = certificate.names.iter().find(is_issued) {
+                let (file, name) = (files.cert.clone(), name.clone());
+                return Err(CertificateError::AlsoIssued(file, name));
+            }
+        }
+        let set = RwLock::new(Arc::new(set));
+        Ok(Arc::new(Self { files, issued, set }))
     }
 
     /// Reads all pairs again. All of them change, or none.
@@ -87,14 +104,16 @@ impl Certificates {
             files: files.clone(),
             certificate: certificate.clone(),
         };
-        states.map(state).collect()
+        let issued = self.issued.iter().flat_map(|issued| issued.states());
+        states.map(state).chain(issued).collect()
     }
 
     /// Days until the first of them expires.
     #[must_use]
     pub fn days_left(&self, now: SystemTime) -> Option<i64> {
-        let all = self.set();
-        all.all.iter().map(|it| it.days_left(now)).min()
+        let days = self.states();
+        let days = days.iter().map(|it| it.certificate.days_left(now));
+        days.min()
     }
 
     fn set(&self) -> Arc<Set> {
@@ -104,9 +123,21 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().unwrap_or_default().to_ascii_lowercase();
+        if let Some(issued) = &self.issued {
+            if asks_for_challenge(&hello) {
+                return issued.challenge(&name);
+            }
+            match issued.for_name(&name) {
+                Found::Issued(certified) => return Some(certified),
+                Found::Missing => return None,
+                Found::Unknown => {}
+            }
+        }
         let set = self.set();
-        let certificate = set.for_name(hello.server_name().unwrap_or_default());
-        certificate.map(|certificate| Arc::clone(&certificate.certified))
+        let certificate = set.for_name(&name);
+        let certified = certificate.map(|certificate| Arc::clone(&certificate.certified));
+        certified.or_else(|| self.issued.as_ref()?.first())
     }
 }
 
@@ -126,14 +157,14 @@ impl Set {
         Self { all, by_name }
     }
 
-    /// The certificate for exactly this name, else one whose wildcard takes the place of the first label (RFC 6125 §6.4.3), else the first.
+    /// The certificate for exactly this name, else one whose wildcard takes the place of the first label (RFC 6125 §6.4.3), else the
+    /// first. The name is in lower case.
     fn for_name(&self, name: &str) -> Option<&Certificate> {
-        let name = name.to_ascii_lowercase();
         let wildcard = || {
             let (_, parent) = name.split_once('.')?;
             self.by_name.get(&format!("*.{parent}"))
         };
-        let at = self.by_name.get(&name).or_else(wildcard);
+        let at = self.by_name.get(name).or_else(wildcard);
         self.all.get(at.copied().unwrap_or_default())
     }
 }

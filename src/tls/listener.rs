@@ -1,7 +1,7 @@
 //! What all sessions of one listener have in common: versions, certificates, tickets, and who has to show a certificate of their own.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -13,7 +13,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::{Buffers, Certificates, Reload, SealedStream, Stream};
+use super::{Buffers, Certificates, Reload, SealedStream, Stream, issued::CHALLENGE_PROTOCOL};
 
 /// The versions of TLS that clients may speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl TlsListener {
         versions: Versions,
         clients: Option<&ClientAuthority>,
     ) -> Result<Self, String> {
-        let roots = clients.map(ClientAuthority::roots).transpose()?;
+        let roots = clients.map(|it| roots_in(&it.0)).transpose()?;
         let rules = Rules::new(&certificates, versions, roots)?;
         Ok(Self {
             certificates,
@@ -81,7 +81,7 @@ impl TlsListener {
         let Some(authority) = &self.clients else {
             return Ok(Reload::Unchanged);
         };
-        let roots = authority.roots()?;
+        let roots = roots_in(&authority.0)?;
         let served = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         if served
             .clients
@@ -138,6 +138,10 @@ impl Rules {
         let resolver = Arc::clone(certificates);
         let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if certificates.issued.is_some() {
+            // A client that offers both gets the first.
+            config.alpn_protocols.push(CHALLENGE_PROTOCOL.to_vec());
+        }
         // A ticket holds the session, encrypted, so that a client that comes back costs no memory here and no signature.
         config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -150,19 +154,20 @@ impl Rules {
     }
 }
 
-impl ClientAuthority {
-    fn roots(&self) -> Result<RootCertStore, String> {
-        let Self(file) = self;
-        let unusable = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-        let mut roots = RootCertStore::empty();
-        let certificates = CertificateDer::pem_file_iter(file).map_err(|error| unusable(&error))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| unusable(&error))?;
-            roots.add(certificate).map_err(|error| unusable(&error))?;
-        }
-        match roots.is_empty() {
-            true => Err(unusable(&"has no PEM block CERTIFICATE")),
-            false => Ok(roots),
-        }
+/// The authorities in a PEM file.
+///
+/// # Errors
+/// In words, when there is none or one can't be used.
+pub fn roots_in(file: &Path) -> Result<RootCertStore, String> {
+    let unusable = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| unusable(&error))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| unusable(&error))?;
+        roots.add(certificate).map_err(|error| unusable(&error))?;
+    }
+    match roots.is_empty() {
+        true => Err(unusable(&"has no PEM block CERTIFICATE")),
+        false => Ok(roots),
     }
 }

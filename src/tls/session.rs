@@ -8,7 +8,7 @@ use rustls::{
     unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus},
 };
 
-use super::buffers::Records;
+use super::{buffers::Records, issued::CHALLENGE_PROTOCOL};
 
 /// Bytes that may wait for the rest of a record or of a handshake message; rustls refuses messages of 64 KB itself.
 const UNFINISHED_BYTES_MAX: usize = 96 << 10;
@@ -16,6 +16,8 @@ const UNFINISHED_BYTES_MAX: usize = 96 << 10;
 const RECORD_BYTES: usize = 16 << 10;
 /// What a record adds to its plain bytes, at most: header, nonce or content type, and tag.
 const RECORD_OVERHEAD: usize = 32;
+/// What rustls says if the certificates have none for a client.
+const NOTHING_RESOLVED: &str = "no server certificate chain resolved";
 /// For handshake messages and alerts that go before.
 const ROOM_BEFORE: usize = 256;
 
@@ -32,7 +34,7 @@ pub struct Session {
 enum Progress {
     Handshake,
     Open,
-    /// The client has ended its side.
+    /// The client has ended its side, or has what it came for.
     PeerClosed,
     /// It is of no more use, and rustls is not asked again.
     Failed,
@@ -49,6 +51,8 @@ pub enum Failure {
     TooSlow,
     /// The client broke a rule of TLS, or has nothing in common with this server.
     Tls(rustls::Error),
+    /// The client asks for a name whose certificate has yet to be issued.
+    NoCertificate,
     /// More of a message has come than any may have.
     TooLong,
     /// The keys may not be used any longer.
@@ -66,6 +70,9 @@ impl fmt::Display for Failure {
             }
             Self::TooSlow => f.write_str("the TLS handshake did not end in time"),
             Self::Tls(error) => error.fmt(f),
+            Self::NoCertificate => {
+                f.write_str("there is no certificate yet for the name that the client asks for")
+            }
             Self::TooLong => f.write_str("a TLS message is too long"),
             Self::Closed => f.write_str("the TLS session has ended"),
             Self::Exhausted => f.write_str("the keys of the TLS session are used up"),
@@ -89,6 +96,7 @@ impl Failure {
             Self::PlainHttp => "http_on_tls_port",
             Self::TlsOnPlainPort => "tls_on_plain_port",
             Self::TooSlow => "too_slow",
+            Self::NoCertificate => "no_certificate",
             Self::Tls(rustls::Error::AlertReceived(_)) => "refused_by_client",
             Self::Tls(rustls::Error::PeerIncompatible(_)) => "incompatible",
             Self::Tls(
@@ -101,7 +109,11 @@ impl Failure {
 
 impl From<rustls::Error> for Failure {
     fn from(error: rustls::Error) -> Self {
-        Self::Tls(error)
+        match error {
+            // rustls has no error of its own for a resolver that finds nothing; a test sees this one.
+            rustls::Error::General(text) if text == NOTHING_RESOLVED => Self::NoCertificate,
+            error => Self::Tls(error),
+        }
     }
 }
 
@@ -136,7 +148,7 @@ impl Session {
         self.progress == Progress::Handshake
     }
 
-    /// Whether the client has said that nothing more comes.
+    /// Whether nothing more comes from the client, because it has said so or because its handshake was all that it wanted.
     #[must_use]
     pub fn is_ended_by_peer(&self) -> bool {
         self.progress == Progress::PeerClosed
@@ -153,11 +165,20 @@ impl Session {
         plain: &mut BytesMut,
         records: &mut Records,
     ) -> Result<(), Failure> {
+        let was_handshaking = self.is_handshaking();
         let taken = self.take(received, plain, records);
         if taken.is_err() {
             self.progress = Progress::Failed;
+        } else if was_handshaking && !self.is_handshaking() && self.is_challenge() {
+            // An authority has seen the answer to its challenge, and nothing is said in such a session (RFC 8737 §3).
+            self.progress = Progress::PeerClosed;
+            plain.clear();
         }
         taken
+    }
+
+    fn is_challenge(&self) -> bool {
+        self.connection.alpn_protocol() == Some(CHALLENGE_PROTOCOL)
     }
 
     fn take(

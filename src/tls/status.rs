@@ -3,6 +3,7 @@
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use super::{CertificateState, Certificates, Reload, TlsListener};
@@ -38,6 +39,20 @@ pub struct TlsStatus {
     error: Mutex<Option<String>>,
     /// Readings of the files, by what came of them.
     pub reloads: Labelled,
+    acme: Mutex<Vec<AcmeState>>,
+    /// Orders of certificates, by what came of them.
+    pub acme_orders: Labelled,
+}
+
+/// How things stand with a name whose certificate this server orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcmeState {
+    /// The name.
+    pub name: String,
+    /// When it is ordered next.
+    pub next_order: Option<SystemTime>,
+    /// Why the last order failed, if it did.
+    pub error: Option<String>,
 }
 
 impl TlsStatus {
@@ -89,6 +104,18 @@ impl TlsStatus {
             states.map(|state| (*name, state)).collect::<Vec<_>>()
         };
         self.listeners.iter().flat_map(of).collect()
+    }
+
+    /// The names whose certificates this server orders.
+    #[must_use]
+    pub fn acme(&self) -> Vec<AcmeState> {
+        let acme = self.acme.lock().unwrap_or_else(PoisonError::into_inner);
+        acme.clone()
+    }
+
+    /// Notes how things stand with them.
+    pub fn set_acme(&self, acme: Vec<AcmeState>) {
+        *self.acme.lock().unwrap_or_else(PoisonError::into_inner) = acme;
     }
 
     /// Why the last reading changed nothing, if it was refused.

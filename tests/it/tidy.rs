@@ -30,6 +30,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("admin", 6),
     ("api", 6),
     ("transport", 6),
+    ("acme", 7),
     ("banner", 7),
     ("certificates", 7),
     ("cli", 7),
@@ -44,6 +45,7 @@ const LAYERS: &[(&str, u8)] = &[
 /// Imports between siblings that were decided on: (from, to).
 const ALLOWED: &[(&str, &str)] = &[
     ("admin", "api"),
+    ("commands", "acme"),
     ("commands", "banner"),
     ("commands", "door"),
     ("commands", "server"),
@@ -54,6 +56,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("engine", "presence"),
     ("banner", "door"),
     ("drain", "door"),
+    ("server", "acme"),
     ("server", "banner"),
     ("server", "certificates"),
     ("server", "door"),

@@ -37,11 +37,18 @@ function drawLead(state) {
   setText($("overview-lead"), parts.join(" · "));
 }
 
-/** The certificate that expires first, and why a change was refused. */
-function certificates({ certificates: all, error }) {
+/** The certificate that expires first, why a change was refused, and which orders fail. */
+function certificates({ certificates: all, error, acme = [] }) {
+  const parts = [validity(all)];
+  if (error) parts.push(`the last change was refused: ${error}`);
+  for (const name of acme.filter((it) => it.error)) parts.push(`no new certificate for ${name.name}: ${name.error}`);
+  return parts.join("; ");
+}
+
+function validity(all) {
+  if (!all.length) return "no TLS certificate yet";
   const days = Math.min(...all.map((certificate) => certificate.days_left));
-  const left = days < 0 ? "a TLS certificate has expired" : `TLS certificate valid for ${count(days)} days`;
-  return error ? `${left}; the last change was refused: ${error}` : left;
+  return days < 0 ? "a TLS certificate has expired" : `TLS certificate valid for ${count(days)} days`;
 }
 
 /** Replaces the rows only if they say something else, so that a focus or a selection in them survives. */

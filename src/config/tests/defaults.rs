@@ -136,6 +136,16 @@ fn every_key_of_the_file_is_taken() {
         plain = "off"
         min_version = "1.3"
         certificates = [{ cert = "b.pem", key = "b.key" }]
+        [server.tls.acme]
+        domains = ["WS.example.org"]
+        terms_of_service_agreed = true
+        contact = "mailto:a@example.org"
+        directory = "https://ca.test/directory"
+        challenge = "tls-alpn-01"
+        folder = "acme"
+        ca_file = "ca.pem"
+        external_account_id = "kid"
+        external_account_key = "aGlkZGVu"
         [websocket]
         activity_timeout_s = 13
         pong_timeout_s = 14
@@ -221,6 +231,8 @@ fn every_key_of_the_file_is_taken() {
         "webhook_allowed_addresses: WebhookTargets([Loopback])",
         "tls: ServerTls { cert: Some(\"a.pem\"), key: Some(\"a.key\"), port: 7443, plain: Off, min_version: Tls13",
         "certificates: [Certificate { cert: \"b.pem\", key: \"b.key\" }]",
+        "acme: Some(Acme { domains: Domains([Domain(\"ws.example.org\")]), terms_of_service_agreed: true, contact: Some(Contact(\"a@example.org\"))",
+        "challenge: TlsAlpn01, folder: \"acme\", ca_file: Some(\"ca.pem\"), external_account_id: Some(\"kid\"), external_account_key: Some(Secret(…)) })",
         "Admin { host: Host(127.0.0.1), port: 0, token: Some(Secret(…)), tls: AdminTls { cert: Some(\"c.pem\")",
         "client_ca: Some(\"d.pem\") }",
         "Metrics { prefix: MetricsPrefix(\"soketi\") }",

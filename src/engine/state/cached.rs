@@ -1,10 +1,14 @@
 //! The cached event of a channel: kept in one step with its delivery.
 
+mod budget;
+
 use std::{
     mem,
     time::{Duration, Instant},
 };
 
+pub(super) use self::budget::Budget;
+use self::budget::{Evicted, Place};
 use super::{ChannelState, State};
 use crate::{
     engine::{CacheableEvent, Cached, ChannelEdge, ChannelKey},
@@ -15,6 +19,7 @@ use crate::{
 pub(super) struct Kept {
     pub(super) frame: Frame,
     expires: Instant,
+    place: Place,
 }
 
 /// This node's events of a cache channel on their way to the other nodes. As long as Redis has not said where among the others'
@@ -36,23 +41,15 @@ impl ChannelState {
     pub(super) fn fresh(&self, now: Instant) -> Option<&Kept> {
         self.cached.as_ref().filter(|kept| kept.expires > now)
     }
-
-    /// Takes the event that Redis has for the last, or that there is none; unless this node knows better.
-    pub(super) fn keep(&mut self, kept: Option<(Frame, Duration)>, now: Instant) {
-        if !self.own.are_under_way() {
-            self.cached = kept.map(|(frame, ttl)| Kept {
-                frame,
-                expires: now + ttl,
-            });
-        }
-    }
 }
 
 impl State {
     /// Keeps the event as the channel's last and delivers it to this node's subscribers.
     pub fn remember(&self, event: CacheableEvent<'_>, ttl: Duration) {
         let mut state = self.channels.entry(event.key()).or_default();
-        self.remember_in(&mut state, event, ttl);
+        let evicted = self.remember_in(&mut state, event, ttl);
+        drop(state);
+        self.evict(evicted);
     }
 
     /// As [`State::remember`], for an event of this node that `send` brings on its way to the others: in the same step, so that it
@@ -64,27 +61,72 @@ impl State {
         send: impl FnOnce() -> u64,
     ) {
         let mut state = self.channels.entry(event.key()).or_default();
-        self.remember_in(&mut state, event, ttl);
+        let evicted = self.remember_in(&mut state, event, ttl);
         state.own.last = send();
+        drop(state);
+        self.evict(evicted);
     }
 
     /// As [`State::remember`], for an event of another node.
     pub fn remember_others(&self, event: CacheableEvent<'_>, ttl: Duration) {
         let mut state = self.channels.entry(event.key()).or_default();
         let own = state.own.are_under_way().then(|| state.cached.take());
-        self.remember_in(&mut state, event, ttl);
+        let evicted = self.remember_in(&mut state, event, ttl);
         if let Some(own) = own {
             state.cached = own;
         }
+        drop(state);
+        self.evict(evicted);
     }
 
-    fn remember_in(&self, state: &mut ChannelState, event: CacheableEvent<'_>, ttl: Duration) {
-        state.cached = Some(Kept {
-            frame: event.frame.clone(),
-            expires: event.at + ttl,
-        });
+    /// Returns the events that have to go for this one.
+    #[must_use]
+    fn remember_in(
+        &self,
+        state: &mut ChannelState,
+        event: CacheableEvent<'_>,
+        ttl: Duration,
+    ) -> Vec<Evicted> {
+        state.cached = None;
+        let (kept, evicted) = self.kept(&event.key(), event.frame.clone(), event.at + ttl);
+        state.cached = Some(kept);
         state.missed = false;
         event.deliver(&self.hub, Change::Cache(self.next_sequence()));
+        evicted
+    }
+
+    fn kept(&self, key: &ChannelKey, frame: Frame, expires: Instant) -> (Kept, Vec<Evicted>) {
+        let (place, evicted) = self.cached_budget.take(key, frame.bytes().len());
+        let kept = Kept {
+            frame,
+            expires,
+            place,
+        };
+        (kept, evicted)
+    }
+
+    /// Forgets events as if they had expired. No channel's lock may be held.
+    fn evict(&self, evicted: Vec<Evicted>) {
+        for one in evicted {
+            if let Some(mut state) = self.channels.get_mut(&one.key) {
+                state.cached.take_if(|kept| kept.place.is_of(&one));
+            }
+            self.forget_needless(&one.key);
+        }
+    }
+
+    /// Takes the event that Redis has for the last, or that there is none; unless this node knows better. A node of a cluster keeps
+    /// what it is told.
+    pub(super) fn keep(
+        &self,
+        key: &ChannelKey,
+        state: &mut ChannelState,
+        kept: Option<(Frame, Duration)>,
+        now: Instant,
+    ) {
+        if !state.own.are_under_way() {
+            state.cached = kept.map(|(frame, ttl)| self.kept(key, frame, now + ttl).0);
+        }
     }
 
     /// Redis has this node's events up to this number; with the event, if it is the last of all nodes'.
@@ -98,7 +140,7 @@ impl State {
         if let Some(mut state) = self.channels.get_mut(key) {
             state.own.confirmed = state.own.confirmed.max(number);
             if last.is_some() {
-                state.keep(last, now);
+                self.keep(key, &mut state, last, now);
             }
         }
         self.forget_needless(key);

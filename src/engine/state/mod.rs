@@ -19,7 +19,7 @@ use dashmap::DashMap;
 
 pub use self::counts::COUNT_TICKS_A_SECOND;
 use self::{
-    cached::{Kept, OwnEvents},
+    cached::{Budget as CachedBudget, Kept, OwnEvents},
     counts::LastCount,
     history::{Budget, History},
     listed::Members,
@@ -54,6 +54,7 @@ pub struct State {
     ticks: AtomicU64,
     /// Receives the edges that this process makes; in a cluster Redis makes them.
     edges: Option<EdgeSink>,
+    cached_budget: Arc<CachedBudget>,
     /// The memory of all histories.
     budget: Arc<Budget>,
     /// Held by the one thread that makes room.
@@ -115,6 +116,10 @@ impl State {
     /// No state yet. With `edges`, they hear of what this process changes; without, Redis says what is an edge.
     #[must_use]
     pub fn new(hub: Arc<Hub>, feed: Feed, edges: Option<EdgeSink>) -> Self {
+        let cached_budget = match edges {
+            Some(_) => CachedBudget::new(),
+            None => CachedBudget::without_limit(),
+        };
         Self {
             hub,
             feed,
@@ -124,6 +129,7 @@ impl State {
             offline: Mutex::default(),
             ticks: AtomicU64::new(0),
             edges,
+            cached_budget: Arc::new(cached_budget),
             budget: Arc::default(),
             making_room: Mutex::default(),
         }

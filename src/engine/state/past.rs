@@ -110,7 +110,7 @@ impl State {
             self.apply_members(key, &mut state, &shared, keeps_missing, now);
         }
         if key.kind.cache && !knows_cached {
-            state.keep(shared.cached, now);
+            self.keep(key, &mut state, shared.cached, now);
         }
         if let Some(replay) = replay {
             let listed = shared.past.into_iter();

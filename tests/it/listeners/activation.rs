@@ -209,7 +209,7 @@ fn a_socket_that_must_not_be_used_so_is_refused() {
         (
             tcp_socket().0.into(),
             "tls",
-            "the socket named \"tls\" needs server.tls.cert",
+            "the socket named \"tls\" needs server.tls.cert or server.tls.acme",
         ),
         (unix(), "admin", "is named \"admin\" and no TCP socket"),
         (

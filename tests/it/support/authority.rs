@@ -4,6 +4,7 @@ use std::{fs, sync::Arc};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    PublicKeyData,
 };
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
@@ -14,9 +15,10 @@ use rustls::{
 use super::redis::Folder;
 
 /// Signs certificates. Those who trust it have its own certificate ([`Authority::file`]).
+#[derive(Clone)]
 pub(crate) struct Authority {
     pub(crate) file: String,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Arc<Issuer<'static, KeyPair>>,
 }
 
 /// The files of a certificate and its key.
@@ -38,7 +40,7 @@ impl Authority {
         fs::write(&file, certificate.pem()).expect("the file is written");
         Self {
             file,
-            issuer: Issuer::new(parameters, key),
+            issuer: Arc::new(Issuer::new(parameters, key)),
         }
     }
 
@@ -67,7 +69,7 @@ impl Authority {
         ];
         parameters.extended_key_usages = both.to_vec();
         let key = KeyPair::generate().expect("a key is made");
-        let certificate = parameters.signed_by(&key, &self.issuer);
+        let certificate = parameters.signed_by(&key, &*self.issuer);
         let certificate = certificate.expect("the authority signs");
         let cert_file = folder.file(&format!("{name}.pem"));
         let key_file = folder.file(&format!("{name}.key"));
@@ -77,6 +79,12 @@ impl Authority {
             cert_file,
             key_file,
         }
+    }
+
+    /// A certificate for somebody else's key, in PEM.
+    pub(crate) fn sign(&self, key: &impl PublicKeyData, parameters: &CertificateParams) -> String {
+        let certificate = parameters.signed_by(key, &*self.issuer);
+        certificate.expect("the authority signs").pem()
     }
 
     /// A TLS client that trusts this authority.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows the server's insides. Reads have a deadline ([`stream::PATIENCE`]); nothing sleeps.
 
+pub(crate) mod acme;
 pub(crate) mod api;
 pub(crate) mod app;
 pub(crate) mod authority;

@@ -1,6 +1,12 @@
 //! Certificates that change while clients are connected.
 
-use std::{fs, net::TcpStream, os::unix::fs::symlink, sync::Arc};
+use std::{
+    fs,
+    net::TcpStream,
+    os::unix::fs::symlink,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rcgen::{CertificateParams, date_time_ymd};
 use rustls::{
@@ -14,6 +20,7 @@ use crate::support::{
     authority::{Authority, Issued},
     eventually,
     feed::Feed,
+    process::ConfigFile,
     redis::Folder,
     server::{TestServer, printed_address},
     setup::Setup,
@@ -164,6 +171,38 @@ fn links_that_are_turned_to_other_files_are_noticed() {
     eventually("the new certificate is served", || {
         (shown(tls, &authority) == in_file(&new.cert_file)).then_some(())
     });
+}
+
+#[test]
+fn a_certificate_of_six_days_is_not_warned_of_before_two_thirds_are_over() {
+    let folder = Folder::new();
+    let authority = Authority::new(&folder, "authority");
+    let issue = |name: &str, before: u32, after: u32| {
+        let now = SystemTime::now();
+        let day = Duration::from_secs(24 * 60 * 60);
+        let names = vec!["localhost".to_owned()];
+        let mut parameters = CertificateParams::new(names).expect("names");
+        parameters.not_before = (now - day * before).into();
+        parameters.not_after = (now + day * after).into();
+        authority.issue_with(&folder, name, parameters)
+    };
+    let (young, old) = (issue("young", 2, 4), issue("old", 5, 1));
+    let Issued {
+        cert_file,
+        key_file,
+    } = &old;
+    let further = format!("[{{ cert = {cert_file:?}, key = {key_file:?} }}]");
+    let setup = with_tls(Setup::new().app(App::usual()), &young);
+    let port = "tls.port = 0\n";
+    let more = format!("{port}tls.certificates = {further}\n");
+    let config = ConfigFile::new(&setup.toml().replace(port, &more));
+    let server = TestServer::launch(&["--config", config.path()], &[]);
+    // They are looked at in this order.
+    let log = server.process.wait_stderr("the warning", |log| {
+        log.contains("old.pem").then(|| log.to_owned())
+    });
+    assert!(log.contains("expires soon"), "{log}");
+    assert!(!log.contains("young.pem"), "{log}");
 }
 
 #[test]

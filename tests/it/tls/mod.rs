@@ -1,5 +1,6 @@
 //! TLS on the public and the operator's listener (docs/tls.md).
 
+mod acme;
 mod changes;
 mod delivery;
 mod handshake;

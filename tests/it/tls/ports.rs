@@ -125,7 +125,10 @@ fn keys_that_do_not_fit_together_are_refused_at_the_start() {
     for (keys, reason) in [
         ("cert = \"a.pem\"", "needs the key beside it"),
         ("key = \"a.key\"", "needs the cert beside it"),
-        ("plain = \"off\"", "needs server.tls.cert"),
+        (
+            "plain = \"off\"",
+            "needs server.tls.cert or server.tls.acme",
+        ),
         (
             "cert = \"a.pem\"\nkey = \"a.key\"\nport = 6001",
             "must differ from server.port",
