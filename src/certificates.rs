@@ -96,6 +96,14 @@ impl Keeping {
                 Err(error) => refusals.push(error.to_string()),
             }
         }
+        match self.status.reload_operators() {
+            Ok(Reload::Unchanged) => {}
+            Ok(Reload::Changed) => {
+                self.status.reloads.increment("changed");
+                info!("the authorities of operators changed");
+            }
+            Err(reason) => refusals.push(reason),
+        }
         let error = (!refusals.is_empty()).then(|| refusals.join("; "));
         let before = self.status.set_error(error.clone());
         let Some(error) = error else { return };

@@ -53,13 +53,12 @@ use crate::{
     settings::Count,
     store::{AppControl, FileStore, Loss, Reading, StoreError},
     tls::{
-        Buffers, Certificates, ClientAuthority, Issued, ListenerName, Stream, TlsListener,
-        TlsStatus, Versions,
+        Buffers, Certificates, ClientAuthority, Issued, Stream, TlsListener, TlsStatus, Versions,
     },
     transport::{
         Port,
         fallback::{self, Carrier, Fallback, Sessions},
-        http::{HttpConnections, HttpStream, Introduced},
+        http::{HttpConnections, HttpStream, Introduced, OperatorStream},
         redirect,
         websocket::Listener,
     },
@@ -130,7 +129,8 @@ async fn serve(loaded: Loaded, variables: BTreeMap<String, String>) -> io::Resul
     // Fails only if the thread has panicked.
     let _ = opened.keep.send(kept);
 
-    let tls_status = tls_status(&public, operator_tls.as_ref());
+    let public_tls = public.tls().map(|(_, tls)| tls);
+    let tls_status = Arc::new(TlsStatus::new(public_tls, operator_tls.as_ref()));
     let certificates = CertificateKeeper::begin(&node, Arc::clone(&tls_status));
     let answers = acme.as_ref().and_then(acme::Opened::answers);
     let acme = acme.map(|acme| AcmeKeeper::begin(acme, &node, Arc::clone(&tls_status)));
@@ -349,13 +349,6 @@ pub(crate) fn public_tls(
 ) -> io::Result<TlsListener> {
     let certificates = Certificates::read(settings.pairs(), issued).map_err(io::Error::other)?;
     TlsListener::new(certificates, settings.versions(), None).map_err(io::Error::other)
-}
-
-fn tls_status(public: &Doors, operator: Option<&TlsListener>) -> Arc<TlsStatus> {
-    let public = public.tls();
-    let public = public.map(|(_, tls)| (ListenerName::Public, Arc::clone(&tls.certificates)));
-    let operator = operator.map(|tls| (ListenerName::Admin, Arc::clone(&tls.certificates)));
-    Arc::new(TlsStatus::new(public.into_iter().chain(operator).collect()))
 }
 
 pub(crate) fn admin_tls(admin: &config::Admin) -> io::Result<Option<TlsListener>> {
@@ -658,7 +651,7 @@ fn admin_server(
     control: AppControl,
     (socket, tls): (TcpListener, Option<TlsListener>),
 ) -> io::Result<Server> {
-    let node = web::Data::from(Arc::clone(node));
+    let (node, told) = (web::Data::from(Arc::clone(node)), Arc::clone(node));
     let settings = web::Data::new(settings);
     let control = web::Data::new(control);
     let entrance = tls.map_or(Entrance::Plain, Entrance::Tls);
@@ -677,11 +670,15 @@ fn admin_server(
             .client_disconnect_timeout(ADMIN_GRACE)
             .h1(map_config(app, |()| AppConfig::default()));
         let (entrance, buffers) = (entrance.clone(), Buffers::default());
+        let told = Arc::clone(&told);
         fn_service(move |tcp: TcpStream| {
-            let peer = tcp.peer_addr().ok();
-            let stream = entrance.take(tcp, &buffers);
-            let failed = |_| DispatchError::DisconnectTimeout;
-            ready(stream.map(|stream| (stream, peer)).map_err(failed))
+            let take = || {
+                let peer = tcp.peer_addr()?;
+                let stream = entrance.take(tcp, &buffers)?;
+                let stream = OperatorStream::new(stream, Peer::At(peer), Arc::clone(&told));
+                Ok((stream, Some(peer)))
+            };
+            ready(take().map_err(|_: io::Error| DispatchError::DisconnectTimeout))
         })
         .and_then(http)
     })?;
@@ -714,7 +711,8 @@ async fn tick_engine(node: Arc<Node>) {
         // All the rest is due once a second.
         if ticks.is_multiple_of(COUNT_TICKS_A_SECOND) {
             node.tick(now);
-            if ebb.note(node.hub.connections(), now) {
+            let clients = node.hub.connections() + node.gate.http_connections();
+            if ebb.note(clients, now) {
                 // Nobody waits for it, and it can't fail.
                 drop(actix_rt::task::spawn_blocking(memory::give_back));
             }

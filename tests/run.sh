@@ -22,10 +22,10 @@ Without CHECK, all of these run, in this order:
   clippy        clippy has no warning, in both
   build         the release build of the server
   test          the tests of both in Rust: unit tests, tests/it, documentation
-  conformance   the kit of conformance/ against the release build: on one node, three nodes, and three behind nginx without and with a
-                path prefix; docs/compatibility.md is what the kept runs give
+  conformance   the kit of conformance/ against the release build: on one node, one with TLS, three nodes, and three behind nginx without
+                and with a path prefix; docs/compatibility.md is what the kept runs give
   clients       pusher-js in Node and Laravel Echo in Chromium against the release build, for what is about this server alone
-  pypi          PyPI's pusher against the release build
+  pypi          PyPI's pusher against the release build, without TLS and with it
   login         examples/single_login with two browsers against the release build
   dashboard     the dashboard in Chromium, beside examples/single_login, real clients and axe-core
   cluster       clients and pypi again, each connection on a node by chance of three that share a redis-server; nodes that
@@ -56,6 +56,12 @@ need_linker() {
 
 need_chromium() {
   [[ -n ${CHROMIUM:-} || -x /usr/bin/chromium ]] || install_debian_packages chromium
+}
+
+# A certificate authority of the tests' own, which Chromium trusts by an NSS database.
+need_authority() {
+  command -v openssl >/dev/null || install_debian_packages openssl
+  command -v certutil >/dev/null || install_debian_packages libnss3-tools
 }
 
 # Debian's packages may start services; the checks use none of them, and leave them as they are.
@@ -186,6 +192,7 @@ check_test() {
 check_conformance() {
   need_release_build
   need_client_modules
+  need_authority
   need_redis
   need_nginx
   (cd conformance && twice node --test --test-reporter=spec kit.test.mjs)
@@ -196,6 +203,7 @@ check_conformance() {
 check_clients() {
   need_release_build
   need_client_modules
+  need_authority
   need_chromium
   (cd tests/clients && twice node --test --test-reporter=spec --test-timeout=120000 ./*.test.mjs)
 }
@@ -204,7 +212,9 @@ check_pypi() {
   need_release_build
   need_client_modules
   need_python_modules
+  need_authority
   (cd tests/clients && twice node server.mjs .venv/bin/python -B -m unittest)
+  (cd tests/clients && twice node server.mjs --tls .venv/bin/python -B -m unittest)
 }
 
 check_login() {
@@ -221,6 +231,7 @@ check_cluster() {
   need_release_build
   need_client_modules
   need_python_modules
+  need_authority
   need_chromium
   need_redis
   need_balancers

@@ -119,6 +119,12 @@ pub(crate) enum Scenario {
     HostileTogether,
     /// All sockets on one channel with TLS: at a fixed rate, as fast as it goes, and idle
     Tls,
+    /// TLS handshakes, full and resumed, against a bare acceptor; deliveries beside 500 a second
+    TlsHandshakes,
+    /// 10,000 TLS handshakes that begin and do not go on
+    TlsHalfOpen,
+    /// TLS in the server beside nginx before it, and before the host that --url names
+    TlsProxied,
     /// Subscribes and unsubscribes public channels beside members whose webhooks must arrive
     HostileWebhooks,
     /// 10,000 apps: the start, memory, reloads with one change, and the metrics

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::arguments::Arguments;
+use crate::nginx::Nginx;
 use crate::wire;
 
 /// The server's stderr, in its scratch directory.
@@ -49,6 +50,8 @@ pub(crate) struct Host {
     pub(crate) compresses: bool,
     /// Where valgrind writes what it counted.
     counts: Option<PathBuf>,
+    /// What ends TLS before it.
+    nginx: Option<Nginx>,
 }
 
 /// What to start, once per measurement, so that no run inherits the memory of another.
@@ -68,6 +71,10 @@ pub(crate) enum Candidate {
     Sealed,
     /// The floor on as many threads as the server has workers, with TLS on its sockets.
     SealedFloor,
+    /// nginx with TLS before the server.
+    BehindNginx,
+    /// nginx with TLS before the host that `--url` names.
+    OtherBehindNginx,
     /// The server with one worker.
     Single,
     /// The build of the server that `--against` names.
@@ -86,6 +93,11 @@ impl Candidate {
             Self::Handshake => start_self("handshake", "handshake", arguments.workers, arguments),
             Self::Compressing => start_compressing(arguments),
             Self::Sealed => start_sealed(arguments),
+            Self::BehindNginx => behind_nginx("nginx", start_loudhailer(arguments)?, arguments),
+            Self::OtherBehindNginx => {
+                let url = arguments.url.as_ref().ok_or("--url names no other host")?;
+                behind_nginx("nginx, other", running_host(url, arguments)?, arguments)
+            }
             Self::SealedFloor => start_self("tls floor", "floor", arguments.workers, arguments),
             Self::Single => start_single(arguments),
             Self::Other => start_other(arguments),
@@ -123,6 +135,19 @@ fn start_sealed(arguments: &Arguments) -> Result<Host, Failure> {
     let (cert, key) = (wire::file("endpoint.pem"), wire::file("endpoint.key"));
     let tls = format!("[server.tls]\nport = 0\ncert = {cert:?}\nkey = {key:?}\n\n");
     start_node("tls", &(tls + &server_config(arguments)), arguments)
+}
+
+fn behind_nginx(
+    name: &'static str,
+    mut host: Host,
+    arguments: &Arguments,
+) -> Result<Host, Failure> {
+    let nginx = Nginx::before(host.address, arguments.workers)?;
+    host.name = name;
+    host.tls = Some(nginx.address);
+    host.pids.extend(nginx.pids()?);
+    host.nginx = Some(nginx);
+    Ok(host)
 }
 
 fn start_single(arguments: &Arguments) -> Result<Host, Failure> {
@@ -239,6 +264,7 @@ fn start(
         scratch,
         compresses: false,
         counts,
+        nginx: None,
     };
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
@@ -288,6 +314,7 @@ fn running_host(url: &str, arguments: &Arguments) -> Result<Host, Failure> {
         scratch: None,
         compresses: false,
         counts: None,
+        nginx: None,
     })
 }
 
@@ -421,6 +448,7 @@ impl Host {
             scratch: None,
             compresses: self.compresses,
             counts: None,
+            nginx: None,
             name: self.name,
         }
     }

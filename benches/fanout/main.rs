@@ -10,6 +10,7 @@ mod host;
 mod http;
 mod load;
 mod measure;
+mod nginx;
 mod orders;
 mod payload;
 mod proc;

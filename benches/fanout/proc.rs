@@ -1,6 +1,7 @@
 //! What `/proc` knows: CPU time and memory of the processes under test, and the facts of this machine.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -48,10 +49,26 @@ impl Cpu {
 }
 
 fn threads_ns(pid: u32) -> Result<u64, Failure> {
+    some_threads_ns(pid, |_| true)
+}
+
+/// The CPU time of those threads whose name begins so, in nanoseconds.
+pub(crate) fn named_threads_ns(pids: &[u32], name: &str) -> Result<u64, Failure> {
+    let is_meant = |thread: &Path| {
+        let found = fs::read_to_string(thread.join("comm"));
+        found.is_ok_and(|found| found.starts_with(name))
+    };
+    pids.iter().map(|pid| some_threads_ns(*pid, is_meant)).sum()
+}
+
+fn some_threads_ns(pid: u32, is_meant: impl Fn(&Path) -> bool) -> Result<u64, Failure> {
     let mut sum = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?.path();
         // A thread may end between the listing and the reading.
-        if let Ok(schedstat) = fs::read_to_string(thread?.path().join("schedstat")) {
+        if is_meant(&thread)
+            && let Ok(schedstat) = fs::read_to_string(thread.join("schedstat"))
+        {
             let run_ns = schedstat
                 .split_ascii_whitespace()
                 .next()

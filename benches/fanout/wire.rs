@@ -8,8 +8,10 @@ use mio::net::TcpStream;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::NoServerSessionStorage;
 use rustls::{
-    ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
+    ALL_VERSIONS, ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig,
+    ServerConnection, SupportedProtocolVersion,
 };
 
 use crate::Failure;
@@ -37,22 +39,32 @@ pub(crate) fn file(name: &str) -> String {
 pub(crate) fn server() -> Result<Arc<ServerConfig>, Failure> {
     let certificate = CertificateDer::from_pem_file(file("endpoint.pem"))?;
     let key = PrivateKeyDer::from_pem_file(file("endpoint.key"))?;
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)?;
+    // Clients come back by ticket, as to the server.
+    config.ticketer = ring::Ticketer::new()?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
 
 /// What the load generator's sessions have in common.
 pub(crate) fn client() -> Result<Arc<ClientConfig>, Failure> {
+    client_of(ALL_VERSIONS).map(Arc::new)
+}
+
+/// The same for clients of these versions.
+pub(crate) fn client_of(
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(file("authority.pem"))?)?;
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 impl Wire {

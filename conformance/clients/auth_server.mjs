@@ -5,7 +5,8 @@
 // member by his sign-in alone. A real backend looks a session up instead.
 
 import { once } from "node:events";
-import { createServer } from "node:http";
+import { createServer as createHttpServer } from "node:http";
+import { createServer as createHttpsServer } from "node:https";
 
 /** The token of a member, for `Authorization: Bearer …`. */
 export function tokenOf(member) {
@@ -43,19 +44,20 @@ export async function answerAuth(publisher, request, response) {
   response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(answer));
 }
 
-/** Listens on a free port of 127.0.0.1; the result is the running server and its `url`. */
-export async function listen(answer) {
-  const server = createServer((request, response) => {
+/** Listens on a free port of 127.0.0.1, with TLS if there is a `pair` of `cert` and `key`; the result is the running server and its `url`. */
+export async function listen(answer, pair) {
+  const listener = (request, response) => {
     answer(request, response).catch((error) => {
       response.writeHead(500).end(String(error));
     });
-  });
+  };
+  const server = pair ? createHttpsServer(pair, listener) : createHttpServer(listener);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address();
   return {
     port,
-    url: `http://127.0.0.1:${port}`,
+    url: `${pair ? "https" : "http"}://127.0.0.1:${port}`,
     async close() {
       server.closeAllConnections();
       server.close();

@@ -229,6 +229,12 @@ impl Gate {
         Ok(held)
     }
 
+    /// Connections that speak HTTP now.
+    #[must_use]
+    pub fn http_connections(&self) -> usize {
+        self.http.total.load(Ordering::Relaxed)
+    }
+
     /// Counts one more session of the fallbacks.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! This process as a whole: the one place that knows apps, hub, engine, feed and webhooks, and what each request does to all of them.
 
 mod apps;
+mod handshakes;
 mod inspect;
 mod latency;
 mod peers;
@@ -60,6 +61,8 @@ pub struct Node {
     pub incidents: Incidents,
     /// What went wrong so often that the log is not told of each.
     pub storms: Storms,
+    /// The same at the operator's listener.
+    operator_storms: Storms,
     /// How fast the apps' backends may ask.
     pub rates: Rates,
     /// Where clients come from, and what each place may use.
@@ -95,6 +98,7 @@ impl Node {
             feed,
             incidents: Incidents::default(),
             storms: Storms::default(),
+            operator_storms: Storms::default(),
             rates: Rates::default(),
             gate,
             webhooks,

@@ -19,7 +19,7 @@ pub use certificate::{Certificate, CertificateError, PairFiles};
 pub use certificates::{CertificateState, Certificates, Reload};
 pub use issued::{ChallengeAnswer, Issued, SigningRequest};
 pub use listener::{ClientAuthority, TlsListener, Versions, roots_in};
-pub use session::{Failure, NO_TLS_HERE, Session, begins_tls};
+pub use session::{Failure, NO_ROOM, NO_TLS_HERE, Session, begins_tls};
 pub use socket::{Read, SealedSocket, Socket};
 pub use status::{AcmeState, ListenerName, TlsStatus};
 pub use stream::{Opened, SealedStream, Stream};

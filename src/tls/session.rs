@@ -83,6 +83,12 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
+    /// The one that is in an I/O error, if there is one.
+    #[must_use]
+    pub fn of(error: &std::io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
     /// A word for its kind.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -349,8 +355,17 @@ pub fn begins_tls(received: &[u8]) -> bool {
 
 /// The type of a record with handshake messages.
 const HANDSHAKE: u8 = 22;
-/// The alert to whoever begins with TLS where there is none, as a record.
-pub const NO_TLS_HERE: [u8; 7] = [21, 3, 1, 0, 2, 2, HANDSHAKE_FAILURE];
+/// The alert to a client that begins with TLS where there is none, as a record.
+pub const NO_TLS_HERE: [u8; 7] = alert(HANDSHAKE_FAILURE);
+/// The alert to a client that there is no room for, as a record.
+pub const NO_ROOM: [u8; 7] = alert(INTERNAL_ERROR);
 
 /// RFC 8446 §6.
 const HANDSHAKE_FAILURE: u8 = 40;
+/// "An internal error unrelated to the peer or the correctness of the protocol" (RFC 8446 §6.2).
+const INTERNAL_ERROR: u8 = 80;
+
+/// A fatal alert as the first record of a connection.
+const fn alert(description: u8) -> [u8; 7] {
+    [21, 3, 1, 0, 2, 2, description]
+}

@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{CertificateState, Certificates};
+use super::{CertificateState, Certificates, Reload, TlsListener};
 use crate::metrics::Labelled;
 
 /// The listener that certificates are served on.
@@ -33,6 +33,8 @@ impl ListenerName {
 #[derive(Default)]
 pub struct TlsStatus {
     listeners: Vec<(ListenerName, Arc<Certificates>)>,
+    /// The listener whose clients may have to show a certificate.
+    operators: Option<TlsListener>,
     /// Why the last reading changed nothing, if it was refused.
     error: Mutex<Option<String>>,
     /// Readings of the files, by what came of them.
@@ -54,13 +56,30 @@ pub struct AcmeState {
 }
 
 impl TlsStatus {
-    /// Of these listeners; none without TLS.
+    /// Of the listeners that have TLS.
     #[must_use]
-    pub fn new(listeners: Vec<(ListenerName, Arc<Certificates>)>) -> Self {
+    pub fn new(public: Option<&TlsListener>, operators: Option<&TlsListener>) -> Self {
+        let named = |name, tls: Option<&TlsListener>| {
+            let certificates = tls.map(|tls| Arc::clone(&tls.certificates));
+            certificates.map(|certificates| (name, certificates))
+        };
+        let public = named(ListenerName::Public, public).into_iter();
         Self {
-            listeners,
+            listeners: public
+                .chain(named(ListenerName::Admin, operators))
+                .collect(),
+            operators: operators.cloned(),
             ..Self::default()
         }
+    }
+
+    /// Reads the authorities of operators again.
+    ///
+    /// # Errors
+    /// As [`TlsListener::reload_clients`].
+    pub fn reload_operators(&self) -> Result<Reload, String> {
+        let operators = self.operators.as_ref();
+        operators.map_or(Ok(Reload::Unchanged), TlsListener::reload_clients)
     }
 
     /// The listeners with TLS.
@@ -72,7 +91,9 @@ impl TlsStatus {
     /// All files that are read.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let pairs = self.listeners.iter().flat_map(|(_, it)| it.files());
-        pairs.flat_map(|pair| [&*pair.cert, &*pair.key])
+        let pairs = pairs.flat_map(|pair| [&*pair.cert, &*pair.key]);
+        let operators = self.operators.as_ref().and_then(TlsListener::clients);
+        pairs.chain(operators.map(|authority| &*authority.0))
     }
 
     /// All certificates as they are served now.

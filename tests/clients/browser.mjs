@@ -12,8 +12,9 @@ const files = {
   "/echo.js": ["./node_modules/laravel-echo/dist/echo.js", "text/javascript"],
 };
 
-/** The application: its page, its scripts, and /broadcasting/auth. */
-function startApplication(publisher) {
+/** The application: its page, its scripts, and /broadcasting/auth; over https with the certificate of `authority`. */
+export async function startApplication(publisher, authority) {
+  const pair = authority && { cert: await readFile(authority.cert), key: await readFile(authority.key) };
   return listen(async (request, response) => {
     const { pathname } = new URL(request.url, "http://application");
     if (pathname === "/broadcasting/auth") {
@@ -27,11 +28,13 @@ function startApplication(publisher) {
     }
     const [name, type] = file;
     response.writeHead(200, { "Content-Type": type }).end(await readFile(new URL(name, import.meta.url)));
-  });
+  }, pair);
 }
 
-export function launchChromium() {
+/** `home` is the home directory of another user of the machine, with other authorities. */
+export function launchChromium(home = process.env.HOME) {
   return chromium.launch({
+    env: { ...process.env, HOME: home },
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
     chromiumSandbox: false,
@@ -112,7 +115,8 @@ export class Browser {
       bearerToken: member && tokenOf(member),
       ...options,
     };
-    const address = new URL(`http://${host}:${this.application.port}/`);
+    const address = new URL(this.application.url);
+    address.hostname = host;
     address.searchParams.set("options", JSON.stringify(echoOptions));
     const context = await this.chromium.newContext();
     const page = await context.newPage();

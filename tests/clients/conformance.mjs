@@ -1,9 +1,11 @@
-// The kit of conformance/ against the built server: on one node, on three, and on three behind nginx without and with a prefix.
+// The kit of conformance/ against the built server: on one node, on one with TLS, on three, and on three behind nginx without and with a
+// prefix.
 //
 //     node conformance.mjs [--record] [KIT-OPTION…]
 //
 // --record keeps the results in conformance/runs, for docs/compatibility.md.
 
+import { Authority } from "./authority.mjs";
 import { startCluster, startRedis } from "./cluster.mjs";
 import { apps, kitArguments, receiverAddress, runKit } from "./kit.mjs";
 import { startProxy } from "./proxies.mjs";
@@ -21,12 +23,17 @@ function configured(receiver) {
   };
 }
 
-/** What the kit is run against. `start` returns the port and what ends it. */
+/** What the kit is run against. `start` returns the port, what the kit's environment needs, and what ends it. */
 const setups = [
   {
     name: "one node",
     start: startNode,
     options: [],
+  },
+  {
+    name: "one node with TLS",
+    start: startWithTls,
+    options: ["--tls", "--host", "localhost"],
   },
   {
     name: "three nodes",
@@ -44,6 +51,16 @@ const setups = [
     options: ["--proxied", "--path", PREFIX],
   },
 ];
+
+async function startWithTls(options) {
+  const authority = await Authority.create();
+  const server = await startNode({ ...options, server: { tls: authority.settings } });
+  const stop = async () => {
+    await server.stop();
+    await authority.close();
+  };
+  return { port: server.tlsPort, environment: authority.environment, stop };
+}
 
 async function startBehindNginx(options, redis) {
   const cluster = await startCluster(startNode, redis, options);
@@ -63,6 +80,7 @@ async function runSetup({ name, start, options }, redis, given) {
     name: `Loudhailer, ${name}`,
     notes: [await serverVersion()],
     port: started.port,
+    environment: started.environment,
     receiver,
     record: given.record,
     options: [...options, ...given.options],

@@ -21,9 +21,10 @@ export const apps = {
 export const receiverAddress = async () => `127.0.0.1:${await freePort()}`;
 
 /**
- * Runs the kit and returns its exit status. `record` keeps the results in conformance/runs, for docs/compatibility.md.
+ * Runs the kit and returns its exit status. `record` keeps the results in conformance/runs, for docs/compatibility.md. `environment` is
+ * what the kit's environment has besides this process's.
  */
-export async function runKit({ name, notes, port, receiver, record, options }) {
+export async function runKit({ name, notes, port, receiver, record, options, environment }) {
   const directory = await mkdtemp(path.join(tmpdir(), "loudhailer-conformance-"));
   const json = path.join(directory, "results.json");
   const { main, other, disabled } = apps;
@@ -36,7 +37,7 @@ export async function runKit({ name, notes, port, receiver, record, options }) {
       ...["--name", name, ...notes.flatMap((note) => ["--note", note]), "--again", "--json", json],
       ...options,
     ],
-    process.env,
+    { ...process.env, ...environment },
   );
   const kept = record ? await run(process.execPath, [fileOf("compatibility.mjs"), "add", json], process.env) : 0;
   await rm(directory, { recursive: true });

@@ -2,9 +2,10 @@
 //
 // As a program it lends a server to any command, here the Python tests:
 //
-//     node server.mjs python -m unittest
+//     node server.mjs [--tls] python -m unittest
 //
-// The command finds the server in LOUDHAILER_HOST, LOUDHAILER_PORT and the credentials beside them.
+// The command finds the server in LOUDHAILER_HOST, LOUDHAILER_PORT and the credentials beside them. With --tls it is one node, the port is
+// the one with TLS, LOUDHAILER_TLS is "true", and the environment names the certificate authority to trust.
 
 import { execFile } from "node:child_process";
 import { access, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -12,6 +13,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { Authority } from "./authority.mjs";
 import { startCluster } from "./cluster.mjs";
 import { Program, run } from "./program.mjs";
 
@@ -94,7 +96,7 @@ function serverEnvironment() {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign.test(name)));
 }
 
-/** A running server: `host`, `port`, `admin` (the address of its admin listener), and `stop`, `kill` to end it. */
+/** A running server: `host`, `port`, `tlsPort` if it has one, `admin` (the address of its admin listener), and `stop`, `kill` to end it. */
 export class Server {
   #program;
   #directory;
@@ -107,6 +109,8 @@ export class Server {
     const [, host, port] = program.said(/^Listening on http:\/\/(.+):(\d+)$/);
     this.host = host;
     this.port = Number(port);
+    const tls = program.said(/^Listening on https:\/\/.+:(\d+)$/);
+    this.tlsPort = tls && Number(tls[1]);
   }
 
   /** Asks the server to stop and checks that it ends well. One that was ended before is left alone. */
@@ -161,13 +165,26 @@ export function startServer(options = {}) {
   return clustered ? startCluster(startNode, clusterRedis, options) : startNode(options);
 }
 
+/** Has the command use TLS, and trust the authority. */
+function encrypted(authority, server) {
+  return {
+    ...authority.environment,
+    LOUDHAILER_HOST: "localhost",
+    LOUDHAILER_PORT: String(server.tlsPort),
+    LOUDHAILER_TLS: "true",
+    LOUDHAILER_TLS_CERT: authority.cert,
+    LOUDHAILER_TLS_KEY: authority.key,
+  };
+}
+
 /** Runs a command beside a server and returns its exit status. */
-async function lendTo(command, args) {
-  const server = await startServer();
+async function lendTo(command, args, authority) {
+  const server = await (authority ? startNode({ server: { tls: authority.settings } }) : startServer());
   const status = await run(command, args, {
     ...process.env,
     LOUDHAILER_HOST: server.host,
     LOUDHAILER_PORT: String(server.port),
+    ...(authority && encrypted(authority, server)),
     LOUDHAILER_APP_ID: apps.main.id,
     LOUDHAILER_APP_KEY: apps.main.key,
     LOUDHAILER_APP_SECRET: apps.main.secret,
@@ -179,10 +196,14 @@ async function lendTo(command, args) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [command, ...args] = process.argv.slice(2);
+  const isEncrypted = process.argv[2] === "--tls";
+  const [command, ...args] = process.argv.slice(isEncrypted ? 3 : 2);
   if (!command) {
-    console.error("usage: node server.mjs COMMAND [ARGUMENT…]");
+    console.error("usage: node server.mjs [--tls] COMMAND [ARGUMENT…]");
     process.exit(2);
   }
-  process.exit(await lendTo(command, args));
+  const authority = isEncrypted ? await Authority.create() : undefined;
+  const status = await lendTo(command, args, authority);
+  await authority?.close();
+  process.exit(status);
 }

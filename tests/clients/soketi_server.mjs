@@ -1,4 +1,7 @@
 // soketi from npm, on a free port, for as long as it is wanted.
+//
+// As a program, for `fanout -- tls-proxied --url`: node soketi_server.mjs. The line says its port and process. It ends when its standard input
+// is closed.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -7,6 +10,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { freePort } from "./cluster.mjs";
 import { apps } from "./kit.mjs";
 import { run } from "./program.mjs";
@@ -62,6 +66,7 @@ function supervise(file, args, directory) {
     }
   })();
   return {
+    pid: () => child.pid,
     async stop() {
       stopped = true;
       child.kill("SIGKILL");
@@ -85,7 +90,7 @@ async function untilListening(port) {
   }
 }
 
-/** Installs it, and starts it with the kit's apps and their webhooks for `receiver`. Its `port`, and `stop`. */
+/** Installs it, and starts it with the kit's apps and their webhooks for `receiver`. Its `port`, its process' `pid()`, and `stop`. */
 export async function startSoketi(receiver) {
   const directory = await mkdtemp(path.join(tmpdir(), "loudhailer-soketi-"));
   await writeFile(path.join(directory, "package.json"), JSON.stringify(PACKAGE));
@@ -108,5 +113,12 @@ export async function startSoketi(receiver) {
     await stop();
     throw error;
   });
-  return { port, stop };
+  return { port, pid: supervised.pid, stop };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  // Nobody receives webhooks here.
+  const soketi = await startSoketi(`127.0.0.1:${await freePort()}`);
+  console.log(`--url ws://127.0.0.1:${soketi.port} --pid ${soketi.pid()}`);
+  process.stdin.on("end", () => soketi.stop()).resume();
 }

@@ -5,7 +5,6 @@ Run as `test_pypi_pusher`, whose publisher it uses.
 
 import asyncio
 import json
-import os
 import queue
 import unittest
 
@@ -13,11 +12,10 @@ import asyncpusher
 import pysher
 import websocket
 
-from test_pypi_pusher import PATIENCE_S, channel, environment, publisher
+from test_pypi_pusher import PATIENCE_S, TLS, channel, environment, publisher
 
 HOST = environment("LOUDHAILER_HOST")
 PORT = int(environment("LOUDHAILER_PORT"))
-TLS = os.environ.get("LOUDHAILER_TLS") == "true"
 KEY = environment("LOUDHAILER_APP_KEY")
 
 

@@ -1,6 +1,6 @@
 """The HTTP API through PyPI's `pusher`, heard by pusher-js clients.
 
-Run it beside a server of its own with `node server.mjs python -m unittest`, or against any host named in
+Run it beside a server of its own with `node server.mjs python -m unittest` (`node server.mjs --tls …`: over TLS), or against any host named in
 LOUDHAILER_HOST, LOUDHAILER_PORT, LOUDHAILER_APP_ID, LOUDHAILER_APP_KEY and LOUDHAILER_APP_SECRET.
 """
 
@@ -17,9 +17,14 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pusher
+import pusher.requests
 from pusher.errors import PusherBadAuth, PusherBadRequest, PusherBadStatus
 
 HERE = Path(__file__).parent
+TLS = os.environ.get("LOUDHAILER_TLS") == "true"
+if TLS and "SSL_CERT_FILE" in os.environ:
+    # The library comes with its own list of authorities, and looks at no other.
+    pusher.requests.CERT_PATH = os.environ["SSL_CERT_FILE"]
 PATIENCE_S = 8
 RUN = secrets.token_hex(4)
 MASTER_KEY = os.environ.get(
@@ -42,7 +47,7 @@ def publisher(**overrides):
         "secret": environment("LOUDHAILER_APP_SECRET"),
         "host": os.environ.get("LOUDHAILER_API_HOST", environment("LOUDHAILER_HOST")),
         "port": int(environment("LOUDHAILER_PORT")),
-        "ssl": os.environ.get("LOUDHAILER_TLS") == "true",
+        "ssl": TLS,
         "encryption_master_key_base64": MASTER_KEY,
     }
     return pusher.Pusher(**{**options, **overrides})

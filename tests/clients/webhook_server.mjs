@@ -4,7 +4,8 @@
 //
 //     node webhook_server.mjs URL
 //
-// The first line says where it is: {"host", "port", "id", "key", "secret"}. It ends when its standard input is closed.
+// The first line says where it is: {"host", "port", "id", "key", "secret"}. It ends when its standard input is closed. It speaks TLS alone
+// where LOUDHAILER_TLS_CERT and LOUDHAILER_TLS_KEY are files.
 
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16,6 +17,11 @@ const builtBinary = fileURLToPath(new URL("../../target/release/loudhailer", imp
 
 export const app = { id: "2001", key: "webhook-key", secret: "webhook-secret" };
 
+/** The sections of its configuration that are about TLS. */
+function tlsText({ LOUDHAILER_TLS_CERT: cert, LOUDHAILER_TLS_KEY: key }) {
+  return cert ? ["[server.tls]", `cert = ${JSON.stringify(cert)}`, `key = ${JSON.stringify(key)}`, "port = 0", 'plain = "off"'] : [];
+}
+
 /** Starts the server; what `options` holds is set in the app's table. */
 export async function startWebhookServer(url, options = {}) {
   const directory = await mkdtemp(path.join(tmpdir(), "loudhailer-"));
@@ -25,6 +31,7 @@ export async function startWebhookServer(url, options = {}) {
     "[server]",
     "port = 0",
     "drain_window_s = 0",
+    ...tlsText(process.env),
     "[admin]",
     "port = 0",
     "[[apps]]",
@@ -35,7 +42,7 @@ export async function startWebhookServer(url, options = {}) {
   await writeFile(config, lines.join("\n"));
   const program = await Program.start(process.env.LOUDHAILER_BIN ?? builtBinary, ["--config", config], {
     env: { PATH: process.env.PATH },
-    ready: /^Listening on http:\/\/(.+):(\d+)$/,
+    ready: /^Listening on https?:\/\/(.+):(\d+)$/,
   });
   return {
     host: program.ready[1],

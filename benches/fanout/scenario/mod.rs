@@ -53,7 +53,9 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Fail
         Scenario::HostileWebhooks => sections.push(hostile_webhooks::run(arguments)?),
         Scenario::ManyApps => sections.push(many_apps::run(arguments)?),
         Scenario::Compression => sections.push(compression::run(arguments)?),
-        Scenario::Tls => sections.extend(tls::run(arguments)?),
+        Scenario::Tls | Scenario::TlsHandshakes | Scenario::TlsHalfOpen | Scenario::TlsProxied => {
+            sections.extend(tls::run(arguments)?)
+        }
         Scenario::Hostile => sections.push(hostile::run(arguments)?),
         Scenario::Mixed => sections.push(mixed::run(arguments)?),
         Scenario::Curves => curves::run(arguments, sections)?,

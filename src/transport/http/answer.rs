@@ -3,6 +3,8 @@
 use actix_http::StatusCode;
 use memchr::memmem;
 
+use crate::tls::{Failure, NO_TLS_HERE};
+
 const VERSION: &[u8] = b"HTTP/1.1 ";
 const EMPTY: &[u8] = b"\r\ncontent-length: 0\r\n";
 const END: &[u8] = b"\r\n\r\n";
@@ -16,6 +18,15 @@ pub(super) fn whole(status: u16, text: &str) -> Vec<u8> {
         reason.unwrap_or_default()
     );
     with_body(head.as_bytes(), status, text)
+}
+
+/// What a client that has taken one port for the other is told in its own language.
+pub(super) fn to_failure(failure: &Failure) -> Option<Vec<u8>> {
+    match failure {
+        Failure::PlainHttp => Some(whole(400, &failure.to_string())),
+        Failure::TlsOnPlainPort => Some(NO_TLS_HERE.to_vec()),
+        _ => None,
+    }
 }
 
 /// What to write instead of bytes that end with an error without a body, as actix-http makes them for what it cannot parse.

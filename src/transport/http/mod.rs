@@ -6,6 +6,7 @@
 
 mod answer;
 mod closing;
+mod operator;
 mod proxied;
 mod stream;
 
@@ -23,15 +24,15 @@ use tokio::{net::TcpStream, sync::mpsc};
 use tracing::info;
 
 use closing::Closing;
+pub use operator::OperatorStream;
 use proxied::NoHeader;
 pub use stream::{HttpStream, ToldSecure};
 
 use crate::{
     address::{Held, NoRoom, Peer},
     connection::Worker,
-    feed::{Line, Trouble},
     http_body::request_time,
-    tls::{Failure, Stream},
+    tls::{NO_ROOM, Stream},
 };
 
 /// Seconds that a request may take beyond its time, in which whoever waits for its body can still answer.
@@ -202,7 +203,7 @@ impl HttpConnections {
                 Some(HttpStream::new(stream, self.state(held, peer, begun)))
             }
             Err(no_room) => {
-                self.refuse(stream, peer, no_room.into());
+                self.refuse(&stream, peer, no_room.into());
                 None
             }
         }
@@ -212,13 +213,13 @@ impl HttpConnections {
     pub async fn introduce(&self, mut tcp: TcpStream, proxy: Peer) -> Option<Introduced> {
         let gate = &self.worker.node.gate;
         if !gate.trusts(proxy) {
-            self.refuse(Stream::Plain(tcp), proxy, Refused::NoProxy);
+            self.refuse(&Stream::Plain(tcp), proxy, Refused::NoProxy);
             return None;
         }
         let waiting = match gate.take_http(None) {
             Ok(held) => held,
             Err(no_room) => {
-                self.refuse(Stream::Plain(tcp), proxy, no_room.into());
+                self.refuse(&Stream::Plain(tcp), proxy, no_room.into());
                 return None;
             }
         };
@@ -270,7 +271,7 @@ impl HttpConnections {
     }
 
     /// Answers before anything was read. It is not waited until the client has read that: there are too many already.
-    fn refuse(&self, stream: Stream, peer: Peer, refused: Refused) {
+    fn refuse(&self, stream: &Stream, peer: Peer, refused: Refused) {
         let node = &self.worker.node;
         let (status, trouble, text) = refused.words();
         if refused != Refused::NoProxy {
@@ -280,28 +281,12 @@ impl HttpConnections {
             info!(%peer, trouble, suppressed, "HTTP connections are refused");
         }
         // It fits into the empty buffer of a new socket, or the client has gone. The runtime does not know yet that the socket is writable.
-        // A client of TLS can't be answered: that would cost the handshake that there is no room for.
-        if let Stream::Plain(tcp) = stream {
-            let _ = SockRef::from(&tcp).send(&answer::whole(status, text));
-        }
-    }
-
-    /// Counts a TLS session that did not begin, and says so a few times a minute.
-    fn failed(&self, peer: Peer, failure: &Failure) {
-        let node = &self.worker.node;
-        node.incidents.tls_failures.increment(failure.kind());
-        let Some(suppressed) = node.storms.tell(failure.kind(), Instant::now()) else {
-            return;
+        // A client of TLS gets an alert: an answer would cost the handshake that there is no room for.
+        let answer = match stream {
+            Stream::Plain(_) => answer::whole(status, text),
+            Stream::Sealed(_) => NO_ROOM.to_vec(),
         };
-        let reason = failure.to_string();
-        info!(%peer, reason, suppressed, "no TLS session began");
-        let message = format!("no TLS session began: {reason} (from {peer})");
-        node.feed.emit(|| {
-            Line::Error(Trouble {
-                message: &message,
-                ..Trouble::default()
-            })
-        });
+        let _ = SockRef::from(stream.tcp()).send(&answer);
     }
 
     /// Once a second: ends those whose request takes too long to arrive.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Answer, Request, Stage, State, answer};
 use crate::{
-    tls::{Failure, NO_TLS_HERE, Opened, Stream, begins_tls},
+    tls::{Failure, ListenerName, Opened, Stream, begins_tls},
     transport::pace::yield_turn,
 };
 
@@ -82,25 +82,18 @@ impl HttpStream {
         });
     }
 
-    /// Looks at why a read failed. Where the client has taken one port for the other, it is told so in its own language.
-    fn failed(&mut self, error: &io::Error) {
-        let failure = error.get_ref();
-        let failure = failure.and_then(|error| error.downcast_ref::<Failure>());
-        if let Some(failure) = failure {
-            self.refuse(failure);
-        }
-    }
-
+    /// Notes why no TLS session began. A client that has taken one port for the other is told so in its own language.
     fn refuse(&mut self, failure: &Failure) {
-        self.state.connections.failed(self.state.peer, failure);
-        let answer = match failure {
-            Failure::PlainHttp => answer::whole(400, &failure.to_string()),
-            Failure::TlsOnPlainPort => NO_TLS_HERE.to_vec(),
-            _ => return,
-        };
-        self.socket = self.socket.take().map(Stream::bare);
-        self.state.unsent.replace(answer.into());
-        self.state.stage.set(Stage::Answered);
+        let State {
+            connections, peer, ..
+        } = &*self.state;
+        let node = &connections.worker.node;
+        node.no_tls_session(ListenerName::Public, *peer, failure);
+        if let Some(answer) = answer::to_failure(failure) {
+            self.socket = self.socket.take().map(Stream::bare);
+            self.state.unsent.replace(answer.into());
+            self.state.stage.set(Stage::Answered);
+        }
     }
 
     /// Whether what came first on a connection without TLS is the beginning of TLS.
@@ -184,7 +177,9 @@ impl AsyncRead for HttpStream {
             Poll::Ready(read) => {
                 if let Err(error) = read {
                     self.state.stage.set(Stage::Ended);
-                    self.failed(&error);
+                    if let Some(failure) = Failure::of(&error) {
+                        self.refuse(failure);
+                    }
                     return Poll::Ready(Err(error));
                 }
                 if self.begins_tls(&buffer.filled()[before..]) {

@@ -14,7 +14,11 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::{TlsServer, with_tls};
+use super::{
+    TlsServer,
+    hello::{Answer, Hello},
+    with_tls,
+};
 use crate::support::{
     app::App,
     authority::{Authority, Issued},
@@ -30,20 +34,30 @@ use crate::support::{
     websocket::Frame,
 };
 
-type Session = StreamOwned<ClientConnection, TcpStream>;
+pub(super) type Session = StreamOwned<ClientConnection, TcpStream>;
 
 /// A session by hand, whose handshake is over and whose request was answered: tickets come with the answer.
-fn begin(address: SocketAddr, client: &Arc<ClientConfig>, name: &str) -> std::io::Result<Session> {
+pub(super) fn begin(
+    address: SocketAddr,
+    client: &Arc<ClientConfig>,
+    name: &str,
+) -> std::io::Result<Session> {
     let tcp = TcpStream::connect(address)?;
     tcp.set_read_timeout(Some(PATIENCE))?;
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let session = ClientConnection::new(Arc::clone(client), name).expect("a client");
     let mut session = StreamOwned::new(session, tcp);
-    session.write_all(b"GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
-    let mut first = [0; 16];
-    session.read_exact(&mut first)?;
-    assert!(first.starts_with(b"HTTP/1.1 "), "{first:?}");
+    ask(&mut session)?;
     Ok(session)
+}
+
+/// Sends a request and reads the beginning of the answer.
+pub(super) fn ask(session: &mut Session) -> std::io::Result<()> {
+    session.write_all(b"GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut first = [0; 4096];
+    let read = session.read(&mut first)?;
+    assert!(first.starts_with(b"HTTP/1.1 "), "{:?}", &first[..read]);
+    Ok(())
 }
 
 fn certificate_of(issued: &Issued) -> CertificateDer<'static> {
@@ -288,6 +302,77 @@ fn half_open_handshakes_count_among_an_addresss_connections() {
     });
 }
 
+#[test]
+fn a_tls_client_over_the_limit_of_its_address_gets_an_alert_and_a_line() {
+    let setup = Setup::new().set("server.max_clients_per_ip", 20);
+    let it = TlsServer::start(setup);
+    let held: Vec<_> = (0..20).map(|_| Http::connect(it.tls)).collect();
+    let refusal = eventually("there is no room for one more", || {
+        let answer = Hello::tls12(&[0xc02b]).ask(it.tls);
+        (!matches!(answer, Answer::Hello(_))).then_some(answer)
+    });
+    assert!(matches!(refusal, Answer::Alert(80)), "{refusal:?}");
+    it.server.process.wait_stderr("the line", |log| {
+        log.contains("over server.max_clients_per_ip").then_some(())
+    });
+    let metrics = it.server.admin_get("/metrics").body;
+    let row = "rate_limit_triggered_total{limiter_type=\"http_connections\"}";
+    assert!(metrics.contains(row), "{metrics}");
+    drop(held);
+}
+
+/// Half-open handshakes at a time; `LOUDHAILER_HALF_OPEN=10000` makes it as many as the issue asks for.
+fn half_open() -> usize {
+    let given = std::env::var("LOUDHAILER_HALF_OPEN");
+    given.map_or(2000, |number| number.parse().expect("a number"))
+}
+
+#[test]
+fn thousands_of_half_open_handshakes_are_bounded_and_timed_and_harm_nobody() {
+    let count = half_open();
+    let setup = Setup::new()
+        .set("server.max_http_connections", count / 2)
+        .set("server.request_timeout_s", 2);
+    let it = TlsServer::start(setup);
+    let mut client = it.client();
+    client.subscribe("orders");
+    let mut api = Http::connect(it.tunnel.address);
+    assert_eq!(api.get("/up").status, 200);
+    let mut open: Vec<_> = (0..count)
+        .map(|_| {
+            let mut http = Http::connect(it.tls);
+            http.send([22, 3, 1, 2, 0, 1]);
+            http
+        })
+        .collect();
+    it.server.process.wait_stderr("the refusals", |log| {
+        log.contains("over server.max_http_connections")
+            .then_some(())
+    });
+    for number in 0..10 {
+        let event =
+            serde_json::json!({"name": "paid", "channel": "orders", "data": number.to_string()});
+        api.send(
+            it.api()
+                .call("POST", "/events")
+                .body(event.to_string())
+                .bytes(),
+        );
+        api.response().is_empty_object();
+        assert_eq!(
+            client.expect_on("orders", "paid").data(),
+            number.to_string()
+        );
+    }
+    let alerts = open.iter_mut().filter_map(|http| {
+        let rest = http.stream.take_rest(PATIENCE).expect("all end");
+        (rest == [21, 3, 1, 0, 2, 2, 80]).then_some(())
+    });
+    let alerts = alerts.count();
+    assert!((1..=count / 2 + 1).contains(&alerts), "{alerts} alerts");
+    it.client().subscribe("orders");
+}
+
 /// Reads until this text has come; `None` when the session ends first.
 fn read_until(session: &mut Session, text: &str) -> Option<()> {
     let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
@@ -327,7 +412,7 @@ fn a_client_may_renew_its_keys_but_not_do_nothing_else() {
 
 /// Runs openssl, which has to succeed.
 #[track_caller]
-fn openssl(arguments: &str) {
+pub(super) fn openssl(arguments: &str) {
     let mut command = Command::new("openssl");
     let command = command.args(arguments.split_whitespace());
     let finished = command

@@ -4,6 +4,9 @@ mod acme;
 mod changes;
 mod delivery;
 mod handshake;
+mod hello;
+mod offers;
+mod operators;
 mod ports;
 
 use std::net::SocketAddr;

@@ -1,9 +1,13 @@
 //! The same sockets with TLS: what sealing costs beside a floor that has one session per socket and seals each frame by itself.
 
+mod half_open;
+mod handshakes;
+mod proxied;
+
 use std::time::Duration;
 
 use crate::Failure;
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Scenario};
 use crate::host::Candidate::{Sealed, SealedFloor, Server};
 use crate::load::Subscriptions;
 use crate::measure::{Bench, Shape, measure, measure_on};
@@ -14,8 +18,21 @@ use crate::schedule::Pace;
 /// Events that may be on their way at full speed.
 const FLOOR_WINDOW: u64 = 128;
 
-/// Steady, as fast as it goes, and idle.
+/// All of it, or the part that was asked for.
 pub(super) fn run(arguments: &Arguments) -> Result<Vec<Section>, Failure> {
+    match arguments.scenario {
+        Scenario::TlsHandshakes => Ok(vec![
+            handshakes::run(arguments)?,
+            handshakes::beside(arguments)?,
+        ]),
+        Scenario::TlsHalfOpen => Ok(vec![half_open::run(arguments)?]),
+        Scenario::TlsProxied => proxied::run(arguments),
+        _ => deliveries(arguments),
+    }
+}
+
+/// Steady, as fast as it goes, and idle.
+fn deliveries(arguments: &Arguments) -> Result<Vec<Section>, Failure> {
     let steady = Shape {
         sockets: arguments.sockets.unwrap_or(1000),
         channels: 1,
