@@ -48,7 +48,7 @@ figures! {
     CONNECT_US = 45.0, "45 µs", "a connect and its subscription", "docs/benchmarks.md": "All come back at once";
     PROCESS_MB = 6.7, "6.7 MB", "the empty process", "docs/benchmarks.md": "idle: empty process";
     SOCKET_KB = 1.29, "1.29 KB", "an idle subscribed socket", "docs/benchmarks.md": "idle: per subscribed socket";
-    TLS_SOCKET_KB = 4.7, "4.7 KB", "the same with TLS in the process", "docs/tls.md": "An idle subscribed socket holds";
+    TLS_SOCKET_KB = 4.7, "4.7 KB", "the same with TLS in the process", "docs/benchmarks.md": "tls-idle: 15,000 sockets";
     KERNEL_KB = 4.0, "4 KB", "a socket in the kernel", "docs/benchmarks.md": "Memory of the kernel, some";
     CLUSTER_DELIVERY = 1.29, "1.29", "× a delivery, on a node of a cluster", "docs/scaling.md": "CPU per delivery on the publishing node";
     CLUSTER_PUBLISH = 1.80, "1.80", "× a publish, on the node that gets it", "docs/scaling.md": "one subscriber there, on the publishing node";

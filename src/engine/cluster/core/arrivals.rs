@@ -135,6 +135,9 @@ pub enum Delivered {
     Recorded(Replay),
 }
 
+/// Why the link is given up when Redis ends a subscription.
+const MOVED: &str = "a topic has moved to another server";
+
 /// Senders whose last number is kept per bucket; of more, the one silent for longest is forgotten.
 const SENDERS_MAX: usize = 64;
 
@@ -216,20 +219,25 @@ impl<T> Core<T> {
 
     /// Redis has ended a subscription. What this node ended itself it has forgotten before.
     pub(super) fn on_silenced(&mut self, topic: Topic<'_>, now: Instant, out: &mut Effects<T>) {
-        let is_listened_to = match topic {
-            Topic::Nodes => true,
-            Topic::Channel {
-                app_id,
-                bucket,
-                name,
-            } => self
-                .buckets
-                .find(app_id, bucket)
-                .and_then(|id| self.buckets[id].channels.get(name))
-                .is_some_and(|channel| channel.listening == Listening::Yes),
+        let Topic::Channel {
+            app_id,
+            bucket,
+            name,
+        } = topic
+        else {
+            return self.lose_link(MOVED, now, out);
         };
-        if is_listened_to {
-            self.lose_link("a topic has moved to another server", now, out);
+        let Some(id) = self.buckets.find(app_id, bucket) else {
+            return;
+        };
+        let Some(channel) = self.buckets[id].channels.get_mut(name) else {
+            return;
+        };
+        match channel.listening {
+            Listening::Yes => self.lose_link(MOVED, now, out),
+            // The answer may be about a subscription that has ended since; it is asked for once more.
+            Listening::Asked => channel.listening = Listening::AskedInDoubt,
+            Listening::No | Listening::Queued | Listening::AskedInDoubt => {}
         }
     }
 

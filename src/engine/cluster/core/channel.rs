@@ -57,6 +57,8 @@ pub(super) enum Listening {
     No,
     Queued,
     Asked,
+    /// The same, and Redis has ended a subscription meanwhile: this one, as a replica does that becomes a master, or an earlier one.
+    AskedInDoubt,
     Yes,
 }
 
@@ -295,7 +297,7 @@ impl<T> Channel<T> {
         self.subscriptions == 0
             && self.refused.is_empty()
             && self.work == Work::Idle
-            && self.listening != Listening::Asked
+            && !matches!(self.listening, Listening::Asked | Listening::AskedInDoubt)
             && !self.is_out_of_date()
     }
 

@@ -340,7 +340,10 @@ impl<T> Core<T> {
                 continue;
             };
             if result.is_ok() {
-                channel.listening = Listening::Yes;
+                channel.listening = match channel.listening {
+                    Listening::AskedInDoubt => Listening::No,
+                    _ => Listening::Yes,
+                };
                 self.touch(id, name, now);
             } else {
                 channel.listening = Listening::No;

@@ -119,3 +119,30 @@ fn an_app_that_lists_its_channels_again_and_again_does_not_hold_up_another() {
     assert_eq!(apps_called(&mut core, now), ["greedy", "modest"]);
     assert!(core.load().in_flight >= 256, "{:?}", core.load());
 }
+
+#[test]
+fn a_subscription_that_redis_ends_before_its_answer_is_asked_for_again() {
+    let now = Instant::now();
+    let mut core = connected(now);
+    core.handle(enter("1", "news"), now, &mut Vec::new());
+    let listen = |core: &mut Core<()>| {
+        let mut effects = Vec::new();
+        core.proceed(now, &mut effects);
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Call(id, Call::Listen(..)) => Some(id),
+            _ => None,
+        })
+    };
+    let first = listen(&mut core).expect("it is asked for");
+    let topic = Topic::Channel {
+        app_id: "1",
+        bucket: bucket_of("news"),
+        name: "news",
+    };
+    core.handle(Input::Silenced(topic), now, &mut Vec::new());
+    let answered = |id| Input::Answered(id, Ok(Answer::Done));
+    core.handle(answered(first), now, &mut Vec::new());
+    let second = listen(&mut core).expect("it is asked for again");
+    core.handle(answered(second), now, &mut Vec::new());
+    assert_eq!(listen(&mut core), None);
+}
