@@ -26,6 +26,10 @@ const BACK_OFF: [Duration; 4] = [
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// How long clients that need Redis wait for a lost link to return; then they are refused, to try again.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Where servers are replicated, all channels are listened to once more so long after a link is up: while a master of a Redis Cluster
+/// changes, the client library (redis 1.8) may open several connections to the new one at once, and drops all but one with the
+/// subscriptions that they have.
+const LISTEN_AGAIN: Duration = Duration::from_secs(2);
 /// Topics of one call.
 const LISTENS_MAX: usize = 128;
 /// How long messages wait at least for the other nodes to listen again, if the link was away for as long, or the lease was lost.
@@ -75,6 +79,8 @@ pub(super) struct LinkState {
     lost_at: Option<Instant>,
     /// Until when clients wait for the next one.
     patient_until: Option<Instant>,
+    /// When all channels are listened to once more.
+    listen_again_at: Option<Instant>,
 }
 
 impl Default for LinkState {
@@ -86,6 +92,7 @@ impl Default for LinkState {
             failed: 0,
             lost_at: None,
             patient_until: None,
+            listen_again_at: None,
         }
     }
 }
@@ -100,9 +107,10 @@ impl LinkState {
         self.patient_until.is_some()
     }
 
-    /// When they stop waiting.
-    pub(super) fn patience_ends(&self) -> Option<Instant> {
-        self.patient_until
+    /// When they stop waiting, or channels are listened to once more.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let times = [self.patient_until, self.listen_again_at];
+        times.into_iter().flatten().min()
     }
 
     /// How often the lease is renewed.
@@ -161,6 +169,8 @@ impl<T> Core<T> {
     pub(super) fn link_is_proven(&mut self, now: Instant, out: &mut Effects<T>) {
         if let Link::Unproven { since } = self.link.link {
             self.link.link = Link::Up { since };
+            let is_replicated = self.settings.mode == RedisMode::Replicated;
+            self.link.listen_again_at = is_replicated.then_some(now + LISTEN_AGAIN);
             out.push(Effect::Reachable(true));
             out.push(Effect::Report(Notice::LinkUp));
         }
@@ -211,6 +221,7 @@ impl<T> Core<T> {
             out.push(Effect::Report(Notice::StillDown(reason.to_owned())));
         }
         self.link.lost_at.get_or_insert(now);
+        self.link.listen_again_at = None;
         self.link.patient_until = was_up.then_some(now + PATIENCE);
         for call in self.calls.take_all() {
             self.on_lost_call(call);
@@ -242,6 +253,25 @@ impl<T> Core<T> {
         {
             self.buckets[id].batch = Batching::Unanswered(batch);
         }
+    }
+
+    /// Listens to all channels once more, and fetches what may have been missed meanwhile.
+    pub(super) fn listen_again_if_due(&mut self, now: Instant, out: &mut Effects<T>) {
+        if self.link.listen_again_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.link.listen_again_at = None;
+        if self.link.as_node == AsNode::Yes {
+            self.link.as_node = AsNode::No;
+        }
+        for (_, bucket) in self.buckets.iter_mut() {
+            for channel in bucket.channels.values_mut() {
+                if channel.listening == Listening::Yes && channel.subscriptions > 0 {
+                    channel.listening = Listening::No;
+                }
+            }
+        }
+        self.doubt_everything(now, out);
     }
 
     /// Refuses clients that have waited for a new link for long enough.

@@ -351,6 +351,7 @@ impl<T> Core<T> {
         self.outgoing.expire(now);
         if !self.link.is_down() {
             self.renew_if_due(now, out);
+            self.listen_again_if_due(now, out);
             self.send_outgoing(now, out);
             self.send_queries(now, out);
             self.register(now, out);
@@ -375,7 +376,7 @@ impl<T> Core<T> {
             .then(|| self.timers.idle_due());
         let others = [
             link,
-            self.link.patience_ends(),
+            self.link.next_due(),
             self.silence_ends(),
             self.timers.next_due(),
             self.outgoing.next_due(),
