@@ -34,6 +34,19 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// One event to all, which shows that all are there.
+    pub(crate) fn one_event(sockets: usize) -> Self {
+        Self {
+            sockets,
+            channels: 1,
+            first_channel: 0,
+            pace: Pace::Every(Duration::from_secs(1)),
+            duration: Duration::from_millis(200),
+            publishers: 1,
+            batch: 1,
+        }
+    }
+
     /// How to publish it.
     pub(crate) fn style(&self, arguments: &Arguments) -> Style {
         Style {

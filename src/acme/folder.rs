@@ -141,7 +141,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Answers requests for a token, on every node that shares the folder, until what is returned is dropped. The token is valid.
+    /// Has every node that shares the folder answer requests for this token. Dropping the result ends that. The token is valid.
     pub(super) fn answer(&self, token: &str, authorization: &str) -> io::Result<HttpAnswer> {
         let file = self.challenges.join(token);
         write(&file, authorization.as_bytes())?;

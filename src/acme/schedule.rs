@@ -73,7 +73,7 @@ struct Hold {
     by: By,
 }
 
-/// Who has decided that something waits.
+/// Who set the time before which nothing is ordered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum By {
     #[default]
@@ -149,7 +149,7 @@ impl Schedule {
             Outcome::Issued => {
                 self.server = Hold::default();
                 plan.hold = Hold::default();
-                // A server that issues what is due at once is not asked all the time.
+                // A certificate may be due for renewal as soon as it is issued; without a pause the server would be asked again and again.
                 plan.hold.until = Some(now + UNAVAILABLE_WAIT);
             }
             Outcome::Unavailable(asked) => self.server.failed(UNAVAILABLE_WAIT, asked, now),

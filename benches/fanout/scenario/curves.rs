@@ -44,15 +44,7 @@ fn memory(arguments: &Arguments) -> Result<Section, Failure> {
     say_title("memory: idle sockets, then one event")?;
     let mut runs = Vec::new();
     for sockets in SOCKETS {
-        let shape = Shape {
-            sockets,
-            channels: 1,
-            first_channel: 0,
-            pace: Pace::Every(Duration::from_secs(1)),
-            duration: Duration::from_millis(200),
-            publishers: 1,
-            batch: 1,
-        };
+        let shape = Shape::one_event(sockets);
         let subscriptions = Subscriptions::spread(sockets, 1)?;
         let mut bench = Bench::start_at_rest(Server, subscriptions, arguments)?;
         let run = measure_on(&mut bench, shape, u64::MAX, arguments)?;

@@ -1,7 +1,5 @@
 //! What a subscribed socket holds while it hears nothing.
 
-use std::time::Duration;
-
 use crate::Failure;
 use crate::arguments::Arguments;
 use crate::host::Candidate::{Floor, Server};
@@ -9,20 +7,11 @@ use crate::load::Subscriptions;
 use crate::measure::{Bench, Shape, measure_on};
 use crate::report::{Finding, Section, megabytes, say_run, say_title};
 use crate::scenario::{seconds, section};
-use crate::schedule::Pace;
 
 /// Memory per socket and of the empty process. One event at the end shows that all sockets are there.
 pub(super) fn run(arguments: &Arguments) -> Result<Section, Failure> {
     let subscriptions = Subscriptions::spread(arguments.sockets.unwrap_or(15_000), 1)?;
-    let one_event = Shape {
-        sockets: subscriptions.sockets,
-        channels: 1,
-        first_channel: 0,
-        pace: Pace::Every(Duration::from_secs(1)),
-        duration: Duration::from_millis(200),
-        publishers: 1,
-        batch: 1,
-    };
+    let one_event = Shape::one_event(subscriptions.sockets);
     say_title(&format!(
         "idle: {} subscribed sockets, then one event",
         subscriptions.sockets

@@ -2,8 +2,8 @@
 //!
 //! The acceptor is the floor: each of its threads has an epoll loop that accepts, switches Nagle's algorithm off, registers the socket,
 //! goes through the handshake with a rustls session that issues tickets, and closes. So it makes the system calls that the server can't do
-//! without, and none between threads. The server's runtime accepts on a thread of its own and hands each socket to a worker; what that
-//! thread takes is told beside.
+//! without, and none between threads. The server's runtime accepts on a thread of its own and hands each socket to a worker; the CPU time of that
+//! thread is a figure of its own.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -21,11 +21,10 @@ use crate::arguments::Arguments;
 use crate::host::Candidate::{Sealed, SealedFloor};
 use crate::host::Host;
 use crate::load::Subscriptions;
-use crate::measure::{Bench, Shape, measure_on, of_known};
+use crate::measure::{Bench, measure_on, of_known};
 use crate::proc::{Cpu, named_threads_ns};
 use crate::report::{Finding, Section, float, say, say_run, say_title};
 use crate::scenario::{seconds, section};
-use crate::schedule::Pace;
 use crate::wire;
 
 /// Clients that connect at a time.
@@ -198,16 +197,8 @@ fn begin(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<HandshakeKin
 
 /// Deliveries to others, alone and beside full handshakes.
 pub(super) fn beside(arguments: &Arguments) -> Result<Section, Failure> {
-    let sockets = arguments.sockets.unwrap_or(1000);
-    let shape = Shape {
-        sockets,
-        channels: 1,
-        first_channel: 0,
-        pace: Pace::Every(Duration::from_secs_f64(1.0 / 30.0)),
-        duration: seconds(arguments, 5.0),
-        publishers: 4,
-        batch: 1,
-    };
+    let shape = super::thirty_a_second(arguments);
+    let sockets = shape.sockets;
     say_title(&format!(
         "tls-beside: {sockets} sockets, alone and beside {BESIDE_PER_SECOND} full handshakes a second"
     ))?;

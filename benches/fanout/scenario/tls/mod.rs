@@ -83,17 +83,22 @@ fn one_channel(
     section(name, rounds.concat(), findings, arguments)
 }
 
-fn idle(arguments: &Arguments) -> Result<Section, Failure> {
-    let subscriptions = Subscriptions::spread(arguments.sockets.unwrap_or(15_000), 1)?;
-    let one_event = Shape {
-        sockets: subscriptions.sockets,
+/// 1,000 sockets on one channel and 30 events a second.
+fn thirty_a_second(arguments: &Arguments) -> Shape {
+    Shape {
+        sockets: arguments.sockets.unwrap_or(1000),
         channels: 1,
         first_channel: 0,
-        pace: Pace::Every(Duration::from_secs(1)),
-        duration: Duration::from_millis(200),
-        publishers: 1,
+        pace: Pace::Every(Duration::from_secs_f64(1.0 / 30.0)),
+        duration: seconds(arguments, 5.0),
+        publishers: 4,
         batch: 1,
-    };
+    }
+}
+
+fn idle(arguments: &Arguments) -> Result<Section, Failure> {
+    let subscriptions = Subscriptions::spread(arguments.sockets.unwrap_or(15_000), 1)?;
+    let one_event = Shape::one_event(subscriptions.sockets);
     say_title(&format!("tls-idle: {} sockets", subscriptions.sockets))?;
     let mut runs = Vec::new();
     for candidate in [SealedFloor, Server, Sealed] {

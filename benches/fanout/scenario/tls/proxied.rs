@@ -1,30 +1,19 @@
 //! TLS in the process beside what users do without it: nginx that ends TLS before the server, and before another host.
 
-use std::time::Duration;
-
 use crate::Failure;
 use crate::arguments::Arguments;
 use crate::host::Candidate::{self, BehindNginx, OtherBehindNginx, Sealed};
 use crate::load::Subscriptions;
 use crate::measure::{Bench, Shape, measure, measure_on};
 use crate::report::{Finding, Section, say_run, say_title};
-use crate::scenario::{per_round, seconds, section};
-use crate::schedule::Pace;
+use crate::scenario::{per_round, section};
 
 /// Sockets whose memory is looked at. nginx has two descriptors for each.
 const IDLE: usize = 6000;
 
 /// CPU per delivery and memory per socket; with `--url`, of that host behind nginx as well.
 pub(super) fn run(arguments: &Arguments) -> Result<Vec<Section>, Failure> {
-    let shape = Shape {
-        sockets: arguments.sockets.unwrap_or(1000),
-        channels: 1,
-        first_channel: 0,
-        pace: Pace::Every(Duration::from_secs_f64(1.0 / 30.0)),
-        duration: seconds(arguments, 5.0),
-        publishers: 4,
-        batch: 1,
-    };
+    let shape = super::thirty_a_second(arguments);
     let mut candidates = vec![Sealed, BehindNginx];
     candidates.extend(arguments.url.as_ref().map(|_| OtherBehindNginx));
     Ok(vec![
@@ -73,15 +62,7 @@ fn memory(candidates: &[Candidate], arguments: &Arguments) -> Result<Section, Fa
         "tls-proxied-idle: {} sockets",
         subscriptions.sockets
     ))?;
-    let one_event = Shape {
-        sockets: subscriptions.sockets,
-        channels: 1,
-        first_channel: 0,
-        pace: Pace::Every(Duration::from_secs(1)),
-        duration: Duration::from_millis(200),
-        publishers: 1,
-        batch: 1,
-    };
+    let one_event = Shape::one_event(subscriptions.sockets);
     let mut runs = Vec::new();
     for candidate in candidates {
         let mut bench = Bench::start_at_rest(*candidate, subscriptions, arguments)?;
