@@ -19,7 +19,8 @@ use crate::{
 pub(super) struct Kept {
     pub(super) frame: Frame,
     expires: Instant,
-    place: Place,
+    /// Where they have a budget.
+    place: Option<Place>,
 }
 
 /// This node's events of a cache channel on their way to the other nodes. As long as Redis has not said where among the others'
@@ -96,20 +97,25 @@ impl State {
     }
 
     fn kept(&self, key: &ChannelKey, frame: Frame, expires: Instant) -> (Kept, Vec<Evicted>) {
-        let (place, evicted) = self.cached_budget.take(key, frame.bytes().len());
+        let budget = self.cached_budget.as_ref();
+        let (place, evicted) = budget
+            .map(|budget| budget.take(key, frame.bytes().len()))
+            .unzip();
         let kept = Kept {
             frame,
             expires,
             place,
         };
-        (kept, evicted)
+        (kept, evicted.unwrap_or_default())
     }
 
     /// Forgets events as if they had expired. No channel's lock may be held.
     fn evict(&self, evicted: Vec<Evicted>) {
         for one in evicted {
             if let Some(mut state) = self.channels.get_mut(&one.key) {
-                state.cached.take_if(|kept| kept.place.is_of(&one));
+                state
+                    .cached
+                    .take_if(|kept| kept.place.as_ref().is_some_and(|place| place.is_of(&one)));
             }
             self.forget_needless(&one.key);
         }

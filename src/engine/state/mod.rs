@@ -54,7 +54,8 @@ pub struct State {
     ticks: AtomicU64,
     /// Receives the edges that this process makes; in a cluster Redis makes them.
     edges: Option<EdgeSink>,
-    cached_budget: Arc<CachedBudget>,
+    /// The memory of all cached events. A node of a cluster has only those of channels with subscribers, and Redis the others.
+    cached_budget: Option<Arc<CachedBudget>>,
     /// The memory of all histories.
     budget: Arc<Budget>,
     /// Held by the one thread that makes room.
@@ -116,10 +117,7 @@ impl State {
     /// No state yet. With `edges`, they hear of what this process changes; without, Redis says what is an edge.
     #[must_use]
     pub fn new(hub: Arc<Hub>, feed: Feed, edges: Option<EdgeSink>) -> Self {
-        let cached_budget = match edges {
-            Some(_) => CachedBudget::new(),
-            None => CachedBudget::without_limit(),
-        };
+        let is_alone = edges.is_some();
         Self {
             hub,
             feed,
@@ -129,7 +127,7 @@ impl State {
             offline: Mutex::default(),
             ticks: AtomicU64::new(0),
             edges,
-            cached_budget: Arc::new(cached_budget),
+            cached_budget: is_alone.then(|| Arc::new(CachedBudget::new())),
             budget: Arc::default(),
             making_room: Mutex::default(),
         }

@@ -52,7 +52,7 @@ fn of_too_many_histories_those_silent_for_longest_go() {
 fn an_app_that_caches_too_much_loses_its_own_oldest_events() {
     const ROOM: usize = 20;
     let mut state = State::new(Arc::new(Hub::new(1)), Feed::default(), None);
-    state.cached_budget = Arc::new(CachedBudget::of(ROOM * 600));
+    state.cached_budget = Some(Arc::new(CachedBudget::of(ROOM * 600)));
     let now = Instant::now();
     let (modest, greedy) = (state.hub.app("modest"), state.hub.app("greedy"));
     let ttl = Duration::from_secs(60);

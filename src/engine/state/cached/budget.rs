@@ -51,11 +51,6 @@ impl Budget {
         Self::of(BYTES_MAX)
     }
 
-    /// For a node of a cluster: it keeps only the events of channels that have subscribers, and Redis has the others.
-    pub(in super::super) fn without_limit() -> Self {
-        Self::of(usize::MAX)
-    }
-
     pub(in super::super) fn of(bytes_max: usize) -> Self {
         Self {
             taken: Mutex::default(),
