@@ -10,11 +10,13 @@ use crate::support::{process::Process, server::TestServer, stream::PATIENCE};
 /// Runs a command with standard error, and standard output too unless it goes into a pipe, on a narrow terminal, and passes on
 /// what the terminal gets.
 const TERMINAL: &str = "\
-import fcntl, os, struct, subprocess, sys, termios
+import ctypes, fcntl, os, signal, struct, subprocess, sys, termios
 master, slave = os.openpty()
 fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 24, int(sys.argv[1]), 0, 0))
 to_terminal = sys.argv[2] == 'terminal'
-child = subprocess.Popen(sys.argv[3:], stdin=slave, stdout=slave if to_terminal else None, stderr=slave)
+# A server ends with the terminal.
+end_with_parent = lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+child = subprocess.Popen(sys.argv[3:], stdin=slave, stdout=slave if to_terminal else None, stderr=slave, preexec_fn=end_with_parent)
 os.close(slave)
 out = sys.stdout.buffer if to_terminal else sys.stderr.buffer
 while True:
