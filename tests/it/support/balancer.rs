@@ -41,7 +41,7 @@ impl Balancer {
                 .concat();
             let pid = folder.file("nginx.pid");
             let text = format!(
-                "daemon off;\nuser root;\npid {pid};\nerror_log stderr notice;\nevents {{}}\n\
+                "daemon off;\nmaster_process off;\nuser root;\npid {pid};\nerror_log stderr notice;\nevents {{}}\n\
                  http {{\naccess_log off;\n{temporary}\
                  map $http_upgrade $upgraded {{ default upgrade; \"\" close; }}\n\
                  upstream loudhailer {{ server {node}; }}\n\
