@@ -4,6 +4,7 @@ mod aliases;
 mod defaults;
 mod docs;
 mod file;
+mod groups;
 mod variables;
 
 use std::{fs, net::IpAddr, time::Duration};
