@@ -8,7 +8,10 @@ use ring::{
 };
 use serde_json::Value;
 
-use super::{Refusal, malformed, wire::Request};
+use super::{
+    protocol::{Refusal, malformed},
+    wire::Request,
+};
 
 /// A request whose signature has yet to be verified.
 pub(super) struct Jws {
