@@ -1,7 +1,7 @@
 //! How much memory all cached events may take on a node alone, where a backend can have very many channels keep one each.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -22,6 +22,8 @@ pub(in super::super) struct Budget {
 struct Taken {
     bytes: usize,
     apps: HashMap<Arc<str>, OfApp>,
+    /// The same apps by their bytes: the one with the most is found without a look at the others.
+    by_bytes: BTreeSet<(usize, Arc<str>)>,
     next: u64,
 }
 
@@ -63,10 +65,10 @@ impl Budget {
         let mut taken = self.lock();
         let (number, bytes) = (taken.next, frame + EVENT_BYTES);
         taken.next += 1;
-        taken.bytes += bytes;
-        let of_app = taken.apps.entry(Arc::clone(&key.app_id)).or_default();
-        of_app.bytes += bytes;
-        of_app.events.insert(number, (key.clone(), bytes));
+        taken.change(&key.app_id, |of_app| {
+            of_app.bytes += bytes;
+            of_app.events.insert(number, (key.clone(), bytes));
+        });
         let mut evicted = Vec::new();
         while taken.bytes > self.bytes_max
             && let Some(one) = taken.evict()
@@ -88,23 +90,34 @@ impl Budget {
 
 impl Taken {
     fn evict(&mut self) -> Option<Evicted> {
-        let (app_id, of_app) = self.apps.iter().max_by_key(|(_, of_app)| of_app.bytes)?;
-        let (number, (key, _)) = of_app.events.first_key_value()?;
-        let (app_id, number, key) = (Arc::clone(app_id), *number, key.clone());
+        let (_, app_id) = self.by_bytes.last()?;
+        let app_id = Arc::clone(app_id);
+        let (number, (key, _)) = self.apps.get(&app_id)?.events.first_key_value()?;
+        let (number, key) = (*number, key.clone());
         self.give(&app_id, number);
         Some(Evicted { key, number })
     }
 
     /// Takes an event out, unless that was done before.
-    fn give(&mut self, app_id: &str, number: u64) {
-        let Some(of_app) = self.apps.get_mut(app_id) else {
-            return;
-        };
-        if let Some((_, bytes)) = of_app.events.remove(&number) {
-            of_app.bytes -= bytes;
-            self.bytes -= bytes;
-        }
-        if of_app.events.is_empty() {
+    fn give(&mut self, app_id: &Arc<str>, number: u64) {
+        self.change(app_id, |of_app| {
+            if let Some((_, bytes)) = of_app.events.remove(&number) {
+                of_app.bytes -= bytes;
+            }
+        });
+    }
+
+    /// Changes what an app has, and with it the total and the order.
+    fn change(&mut self, app_id: &Arc<str>, change: impl FnOnce(&mut OfApp)) {
+        let of_app = self.apps.entry(Arc::clone(app_id)).or_default();
+        let before = of_app.bytes;
+        change(of_app);
+        let after = of_app.bytes;
+        self.bytes = self.bytes - before + after;
+        self.by_bytes.remove(&(before, Arc::clone(app_id)));
+        if after > 0 {
+            self.by_bytes.insert((after, Arc::clone(app_id)));
+        } else {
             self.apps.remove(app_id);
         }
     }
@@ -157,7 +170,43 @@ mod tests {
         assert_eq!(&*first.key.name, "a");
         assert!(places[0].is_of(first) && !place.is_of(first));
         drop((place, places));
+        assert_nothing_is_left(&budget);
+    }
+
+    #[test]
+    fn with_many_apps_each_event_that_goes_is_of_one_that_has_the_most() {
+        const APPS: usize = 100;
+        let at_first = (APPS * (APPS + 1)) / 2;
+        let budget = Arc::new(Budget::of(at_first * (EVENT_BYTES + 100)));
+        // The app of each number has so many events.
+        let mut counts: Vec<usize> = (0..=APPS).collect();
+        let mut places = Vec::new();
+        for app in 1..=APPS {
+            for channel in 0..app {
+                let (place, evicted) =
+                    budget.take(&key(&app.to_string(), &channel.to_string()), 100);
+                assert!(evicted.is_empty());
+                places.push(place);
+            }
+        }
+        for number in 0..at_first {
+            let (place, evicted) = budget.take(&key("newcomer", &number.to_string()), 100);
+            places.push(place);
+            counts[0] += 1;
+            let [one] = &evicted[..] else {
+                panic!("one goes");
+            };
+            let of_app: usize = one.key.app_id.parse().unwrap_or(0);
+            assert_eq!(counts.iter().max(), Some(&counts[of_app]));
+            counts[of_app] -= 1;
+        }
+        drop(places);
+        assert_nothing_is_left(&budget);
+    }
+
+    fn assert_nothing_is_left(budget: &Budget) {
         let taken = budget.lock();
-        assert_eq!((taken.bytes, taken.apps.len()), (0, 0));
+        let left = (taken.bytes, taken.apps.len(), taken.by_bytes.len());
+        assert_eq!(left, (0, 0, 0));
     }
 }
