@@ -27,7 +27,8 @@ const MISCONFIGURED: u8 = 2;
 const OPEN_FILES_MIN: u64 = 4096;
 
 /// What the libraries say of a peer's mistakes and of their own start is not for the operator's log, unless asked for by name.
-const QUIET_LIBRARIES: &str = "actix_http=off,actix_server=warn,actix_web=warn,sqlx=error";
+const QUIET_LIBRARIES: &str =
+    "actix_http=off,actix_server=warn,actix_web=warn,redis=error,sqlx=error";
 
 /// Where Laravel keeps an app's settings.
 const DOTENV: &str = ".env";

@@ -284,6 +284,11 @@ fn a_master_that_dies_is_replaced_and_everything_is_right() {
         );
     }
     everything_works(&nodes, &mut rooms);
+    for node in &nodes {
+        let printed = node.printed();
+        let of_the_library = printed.lines().find(|line| line.contains(" redis::"));
+        assert_eq!(of_the_library, None, "our own line is enough");
+    }
 }
 
 #[test]
