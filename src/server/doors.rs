@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Doors(pub(super) Vec<(Door, Entrance)>);
 
 impl Doors {
-    /// Opens those that the settings ask for, but for what systemd holds.
+    /// Opens the sockets that the settings ask for, except those that systemd passes.
     pub(super) fn open(
         server: &config::Server,
         issued: Option<Arc<Issued>>,

@@ -1,4 +1,4 @@
-//! What is there before anyone is served: the listeners, the apps, and the node.
+//! What is opened before the first client is served: the listeners, the apps, and the node.
 
 use std::{collections::BTreeMap, io, net::TcpListener, sync::Arc};
 
@@ -23,7 +23,7 @@ use crate::{
     webhook::{Departures, Webhooks},
 };
 
-/// Every socket that is listened on, before connections are taken from it.
+/// Every listening socket, before connections are taken from it.
 pub(super) struct Listeners {
     pub(super) doors: Doors,
     pub(super) operator: (TcpListener, Option<TlsListener>),
@@ -110,7 +110,7 @@ pub(super) async fn build_node(config: &Config, apps: Vec<Arc<App>>) -> io::Resu
     Ok(Arc::new(node))
 }
 
-/// What each place may use, and who is believed about places.
+/// The budgets of addresses, and the proxies whose headers are believed.
 fn gate(server: &config::Server) -> Gate {
     let networks = server.trusted_proxies.iter();
     Gate::new(

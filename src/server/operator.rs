@@ -18,7 +18,7 @@ use crate::{
     transport::http::OperatorStream,
 };
 
-/// What the last answer to an operator may take.
+/// Time for the last answer to an operator.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) fn admin_server(

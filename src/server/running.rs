@@ -1,4 +1,4 @@
-//! All that runs while clients are served, from the start to the last stop.
+//! Everything that runs while clients are served, from its start to its stop.
 
 use std::{
     collections::BTreeMap,
@@ -93,7 +93,7 @@ impl Carrying {
 /// How a stop ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stop {
-    /// Clients and backends were seen off.
+    /// Clients were told to reconnect, and requests were answered.
     Drained,
     /// A second signal came first.
     AtOnce,
@@ -149,7 +149,7 @@ impl Running {
     pub(super) async fn serve(&self, signals: &mut Signals, sources: &Sources) {
         notify(&[NotifyState::Ready]);
         while let Asked::Reload = signals.next().await {
-            // A service of the type notify-reload is told of the time, lest an earlier "ready" is taken for the answer.
+            // With `Type=notify-reload` systemd needs the time, so that it takes no earlier `READY` for the answer.
             let now = NotifyState::monotonic_usec_now().unwrap_or(NotifyState::MonotonicUsec(0));
             notify(&[NotifyState::Reloading, now]);
             self.reload(sources).await;

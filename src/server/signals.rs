@@ -1,4 +1,4 @@
-//! What the process is asked for by signals, and what it tells systemd.
+//! Signals to the process, and notifications to systemd.
 
 use std::io;
 

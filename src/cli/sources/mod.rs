@@ -1,7 +1,7 @@
-//! Where host and credentials come from: flags, an env file, a profile, the environment; the demo app where nothing is said.
+//! Where host and credentials come from: flags, an env file, a profile, the environment; without any, the demo app.
 //!
-//! Credentials come from one source as a whole, and only flags replace single ones: a key from here and a secret from there fail later,
-//! and further away.
+//! All credentials come from one source, and only flags replace single values: a key and a secret of two sources would fail later, at
+//! the host.
 
 mod variables;
 
@@ -57,7 +57,7 @@ pub(super) struct Where {
     master_key: Option<String>,
 }
 
-/// What one source says.
+/// The values of one source.
 #[derive(Default)]
 struct Said {
     id: Option<String>,
@@ -70,7 +70,7 @@ struct Said {
 }
 
 impl Said {
-    /// Replaces what the other says, and keeps the rest.
+    /// These values, and the other source's where there are none.
     fn or(self, other: Self) -> Self {
         let source = sources(&other, &self);
         // One address stands for both, where the arguments name no other for backends.
@@ -143,7 +143,7 @@ impl Where {
         self.said(environment)?.signer()
     }
 
-    /// The same, with this address instead of its own, if it is given.
+    /// Replaces the address, if one is given.
     pub(super) fn at(mut self, url: Option<String>) -> Self {
         self.url = url.or(self.url);
         self

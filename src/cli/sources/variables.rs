@@ -24,11 +24,11 @@ struct Family {
     port: &'static [&'static str],
     scheme: &'static [&'static str],
     path: &'static [&'static str],
-    /// The same of the front end's build, which clients connect to.
+    /// The same for clients, from the front end's build.
     client_host: &'static [&'static str],
     client_port: &'static [&'static str],
     client_scheme: &'static [&'static str],
-    /// With this the server's port has TLS.
+    /// If it is set, the server's port has TLS.
     certificate: &'static [&'static str],
     /// Where the framework connects, or the server listens, without a port and a scheme.
     defaults: (&'static str, Security),
@@ -117,7 +117,7 @@ pub(super) fn from_env_file(file: &Path, environment: &Variables) -> Result<Said
     Ok(said)
 }
 
-/// A variable that says something: Laravel reads `null` and `empty`, bare or in brackets, as no value.
+/// The value of a variable. Laravel reads `null` and `empty`, bare or in brackets, as no value.
 pub(super) fn variable<'a>(variables: &'a Variables, name: &str) -> Option<&'a str> {
     let text = variables.get(name)?.trim();
     let nothing = ["", "null", "(null)", "empty", "(empty)"];

@@ -1,8 +1,8 @@
-//! What several variables of other servers come to together.
+//! Settings that several variables of other servers make together.
 
 use super::*;
 
-/// What variables come to that several set together; `understood` is each name's line.
+/// Asserts what these variables make together: `part` of the configuration, and in `understood` what each name is reported to set.
 #[track_caller]
 fn comes_to(given: &[(&str, &str)], understood: &[(&str, &str)], part: &str) {
     let loaded = from_variables(given).unwrap_or_else(|error| panic!("{given:?}: {error}"));

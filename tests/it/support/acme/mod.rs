@@ -1,6 +1,6 @@
 //! A small ACME server (RFC 8555) that is as strict as the RFC: what a client gets wrong is a violation, which fails the test.
 //!
-//! It checks names in earnest, at the addresses that it is told, and signs with an authority of the test.
+//! It really checks names, at addresses that the test sets, and signs with an authority of the test.
 
 mod check;
 mod jws;
@@ -25,7 +25,7 @@ use serde_json::Value;
 use self::protocol::Order;
 use super::{authority::Authority, redis::Folder, stream::PATIENCE};
 
-/// What can be asked for.
+/// What a client requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Resource {
     Directory,
@@ -39,7 +39,7 @@ pub(crate) enum Resource {
     Certificate,
 }
 
-/// What is answered instead.
+/// An answer that replaces the right one.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// A problem document with this status, type and detail, and `Retry-After`.
@@ -110,28 +110,28 @@ impl AcmeServer {
         }
     }
 
-    /// Certificates are valid for so long.
+    /// Sets how long certificates are valid.
     pub(crate) fn set_lifetime(&self, lifetime: Duration) {
         self.state().lifetime = lifetime;
     }
 
-    /// Every name is here, without TLS and with it. Checks wait until this is known.
+    /// Sets where every name is checked, without TLS and with it. Checks wait for this.
     pub(crate) fn check_at(&self, plain: SocketAddr, tls: SocketAddr) {
         self.state().targets = Some((plain, tls));
         self.shared.changed.notify_all();
     }
 
-    /// Accounts have to be bound with this key.
+    /// Requires accounts to be bound with this key.
     pub(crate) fn require_binding(&self, id: &str, key: &[u8]) {
         self.state().binding = Some((id.to_owned(), key.to_vec()));
     }
 
-    /// So many requests are answered with `badNonce` although nothing is wrong.
+    /// Answers this many valid requests with `badNonce`.
     pub(crate) fn refuse_nonces(&self, count: usize) {
         self.state().nonces_refused = count;
     }
 
-    /// The next request for this is answered so.
+    /// Answers the next request for the resource with the fault.
     pub(crate) fn fail_next(&self, resource: Resource, fault: Fault) {
         let mut state = self.state();
         state
@@ -141,29 +141,29 @@ impl AcmeServer {
             .push_back(fault);
     }
 
-    /// All requests for this are answered so.
+    /// Answers all requests for the resource with the fault.
     pub(crate) fn fail(&self, resource: Resource, fault: Fault) {
         self.state().faults.insert(resource, fault);
     }
 
-    /// Everything works again.
+    /// Ends what [`Self::fail`] began.
     pub(crate) fn recover(&self) {
         self.state().faults.clear();
     }
 
-    /// All accounts are forgotten.
+    /// Forgets all accounts.
     pub(crate) fn forget_accounts(&self) {
         self.state().accounts.clear();
     }
 
-    /// When this was asked for.
+    /// The times of the requests for the resource.
     pub(crate) fn asked(&self, resource: Resource) -> Vec<Instant> {
         let state = self.state();
         let asked = state.asked.iter().filter(|(other, _)| *other == resource);
         asked.map(|(_, at)| *at).collect()
     }
 
-    /// Waits until this was asked for so many times.
+    /// Waits until the resource was requested this many times.
     #[track_caller]
     pub(crate) fn wait_asked(&self, resource: Resource, count: usize) -> Vec<Instant> {
         let what = format!("{resource:?} for the {count}th time");

@@ -1,4 +1,4 @@
-//! What is answered: RFC 8555, with everything that it forbids a violation.
+//! The answers, by RFC 8555. What the RFC forbids a client is a violation.
 
 use std::{
     sync::Arc,
@@ -276,7 +276,7 @@ impl Shared {
         Ok(Answer::json(200, &answer).with("Link", &up))
     }
 
-    /// Checks a name, as soon as it is known where it is.
+    /// Checks a name once its addresses are known.
     fn check(&self, number: usize, kind: &str, check: &Check) {
         let state = self.state();
         let known = self
