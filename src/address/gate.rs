@@ -4,6 +4,7 @@
 //! the HTTP fallbacks with two connections each.
 
 use std::{
+    mem,
     net::IpAddr,
     num::NonZeroU32,
     sync::{
@@ -107,6 +108,22 @@ impl Held {
             return Err(NoRoom::Place);
         }
         self.amount += more;
+        Ok(())
+    }
+
+    fn pass(&mut self, place: Option<Place>, max_of_place: usize) -> Result<(), NoRoom> {
+        if place == self.place {
+            return Ok(());
+        }
+        let places = &self.tally.places;
+        if let Some(place) = place
+            && !places.take(place, self.amount, max_of_place)
+        {
+            return Err(NoRoom::Place);
+        }
+        if let Some(before) = mem::replace(&mut self.place, place) {
+            places.give_back(before, self.amount);
+        }
         Ok(())
     }
 }
@@ -229,6 +246,14 @@ impl Gate {
         Ok(held)
     }
 
+    /// Counts a connection of this place instead of the one that has this part. The total stays as it is.
+    ///
+    /// # Errors
+    /// [`NoRoom::Place`]; nothing has changed.
+    pub fn pass_http(&self, held: &mut Held, place: Option<Place>) -> Result<(), NoRoom> {
+        held.pass(place, self.clients_max)
+    }
+
     /// Connections that speak HTTP now.
     #[must_use]
     pub fn http_connections(&self) -> usize {
@@ -345,6 +370,24 @@ mod tests {
         assert_eq!(gate.take_http(None).err(), Some(NoRoom::Node));
         drop(first);
         assert!(gate.take_http(here).is_ok());
+    }
+
+    #[test]
+    fn a_part_that_is_passed_on_counts_for_its_new_place_alone() {
+        let gate = gate(Some(1), 2);
+        let (here, there) = (place("192.0.2.1"), place("192.0.2.2"));
+        let mut first = gate.take_http(here).expect("room");
+        let second = gate.take_http(there).expect("room");
+        assert_eq!(gate.pass_http(&mut first, there), Err(NoRoom::Place));
+        assert_eq!(gate.pass_http(&mut first, here), Ok(()));
+        drop(second);
+        assert_eq!(gate.pass_http(&mut first, there), Ok(()));
+        assert_eq!(gate.take_http(there).err(), Some(NoRoom::Place));
+        let _third = gate.take_http(here).expect("room");
+        assert_eq!(gate.http_connections(), 2);
+        assert_eq!(gate.pass_http(&mut first, None), Ok(()));
+        drop(first);
+        assert!(gate.take_http(there).is_ok());
     }
 
     #[test]

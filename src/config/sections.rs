@@ -42,8 +42,9 @@ settings! {
         /// HTTP connections of an address, its sessions of the HTTP fallbacks and the connects that come at once. Without it, 2048, and
         /// only for addresses that are a client's for sure: public ones, and those that a trusted proxy has told.
         max_clients_per_ip: Option<Count> => "2048",
-        /// HTTP connections at a time, besides WebSockets; further ones get 503. Too few for a node with more than some 4,000 clients on
-        /// the HTTP fallbacks, which have two connections each.
+        /// HTTP connections at a time, besides WebSockets. A further one gets the place of one that has sent no request, else 503
+        /// ([below](#what-one-address-may-use)). Too few for a node with more than some 4,000 clients on the HTTP fallbacks, which have two
+        /// connections each.
         max_http_connections: Count = 8192,
         /// Addresses and networks (`"10.0.0.0/8"`) of proxies whose headers say who the client is (`X-Forwarded-For` or `Forwarded`) and
         /// whether it uses TLS (`X-Forwarded-Proto`) ([below](#behind-proxies)).

@@ -1,4 +1,4 @@
-//! The public side: what becomes of a connection, from the door that it comes in by to the answer.
+//! The public side: how clients' connections are taken, and their requests answered.
 
 use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
@@ -25,12 +25,12 @@ use crate::{
     transport::{
         Port,
         fallback::{self, Fallback},
-        http::{HttpStream, Introduced},
+        http::{FirstRequest, HttpStream, Introduced},
         redirect,
     },
 };
 
-/// What HTTP replies may take after the clients have gone.
+/// Time for HTTP replies after the clients have gone.
 const HTTP_GRACE_S: u64 = 5;
 
 /// How one thread takes the connections of one door.
@@ -142,6 +142,9 @@ impl PublicSide {
         let fallback = Rc::clone(&entry.worker.fallback);
         let answers = self.answers.clone();
         let answer = move |request: HttpRequest, body: Payload| {
+            if let Some(first) = request.conn_data::<FirstRequest>() {
+                first.has_come();
+            }
             let (fallback, prefix) = (Rc::clone(&fallback), Rc::clone(&prefix));
             let answers = answers.clone();
             async move {
@@ -159,15 +162,13 @@ impl PublicSide {
             .app_data(port)
             .default_service(web::to(answer));
         let (stopping, listener) = (entry.stopping.clone(), Rc::clone(&entry.worker.listener));
-        let mut http = HttpService::build();
-        if server.proxy_protocol {
-            http = http.on_connect_ext(|stream: &HttpStream, data| {
+        HttpService::build()
+            .on_connect_ext(|stream: &HttpStream, data| {
+                data.insert(stream.first_request());
                 if let Some(told) = stream.told_secure() {
                     data.insert(told);
                 }
-            });
-        }
-        http
+            })
             // Ends idle keep-alive connections, which would hold up the stop.
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();

@@ -8,11 +8,12 @@ mod answer;
 mod closing;
 mod operator;
 mod proxied;
+mod silent;
 mod stream;
 
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Waker},
     time::{Duration, Instant},
 };
@@ -26,10 +27,11 @@ use tracing::info;
 use closing::Closing;
 pub use operator::OperatorStream;
 use proxied::NoHeader;
+use silent::Silent;
 pub use stream::{HttpStream, ToldSecure};
 
 use crate::{
-    address::{Held, NoRoom, Peer},
+    address::{Held, NoRoom, Peer, Place},
     connection::Worker,
     http_body::request_time,
     tls::{NO_ROOM, Stream},
@@ -40,11 +42,15 @@ const GRACE_TICKS: u32 = 2;
 /// Seconds in which a client that gets an answer has to read some of it.
 const WRITE_TICKS: u32 = 30;
 
+const HELD: &str = "a connection counts until it closes or gives up its place";
+
 /// All of them.
 pub struct HttpConnections {
     worker: Rc<Worker>,
     request_timeout: Duration,
     states: RefCell<Slab<Rc<State>>>,
+    /// Those of them that have sent no request yet.
+    silent: RefCell<Silent<Rc<State>>>,
     tick: Cell<u32>,
     closing: mpsc::Sender<Closing>,
 }
@@ -54,6 +60,8 @@ struct State {
     connections: Rc<HttpConnections>,
     /// Its place among the others.
     at: usize,
+    /// Its number among the silent ones; `None` once it has sent a request.
+    silent: Cell<Option<u64>>,
     /// Who is at its other end.
     peer: Peer,
     task: RefCell<Option<Waker>>,
@@ -79,6 +87,8 @@ enum Stage {
     Answered,
     /// It has ended its side, or is gone.
     Ended,
+    /// Another connection has its place.
+    Displaced,
 }
 
 /// A connection of a proxy that has said for whom it speaks.
@@ -89,6 +99,18 @@ pub struct Introduced {
     pub peer: Peer,
     /// Whether the client's side is encrypted.
     pub told_secure: Option<ToldSecure>,
+}
+
+/// A connection's first request, which may never come.
+pub struct FirstRequest(Weak<State>);
+
+impl FirstRequest {
+    /// Its head is whole. The connection keeps its place from now on.
+    pub fn has_come(&self) {
+        if let Some(state) = self.0.upgrade() {
+            state.note_request();
+        }
+    }
 }
 
 /// Why a connection is not taken.
@@ -183,6 +205,7 @@ impl HttpConnections {
             worker,
             request_timeout,
             states: RefCell::default(),
+            silent: RefCell::default(),
             tick: Cell::new(0),
             closing,
         });
@@ -192,8 +215,7 @@ impl HttpConnections {
     /// Takes a new connection; `None` when there are too many, which it is told.
     #[must_use]
     pub fn admit(self: &Rc<Self>, stream: Stream, peer: Peer) -> Option<HttpStream> {
-        let gate = &self.worker.node.gate;
-        match gate.take_http(gate.place_of_peer(peer)) {
+        match self.take_place(self.worker.node.gate.place_of_peer(peer)) {
             Ok(held) => {
                 let begun = match stream {
                     Stream::Plain(_) => Request::None,
@@ -209,6 +231,20 @@ impl HttpConnections {
         }
     }
 
+    /// Counts one more connection. When there are as many as may be, the one that has been silent for longest without ever having sent a
+    /// request gives up its place.
+    fn take_place(&self, place: Option<Place>) -> Result<Held, NoRoom> {
+        let gate = &self.worker.node.gate;
+        match gate.take_http(place) {
+            Err(NoRoom::Node) => {}
+            taken => return taken,
+        }
+        let first = self.silent.borrow().first().map(Rc::clone);
+        let first = first.ok_or(NoRoom::Node)?;
+        gate.pass_http(first.held.borrow_mut().as_mut().expect(HELD), place)?;
+        Ok(first.displace())
+    }
+
     /// Has a proxy say for whom it speaks, before anything else; `None` when it may not, or says nothing that can be read.
     pub async fn introduce(&self, mut tcp: TcpStream, proxy: Peer) -> Option<Introduced> {
         let gate = &self.worker.node.gate;
@@ -216,7 +252,7 @@ impl HttpConnections {
             self.refuse(&Stream::Plain(tcp), proxy, Refused::NoProxy);
             return None;
         }
-        let waiting = match gate.take_http(None) {
+        let waiting = match self.take_place(None) {
             Ok(held) => held,
             Err(no_room) => {
                 self.refuse(&Stream::Plain(tcp), proxy, no_room.into());
@@ -256,6 +292,7 @@ impl HttpConnections {
         let state = Rc::new(State {
             connections: Rc::clone(self),
             at: place.key(),
+            silent: Cell::default(),
             task: RefCell::default(),
             peer,
             request: Cell::new(request),
@@ -267,6 +304,8 @@ impl HttpConnections {
             held: RefCell::new(Some(held)),
         });
         place.insert(Rc::clone(&state));
+        let number = self.silent.borrow_mut().push(Rc::clone(&state));
+        state.silent.set(Some(number));
         state
     }
 
@@ -306,7 +345,31 @@ impl State {
 
     /// The connection is none of them any more.
     fn leave(&self) {
+        self.note_request();
         self.connections.states.borrow_mut().try_remove(self.at);
+    }
+
+    /// A request has come.
+    fn note_request(&self) {
+        if let Some(number) = self.silent.take() {
+            self.connections.silent.borrow_mut().remove(number);
+        }
+    }
+
+    /// Something has come.
+    fn rise(&self) {
+        if let Some(number) = self.silent.get() {
+            let mut silent = self.connections.silent.borrow_mut();
+            self.silent.set(silent.rise(number));
+        }
+    }
+
+    /// Gives its place to another connection.
+    fn displace(&self) -> Held {
+        self.note_request();
+        self.stage.set(Stage::Displaced);
+        self.wake();
+        self.held.take().expect(HELD)
     }
 
     /// Closes the socket so that the client can read what it was answered.

@@ -10,7 +10,7 @@ use std::{
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Answer, Request, Stage, State, answer};
+use super::{Answer, FirstRequest, Refused, Request, Stage, State, answer};
 use crate::{
     tls::{Failure, ListenerName, Opened, Stream, begins_tls},
     transport::pace::yield_turn,
@@ -18,6 +18,8 @@ use crate::{
 
 /// Bytes that are read before others get the thread: some 100 of the smallest requests.
 const TURN_BYTES: usize = 8 << 10;
+
+const OPEN: &str = "it is there until it is handed over";
 
 /// The connection's proxy says that the client's side is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,12 @@ impl HttpStream {
             socket: Some(socket),
             state,
         }
+    }
+
+    /// The request that the connection is there for.
+    #[must_use]
+    pub fn first_request(&self) -> FirstRequest {
+        FirstRequest(Rc::downgrade(&self.state))
     }
 
     /// What the proxy says of the client's side.
@@ -58,7 +66,7 @@ impl HttpStream {
 
     fn socket(&mut self) -> Pin<&mut Stream> {
         let socket = self.socket.as_mut();
-        Pin::new(socket.expect("it is there until it is handed over"))
+        Pin::new(socket.expect(OPEN))
     }
 
     /// Notes what has come of a request.
@@ -102,6 +110,16 @@ impl HttpStream {
         stage.get() == Stage::New && request.get() == Request::None && begins_tls(first)
     }
 
+    /// Tells the client that it has lost its place, as one that found none is told.
+    fn end_displaced(&self) -> io::Error {
+        let State {
+            connections, peer, ..
+        } = &*self.state;
+        let socket = self.socket.as_ref().expect(OPEN);
+        connections.refuse(socket, *peer, Refused::OverAll);
+        io::ErrorKind::ConnectionAborted.into()
+    }
+
     fn write_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut unsent = self.state.unsent.take();
         while !unsent.is_empty() {
@@ -119,6 +137,9 @@ impl HttpStream {
     fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.state.answer.get() == Answer::TooSlow {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if self.state.stage.get() == Stage::Displaced {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let written = self.socket().poll_write(cx, bytes);
         if matches!(written, Poll::Ready(Err(_))) && self.socket().is_handshaking() {
@@ -155,6 +176,9 @@ impl AsyncRead for HttpStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.state.stage.get() == Stage::Displaced {
+            return Poll::Ready(Err(self.end_displaced()));
+        }
         if self.state.request.get() == Request::TooSlow {
             if self.socket().is_handshaking() {
                 self.refuse(&Failure::TooSlow);
@@ -162,6 +186,7 @@ impl AsyncRead for HttpStream {
             // As if the client had ended its side.
             return Poll::Ready(Ok(()));
         }
+        self.state.rise();
         if self.state.turn_bytes.get() >= TURN_BYTES {
             self.state.turn_bytes.set(0);
             yield_turn(cx);
@@ -206,6 +231,7 @@ impl AsyncWrite for HttpStream {
         let State { request, stage, .. } = &*self.state;
         if stage.get() == Stage::New {
             stage.set(Stage::Answered);
+            self.state.note_request();
         }
         if request.get() != Request::TooSlow {
             request.set(Request::None);

@@ -289,6 +289,56 @@ fn the_node_has_so_many_http_connections() {
     is_refused(&server, "127.0.0.9");
 }
 
+/// A server with few places, all of one worker.
+fn with_places(number: u32) -> TestServer {
+    let setup = Setup::new().set("server.max_http_connections", number);
+    TestServer::start(setup.set("server.workers", 1))
+}
+
+/// A connection that has sent this much of its first request.
+fn half_open(server: &TestServer, begun: &str) -> Http {
+    let mut http = connect_from("127.0.0.2", server.public);
+    http.send(begun);
+    http
+}
+
+/// #12: they held every place until they timed out.
+#[test]
+fn connections_that_send_no_request_keep_no_publisher_out() {
+    let server = with_places(3);
+    let begun = ["", "GET /up HTTP/1.1\r\nHost: localhost\r\n", "G"];
+    let _open = begun.map(|begun| half_open(&server, begun));
+    for number in 0..10 {
+        let _more = half_open(&server, "");
+        server.api().publish("news", "order", &number.to_string());
+    }
+    let printed = server.printed();
+    assert!(
+        printed.contains("over server.max_http_connections"),
+        "{printed}"
+    );
+}
+
+/// #12
+#[test]
+fn places_are_given_up_by_those_that_were_silent_for_longest_and_never_by_a_request() {
+    let server = with_places(4);
+    let mut kept_alive = is_served(&server, "127.0.0.3");
+    let head = head(&server, Some(EVENT.len())).replace("Host:", "Expect: 100-continue\r\nHost:");
+    let mut uploading = half_open(&server, &head);
+    assert_eq!(uploading.head_response().status, 100);
+    let silent = [half_open(&server, ""), half_open(&server, "GET /")];
+    let _served = silent.map(|mut silent| {
+        let served = is_served(&server, "127.0.0.4");
+        silent.response().is_error(503);
+        served
+    });
+    is_refused(&server, "127.0.0.4");
+    assert_eq!(kept_alive.get("/up").status, 200);
+    uploading.send(EVENT);
+    uploading.response().is_empty_object();
+}
+
 /// A server that counts the clients that the tests' own proxy tells of.
 fn behind_a_proxy() -> TestServer {
     TestServer::start(Setup::new().set("server.trusted_proxies", vec!["127.0.0.0/8"]))
