@@ -91,6 +91,7 @@ need_balancers() {
 need_readers() {
   python3 -c 'import yaml' 2>/dev/null || install_debian_packages python3-yaml
   command -v systemd-analyze >/dev/null || install_debian_packages systemd
+  command -v php >/dev/null || install_debian_packages php-cli
 }
 
 # What `loudhailer doctor` is tried behind.

@@ -96,13 +96,10 @@ const LANGUAGES: [(&str, &str); 16] = [
     ("systemd", "snippets: systemd-analyze verify"),
     ("js", "snippets: node --check"),
     ("python", "snippets: Python's parser"),
+    ("php", "snippets: php -l"),
     (
         "sql",
         "none: a statement for a database server, whose columns apps::sql has",
-    ),
-    (
-        "php",
-        "none: PHP and Laravel are not on the machines that run the tests",
     ),
 ];
 

@@ -172,6 +172,21 @@ fn every_snippet_of_a_language_parses() {
     }
 }
 
+/// A whole file, keys of a configuration's array, or statements.
+#[test]
+fn every_php_snippet_parses() {
+    let folder = Folder::new();
+    for block in blocks(&["php"]) {
+        let text = match block.text.chars().next() {
+            Some('<') => block.text.clone(),
+            Some('\'') => format!("<?php return [\n{}\n];\n", block.text),
+            _ => format!("<?php\n{};\n", block.text.trim_end()),
+        };
+        let file = written(&folder, "snippet.php", &text);
+        passes(&block, "php", &["-n", "-l", &file]);
+    }
+}
+
 /// What a pod takes to stop has to fit into its time: docs/operations.md has the sum.
 #[test]
 fn the_grace_period_of_kubernetes_exceeds_the_longest_stop() {
