@@ -61,8 +61,10 @@ impl<T> Core<T> {
             }
             return;
         }
-        let is_settled =
-            self.outgoing.is_empty() && self.buckets.iter().all(|bucket| bucket.is_settled());
+        // What it has begun to remove of a dead node opens buckets again, which nobody would close after it.
+        let is_settled = self.outgoing.is_empty()
+            && !self.membership.is_reaping()
+            && self.buckets.iter().all(|bucket| bucket.is_settled());
         let resignation = match stage {
             Stage::Settling if is_settled && self.timers.departures.is_empty() => {
                 self.are_buckets_closed().then_some(Resignation::Done)

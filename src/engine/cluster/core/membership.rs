@@ -147,6 +147,11 @@ impl Membership {
         }
     }
 
+    /// Whether a dead node's rows are being removed.
+    pub(super) fn is_reaping(&self) -> bool {
+        !self.reaping.is_empty()
+    }
+
     /// How many dead nodes may be taken on: none before the others have had time to renew their leases.
     fn take_max(&self, now: Instant) -> usize {
         let is_steady = self
@@ -175,6 +180,7 @@ impl<T> Core<T> {
         if self.membership.renewal_due().is_none_or(|due| now < due) {
             return;
         }
+        let is_closing = self.is_closing();
         let membership = &mut self.membership;
         membership.renewal = Renewal::UnderWay(now, None);
         let request = LeaseRequest {
@@ -182,7 +188,11 @@ impl<T> Core<T> {
             begins: membership.holding == Holding::NotYet,
             held_until_ms: membership.lease_until_ms,
             formers: membership.formers.clone(),
-            take_max: membership.take_max(now),
+            take_max: if is_closing {
+                0
+            } else {
+                membership.take_max(now)
+            },
             reaping: membership.reaping.keys().cloned().collect(),
         };
         self.call(Call::Lease(request), 1, now, out);
@@ -332,9 +342,9 @@ impl<T> Core<T> {
 
     // --- Dead nodes --------------------------------------------------------------------------------------
 
-    /// A dead node, or a former epoch of this one, is this node's to remove.
+    /// A dead node, or a former epoch of this one, is this node's to remove. A node that stops leaves it to the others.
     fn take_on(&mut self, dead: Epoch, now: Instant, out: &mut Effects<T>) {
-        if dead == self.membership.epoch {
+        if dead == self.membership.epoch || self.is_closing() {
             return;
         }
         let reaping = &mut self.membership.reaping;
