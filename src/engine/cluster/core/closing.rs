@@ -61,9 +61,9 @@ impl<T> Core<T> {
             }
             return;
         }
-        // What it has begun to remove of a dead node opens buckets again, which nobody would close after it.
+        // To remove rows opens buckets again, which nobody would close after this node. Of former epochs nobody else may know.
         let is_settled = self.outgoing.is_empty()
-            && !self.membership.is_reaping()
+            && !self.membership.has_rows_to_remove()
             && self.buckets.iter().all(|bucket| bucket.is_settled());
         let resignation = match stage {
             Stage::Settling if is_settled && self.timers.departures.is_empty() => {

@@ -147,9 +147,9 @@ impl Membership {
         }
     }
 
-    /// Whether a dead node's rows are being removed.
-    pub(super) fn is_reaping(&self) -> bool {
-        !self.reaping.is_empty()
+    /// Whether rows of dead nodes or of former epochs are to be removed.
+    pub(super) fn has_rows_to_remove(&self) -> bool {
+        !self.reaping.is_empty() || !self.formers.is_empty()
     }
 
     /// How many dead nodes may be taken on: none before the others have had time to renew their leases.
@@ -243,6 +243,10 @@ impl<T> Core<T> {
             }
         }
         self.link_is_proven(now, out);
+        if self.is_closing() {
+            // Dead nodes are left to the others.
+            return;
+        }
         for dead in lease.taken {
             self.take_on(dead, now, out);
         }
@@ -342,9 +346,9 @@ impl<T> Core<T> {
 
     // --- Dead nodes --------------------------------------------------------------------------------------
 
-    /// A dead node, or a former epoch of this one, is this node's to remove. A node that stops leaves it to the others.
+    /// A dead node, or a former epoch of this one, is this node's to remove.
     fn take_on(&mut self, dead: Epoch, now: Instant, out: &mut Effects<T>) {
-        if dead == self.membership.epoch || self.is_closing() {
+        if dead == self.membership.epoch {
             return;
         }
         let reaping = &mut self.membership.reaping;
