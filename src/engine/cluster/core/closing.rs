@@ -79,6 +79,10 @@ impl<T> Core<T> {
             if let Some(closing) = &mut self.closing {
                 closing.stage = Stage::Resigning(resignation);
             }
+            if resignation == Resignation::Handover {
+                // A claim that Redis executes after this node's end would be told to nobody.
+                self.timers.departures.offer();
+            }
             let epoch = Arc::clone(&self.membership.epoch);
             self.call(Call::Resign(epoch, resignation), 1, now, out);
         }
