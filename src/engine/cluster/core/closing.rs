@@ -61,8 +61,10 @@ impl<T> Core<T> {
             }
             return;
         }
-        let is_settled =
-            self.outgoing.is_empty() && self.buckets.iter().all(|bucket| bucket.is_settled());
+        // To remove rows opens buckets again, which nobody would close after this node. Of former epochs nobody else may know.
+        let is_settled = self.outgoing.is_empty()
+            && !self.membership.has_rows_to_remove()
+            && self.buckets.iter().all(|bucket| bucket.is_settled());
         let resignation = match stage {
             Stage::Settling if is_settled && self.timers.departures.is_empty() => {
                 self.are_buckets_closed().then_some(Resignation::Done)
@@ -76,6 +78,10 @@ impl<T> Core<T> {
         if let Some(resignation) = resignation {
             if let Some(closing) = &mut self.closing {
                 closing.stage = Stage::Resigning(resignation);
+            }
+            if resignation == Resignation::Handover {
+                // A claim that Redis executes after this node's end would be told to nobody.
+                self.timers.departures.offer();
             }
             let epoch = Arc::clone(&self.membership.epoch);
             self.call(Call::Resign(epoch, resignation), 1, now, out);

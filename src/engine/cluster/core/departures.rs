@@ -16,6 +16,8 @@ const WAITING_MAX: usize = 100_000;
 pub(super) struct Departures {
     waiting: BTreeMap<(Instant, u64), (BucketId, Claim)>,
     next: u64,
+    /// Whether other nodes are asked to claim them, so that this one does not.
+    is_offered: bool,
 }
 
 impl Departures {
@@ -25,7 +27,14 @@ impl Departures {
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.waiting.first_key_value().map(|((due, _), _)| *due)
+        let first = self.waiting.first_key_value();
+        let first = first.filter(|_| !self.is_offered);
+        first.map(|((due, _), _)| *due)
+    }
+
+    /// Leaves them to other nodes, until [`Departures::hurry`].
+    pub(super) fn offer(&mut self) {
+        self.is_offered = true;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -34,7 +43,7 @@ impl Departures {
 
     fn pop_due(&mut self, now: Instant) -> Option<(BucketId, Claim)> {
         let is_due = self.next_due().is_some_and(|due| due <= now);
-        let is_over = self.waiting.len() > WAITING_MAX;
+        let is_over = self.waiting.len() > WAITING_MAX && !self.is_offered;
         if is_due || is_over {
             return self.waiting.pop_first().map(|(_, waiting)| waiting);
         }
@@ -43,6 +52,7 @@ impl Departures {
 
     /// Has everything claimed now.
     pub(super) fn hurry(&mut self, now: Instant) {
+        self.is_offered = false;
         for (number, ((due, _), waiting)) in
             std::mem::take(&mut self.waiting).into_iter().enumerate()
         {

@@ -147,6 +147,11 @@ impl Membership {
         }
     }
 
+    /// Whether rows of dead nodes or of former epochs are to be removed.
+    pub(super) fn has_rows_to_remove(&self) -> bool {
+        !self.reaping.is_empty() || !self.formers.is_empty()
+    }
+
     /// How many dead nodes may be taken on: none before the others have had time to renew their leases.
     fn take_max(&self, now: Instant) -> usize {
         let is_steady = self
@@ -175,6 +180,7 @@ impl<T> Core<T> {
         if self.membership.renewal_due().is_none_or(|due| now < due) {
             return;
         }
+        let is_closing = self.is_closing();
         let membership = &mut self.membership;
         membership.renewal = Renewal::UnderWay(now, None);
         let request = LeaseRequest {
@@ -182,7 +188,11 @@ impl<T> Core<T> {
             begins: membership.holding == Holding::NotYet,
             held_until_ms: membership.lease_until_ms,
             formers: membership.formers.clone(),
-            take_max: membership.take_max(now),
+            take_max: if is_closing {
+                0
+            } else {
+                membership.take_max(now)
+            },
             reaping: membership.reaping.keys().cloned().collect(),
         };
         self.call(Call::Lease(request), 1, now, out);
@@ -233,6 +243,10 @@ impl<T> Core<T> {
             }
         }
         self.link_is_proven(now, out);
+        if self.is_closing() {
+            // Dead nodes are left to the others.
+            return;
+        }
         for dead in lease.taken {
             self.take_on(dead, now, out);
         }

@@ -126,11 +126,21 @@ impl<T> Core<T> {
             let place = (report.generation, report.sequence);
             self.apply_whole(id, &entry.name, place, shared, now, out);
         }
+        self.tell_settled(id, &entry.name, out);
         if let Some(count) = report.count {
             self.on_count(id, &entry.name, count, out);
         }
         self.admit_written(id, &entry.name, out);
         self.touch(id, &entry.name, now);
+    }
+
+    /// Redis had this node's events before it was asked for a channel's past, or was not asked.
+    pub(super) fn tell_settled(&mut self, id: BucketId, name: &str, out: &mut Effects<T>) {
+        let channel = self.buckets[id].channels.get_mut(name);
+        let shared = channel.and_then(|channel| channel.shared.as_deref_mut());
+        if let Some(event) = shared.and_then(|shared| shared.kept.settled.take()) {
+            out.push(Effect::Change(self.key(id, name), Change::Settled(event)));
+        }
     }
 
     /// Takes the whole of a channel's state for the truth, and then what was heard since.
@@ -173,10 +183,7 @@ impl<T> Core<T> {
             knows_cached: shared.kept.heard_last,
             replay: shared.replay,
         };
-        out.push(Effect::Change(key.clone(), change));
-        if let Some(id) = shared.kept.settled.take() {
-            out.push(Effect::Change(key, Change::Settled(id)));
-        }
+        out.push(Effect::Change(key, change));
         if keeps_missing {
             // Once more when the others have had their time.
             self.look_again(id, name, now);

@@ -146,3 +146,52 @@ fn a_subscription_that_redis_ends_before_its_answer_is_asked_for_again() {
     core.handle(answered(second), now, &mut Vec::new());
     assert_eq!(listen(&mut core), None);
 }
+
+#[test]
+fn a_node_that_stops_leaves_dead_nodes_to_the_others() {
+    let now = Instant::now();
+    let mut core = core(now);
+    let mut effects = Vec::new();
+    core.handle(Input::Connected, now, &mut effects);
+    core.proceed(now, &mut effects);
+    answer_lease(&mut core, &effects, Vec::new(), now);
+    let later = now + Duration::from_secs(3);
+    effects.clear();
+    core.proceed(later, &mut effects);
+    core.handle(Input::Close(()), later, &mut Vec::new());
+    let dead = vec![Epoch::from("dead.1")];
+    let effects = answer_lease(&mut core, &effects, dead, later);
+    let mut calls = effects.iter().filter_map(|effect| match effect {
+        Effect::Call(_, call) => Some(call),
+        _ => None,
+    });
+    assert!(
+        !calls.any(|call| matches!(call, Call::Buckets(_))),
+        "{effects:?}"
+    );
+}
+
+/// Answers the renewal of the lease that is among these effects; what comes of it.
+fn answer_lease(
+    core: &mut Core<()>,
+    asked: &[Effect<()>],
+    taken: Vec<Epoch>,
+    now: Instant,
+) -> Vec<Effect<()>> {
+    let id = asked.iter().find_map(|effect| match effect {
+        Effect::Call(id, Call::Lease(_)) => Some(*id),
+        _ => None,
+    });
+    let lease = Lease {
+        was_held: true,
+        until_ms: 6000,
+        taken,
+        nodes: 2,
+        listening: 2,
+    };
+    let answered = Input::Answered(id.expect("it renews its lease"), Ok(Answer::Lease(lease)));
+    let mut effects = Vec::new();
+    core.handle(answered, now, &mut effects);
+    core.proceed(now, &mut effects);
+    effects
+}

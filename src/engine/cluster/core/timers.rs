@@ -153,6 +153,8 @@ impl<T> Core<T> {
         if !channel.is_idle() {
             return;
         }
+        self.tell_settled(id, &name, out);
+        let bucket = &mut self.buckets[id];
         let Some(channel) = bucket.channels.remove(&name) else {
             return;
         };

@@ -330,7 +330,9 @@ local function claim(entry)
   told[#told + 1] = {claimed_names[kind], name, kind == 'n' and total or user}
 end
 
+-- The mark of a miss goes with the channel's last subscriber, who may have gone while this one waited.
 local function miss(name)
+  if redis.call('HEXISTS', key('total'), name) == 0 then return end
   if redis.call('EXISTS', of('cache', name)) == 0 and redis.call('SETNX', of('missed', name), 1) == 1 then
     told[#told + 1] = {'missed', name, ''}
   end
@@ -388,10 +390,11 @@ if last == request.number then
     return {'ok', results, told, pending, false}
   end
 else
+  -- Before the channels: whoever found one empty was still there.
+  for _, name in ipairs(request.misses or {}) do guarded(miss, name) end
   for i, entry in ipairs(request.channels or {}) do
     results[i] = guarded(entry.owner and settle_reaped or settle_own, entry)
   end
-  for _, name in ipairs(request.misses or {}) do guarded(miss, name) end
   for _, entry in ipairs(request.claims or {}) do guarded(claim, entry) end
 end
 -- Of a repeated batch too: what it left of a dead node is asked for again.
