@@ -29,7 +29,7 @@ pub use departure::Departure;
 use departure::LEFT_AT_ONCE;
 use governor::DefaultDirectRateLimiter;
 use tracing::{debug, info};
-pub use turnstile::{Pass, Queued, Turnstile};
+pub use turnstile::{Passage, Turnstile};
 
 use crate::{
     address::ClientAddress,
@@ -64,6 +64,8 @@ pub struct Worker {
     pub require_protocol: bool,
     /// Before what takes long.
     pub turnstile: Turnstile,
+    /// Before the engine's answers are taken.
+    pub seating: Turnstile,
 }
 
 /// What a client's next message may ask for.

@@ -314,8 +314,11 @@ impl Future for Session {
         let socket = outbox.socket().expect("a WebSocket client has a socket");
         let mut turn = None;
         loop {
-            if let Some(connection) = &mut self.connection {
-                connection.poll_entrances(cx);
+            if let Some(connection) = &mut self.connection
+                && connection.poll_entrances(cx)
+            {
+                yield_turn(cx);
+                return Poll::Pending;
             }
             outbox.poll_flush(cx);
             if outbox.is_broken() {
