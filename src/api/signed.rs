@@ -182,8 +182,8 @@ impl Check<'_> {
 
     /// The string to sign: method, path, and the parameters sorted by name.
     fn text(&self, prefix: &str, path: &[u8], parameters: &Parameters<'_>) -> Vec<u8> {
-        let mut sorted: SmallVec<[&Parameter<'_>; 8]> = parameters.iter().collect();
-        sorted.retain(|parameter| *parameter.name != *SIGNATURE.as_bytes());
+        let is_signed = |parameter: &&Parameter<'_>| *parameter.name != *SIGNATURE.as_bytes();
+        let mut sorted: SmallVec<[_; 8]> = parameters.iter().filter(is_signed).collect();
         // A stable sort: parameters of one name are signed in the order in which they were sent.
         sorted.sort_by(|a, b| a.name.cmp(&b.name));
         let mut text = Vec::with_capacity(TEXT_BYTES);
