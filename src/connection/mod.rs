@@ -38,7 +38,7 @@ use crate::{
     hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber, Subscription},
     node::{Client, Node},
     protocol::{
-        ChannelKind, CloseCode, ErrorCode, Frame,
+        ChannelKind, CloseCode, ErrorCode, Frame, SocketId,
         message::{self, ClientMessage},
         signature,
     },
@@ -117,10 +117,10 @@ impl Connection {
         subscriber: &Rc<Subscriber>,
         opening: &Opening<'_>,
     ) -> Result<Self, Refusal> {
-        let socket_id = subscriber.id.to_string();
+        let socket_id = subscriber.id;
         subscriber.outbox.set_close_notice(opening.close_notice());
         let admission = Admission::decide(worker, opening)
-            .inspect_err(|refusal| report_refusal(&worker.node, &socket_id, opening, refusal))?;
+            .inspect_err(|refusal| report_refusal(&worker.node, socket_id, opening, refusal))?;
         let Admission {
             app,
             apps_version,
@@ -128,10 +128,10 @@ impl Connection {
             protocol,
             slot,
         } = admission;
-        debug!(app = &*app.id, socket_id, "connected");
+        debug!(app = &*app.id, %socket_id, "connected");
         worker.node.feed.emit(|| Line::Connected {
             app: &app.id,
-            socket_id,
+            socket_id: socket_id.to_string(),
             transport: opening.transport.name(),
             origin: opening.origin,
             address: opening.address.map(|address| address.to_string()),
@@ -460,7 +460,7 @@ fn to_sign(text: &str) -> String {
 }
 
 /// Counts a client that was not let in, and tells operators of it.
-fn report_refusal(node: &Node, socket_id: &str, opening: &Opening<'_>, refusal: &Refusal) {
+fn report_refusal(node: &Node, socket_id: SocketId, opening: &Opening<'_>, refusal: &Refusal) {
     let code = refusal.code.number();
     let app = refusal.app.as_ref().map(|app| &*app.id);
     let (reason, origin) = (refusal.reason, opening.origin);
@@ -503,7 +503,7 @@ fn report_refusal(node: &Node, socket_id: &str, opening: &Opening<'_>, refusal: 
     node.feed.emit(|| {
         Line::Error(Trouble {
             app,
-            socket_id: Some(socket_id.to_owned()),
+            socket_id: Some(socket_id.to_string()),
             code: Some(code),
             message: &message,
             key,
