@@ -26,7 +26,7 @@ use self::{
 use admission::Admission;
 pub use admission::{Destination, Encryption, Opening, PROTOCOLS, Refusal};
 pub use departure::Departure;
-use departure::LEFT_AT_ONCE;
+use departure::{LEFT_AT_A_STOP, LEFT_AT_ONCE};
 use governor::DefaultDirectRateLimiter;
 use tracing::{debug, info};
 pub use turnstile::{Passage, Turnstile};
@@ -64,7 +64,7 @@ pub struct Worker {
     pub require_protocol: bool,
     /// Before what takes long.
     pub turnstile: Turnstile,
-    /// Before the engine's answers are taken.
+    /// Before the engine's answers are taken, and before clients that have gone leave many channels.
     pub seating: Turnstile,
 }
 
@@ -291,7 +291,7 @@ impl Connection {
         self.tell(None, text, About::default());
     }
 
-    /// Undoes everything when the client has gone. Of very many subscriptions some are left for later turns.
+    /// Undoes everything when the client has gone. Of many subscriptions some are left for later turns.
     #[must_use]
     pub fn close(&mut self, end: End, now: Instant) -> Option<Departure> {
         self.end_turn(now);
@@ -299,7 +299,11 @@ impl Connection {
         for entrance in self.entrances.take_all() {
             node.give_up(self.client(), &entrance, now);
         }
-        let has_more = node.unsubscribe_some(self.client(), LEFT_AT_ONCE, now);
+        let left_now = match node.is_draining() {
+            true => LEFT_AT_A_STOP,
+            false => LEFT_AT_ONCE,
+        };
+        let has_more = node.unsubscribe_some(self.client(), left_now, now);
         if let Some(user) = self.user.take() {
             shard.sign_out(self.channels.app_id(), &user.id, &self.subscriber);
             if let Some(online) = &user.online {
