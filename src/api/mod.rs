@@ -411,6 +411,9 @@ fn data<T: 'static>(request: &HttpRequest) -> Result<&T, ApiError> {
 
 /// A segment of the path without its percent-encoding.
 fn decoded(segment: &str) -> Result<Cow<'_, str>, ApiError> {
+    if !segment.contains('%') {
+        return Ok(Cow::Borrowed(segment));
+    }
     percent_decode_str(segment)
         .decode_utf8()
         .map_err(|_| ApiError::PathNotUtf8)

@@ -38,7 +38,8 @@ impl<'a> Parameters<'a> {
     pub(super) fn parse(query: &'a str, plus: Plus) -> Result<Self, ApiError> {
         // A publish has five.
         let mut parameters = Vec::with_capacity(8);
-        let decode = if is_plain(query, plus) {
+        let is_plain = is_plain(query, plus);
+        let decode = if is_plain {
             |text, _| Cow::Borrowed(text)
         } else {
             decode
@@ -55,7 +56,7 @@ impl<'a> Parameters<'a> {
             }
             let (name, value) = split(pair, pair.iter().position(|byte| *byte == b'='));
             let mut name = decode(name, plus);
-            if name.iter().any(u8::is_ascii_uppercase) {
+            if !is_plain && name.iter().any(u8::is_ascii_uppercase) {
                 name.to_mut().make_ascii_lowercase();
             }
             parameters.push(Parameter {
@@ -161,10 +162,14 @@ fn split(text: &[u8], at: Option<usize>) -> (&[u8], &[u8]) {
     at.map_or((text, &[]), |at| (&text[..at], &text[at + 1..]))
 }
 
-/// Whether the text says what it is without any decoding, as the query of nearly every publish does.
+/// Whether the text says what it is without any decoding and has no upper case, as the query of nearly every publish. Looks at every byte
+/// whatever it finds, which takes the processor a sixteenth of the steps.
 fn is_plain(text: &str, plus: Plus) -> bool {
-    let bytes = text.as_bytes();
-    memchr(b'%', bytes).is_none() && (plus == Plus::Literal || memchr(b'+', bytes).is_none())
+    let has_spaces = plus == Plus::Space;
+    let means_more =
+        |byte: &u8| (*byte == b'%') | (*byte == b'+') & has_spaces | byte.is_ascii_uppercase();
+    let bytes = text.as_bytes().iter();
+    !bytes.fold(false, |any, byte| any | means_more(byte))
 }
 
 fn decode(text: &[u8], plus: Plus) -> Cow<'_, [u8]> {

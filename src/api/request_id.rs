@@ -5,6 +5,8 @@ use actix_web::{
     http::header::{HeaderName, HeaderValue},
 };
 
+use crate::protocol::digits::hex_digits;
+
 /// Where a caller names its request, and the reply says the name.
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// Characters of a caller's own name that are taken.
@@ -37,9 +39,9 @@ impl RequestId {
 
 /// A name that no other request has.
 pub(super) fn random() -> String {
-    let mut digits = [0; 16];
-    hex::encode_to_slice(rand::random::<[u8; 8]>(), &mut digits).expect("two digits for each byte");
-    str::from_utf8(&digits)
+    // One number, because each byte of an array would be drawn by itself.
+    let number = rand::random::<u64>().to_be_bytes();
+    str::from_utf8(hex_digits(number).as_flattened())
         .expect("digits are ASCII")
         .to_owned()
 }

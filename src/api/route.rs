@@ -1,7 +1,6 @@
 //! Which endpoint a path names. Pure; segments stay percent-encoded.
 
 use actix_web::http::Method;
-use smallvec::SmallVec;
 
 use crate::protocol::path;
 
@@ -85,10 +84,10 @@ impl<'a> Target<'a> {
         let Some((first, rest)) = path::split_first(path) else {
             return Some(Self::Up);
         };
-        let is_whole = path::segments(rest).next().is_none();
+        let is_whole = || path::segments(rest).next().is_none();
         let (app, endpoint) = match first {
-            "up" | "health" if is_whole => return Some(Self::Up),
-            "ready" | "accept-traffic" if is_whole => return Some(Self::Ready),
+            "up" | "health" if is_whole() => return Some(Self::Up),
+            "ready" | "accept-traffic" if is_whole() => return Some(Self::Ready),
             "apps" => {
                 let (id, rest) = path::split_first(rest)?;
                 (AppName::Id(id), Endpoint::find(rest)?)
@@ -127,17 +126,19 @@ impl<'a> Endpoint<'a> {
         if first == "users" {
             return Self::of_user(rest);
         }
+        let mut others = path::segments(rest);
         // No path has more than three; a fourth makes it unknown.
-        let segments: SmallVec<[&str; 4]> = path::segments(path).take(4).collect();
-        Some(match segments[..] {
-            ["events"] => Self::Events,
-            ["batch_events"] => Self::BatchEvents,
-            ["channels"] => Self::Channels,
-            ["channels", channel] => Self::Channel(channel),
-            ["channels", channel, "users"] => Self::ChannelUsers(channel),
-            ["channels", channel, "events"] => Self::ChannelEvents(channel),
-            ["channels", channel, "stats"] => Self::ChannelStats(channel),
-            ["connections"] => Self::Connections,
+        let (second, third, fourth) = (others.next(), others.next(), others.next());
+        Some(match (first, second, third) {
+            _ if fourth.is_some() => return None,
+            ("events", None, _) => Self::Events,
+            ("batch_events", None, _) => Self::BatchEvents,
+            ("channels", None, _) => Self::Channels,
+            ("channels", Some(channel), None) => Self::Channel(channel),
+            ("channels", Some(channel), Some("users")) => Self::ChannelUsers(channel),
+            ("channels", Some(channel), Some("events")) => Self::ChannelEvents(channel),
+            ("channels", Some(channel), Some("stats")) => Self::ChannelStats(channel),
+            ("connections", None, _) => Self::Connections,
             _ => return None,
         })
     }

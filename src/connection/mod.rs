@@ -26,10 +26,10 @@ use self::{
 use admission::Admission;
 pub use admission::{Destination, Encryption, Opening, PROTOCOLS, Refusal};
 pub use departure::Departure;
-use departure::LEFT_AT_ONCE;
+use departure::{LEFT_AT_A_STOP, LEFT_AT_ONCE};
 use governor::DefaultDirectRateLimiter;
 use tracing::{debug, info};
-pub use turnstile::{Pass, Queued, Turnstile};
+pub use turnstile::{Passage, Turnstile};
 
 use crate::{
     address::ClientAddress,
@@ -38,7 +38,7 @@ use crate::{
     hub::{AppChannels, ConnectionSlot, End, Shard, Subscriber, Subscription},
     node::{Client, Node},
     protocol::{
-        ChannelKind, CloseCode, ErrorCode, Frame,
+        ChannelKind, CloseCode, ErrorCode, Frame, SocketId,
         message::{self, ClientMessage},
         signature,
     },
@@ -64,6 +64,8 @@ pub struct Worker {
     pub require_protocol: bool,
     /// Before what takes long.
     pub turnstile: Turnstile,
+    /// Before the engine's answers are taken, and before clients that have gone leave many channels.
+    pub seating: Turnstile,
 }
 
 /// What a client's next message may ask for.
@@ -115,10 +117,10 @@ impl Connection {
         subscriber: &Rc<Subscriber>,
         opening: &Opening<'_>,
     ) -> Result<Self, Refusal> {
-        let socket_id = subscriber.id.to_string();
+        let socket_id = subscriber.id;
         subscriber.outbox.set_close_notice(opening.close_notice());
         let admission = Admission::decide(worker, opening)
-            .inspect_err(|refusal| report_refusal(&worker.node, &socket_id, opening, refusal))?;
+            .inspect_err(|refusal| report_refusal(&worker.node, socket_id, opening, refusal))?;
         let Admission {
             app,
             apps_version,
@@ -126,10 +128,10 @@ impl Connection {
             protocol,
             slot,
         } = admission;
-        debug!(app = &*app.id, socket_id, "connected");
+        debug!(app = &*app.id, %socket_id, "connected");
         worker.node.feed.emit(|| Line::Connected {
             app: &app.id,
-            socket_id,
+            socket_id: socket_id.to_string(),
             transport: opening.transport.name(),
             origin: opening.origin,
             address: opening.address.map(|address| address.to_string()),
@@ -289,7 +291,7 @@ impl Connection {
         self.tell(None, text, About::default());
     }
 
-    /// Undoes everything when the client has gone. Of very many subscriptions some are left for later turns.
+    /// Undoes everything when the client has gone. Of many subscriptions some are left for later turns.
     #[must_use]
     pub fn close(&mut self, end: End, now: Instant) -> Option<Departure> {
         self.end_turn(now);
@@ -297,7 +299,11 @@ impl Connection {
         for entrance in self.entrances.take_all() {
             node.give_up(self.client(), &entrance, now);
         }
-        let has_more = node.unsubscribe_some(self.client(), LEFT_AT_ONCE, now);
+        let left_now = match node.is_draining() {
+            true => LEFT_AT_A_STOP,
+            false => LEFT_AT_ONCE,
+        };
+        let has_more = node.unsubscribe_some(self.client(), left_now, now);
         if let Some(user) = self.user.take() {
             shard.sign_out(self.channels.app_id(), &user.id, &self.subscriber);
             if let Some(online) = &user.online {
@@ -458,7 +464,7 @@ fn to_sign(text: &str) -> String {
 }
 
 /// Counts a client that was not let in, and tells operators of it.
-fn report_refusal(node: &Node, socket_id: &str, opening: &Opening<'_>, refusal: &Refusal) {
+fn report_refusal(node: &Node, socket_id: SocketId, opening: &Opening<'_>, refusal: &Refusal) {
     let code = refusal.code.number();
     let app = refusal.app.as_ref().map(|app| &*app.id);
     let (reason, origin) = (refusal.reason, opening.origin);
@@ -501,7 +507,7 @@ fn report_refusal(node: &Node, socket_id: &str, opening: &Opening<'_>, refusal: 
     node.feed.emit(|| {
         Line::Error(Trouble {
             app,
-            socket_id: Some(socket_id.to_owned()),
+            socket_id: Some(socket_id.to_string()),
             code: Some(code),
             message: &message,
             key,

@@ -1,6 +1,6 @@
 //! `pusher:subscribe`: may this client listen, and as whom.
 
-use std::{task::Context, time::Instant};
+use std::{rc::Rc, task::Context, time::Instant};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -125,32 +125,45 @@ impl Connection {
         self.report(Some(error.status().number()), &text, about);
     }
 
-    /// Seats or refuses those whose answer has come.
-    pub fn poll_entrances(&mut self, cx: &mut Context<'_>) {
-        while let Some((entrance, answer)) = self.entrances.poll_answered(cx) {
-            if entrance.kind().is_internal() {
-                self.on_internal_answer(entrance, answer, Instant::now());
-                continue;
+    /// Seats or refuses those whose answer has come, when it is this client's turn. Says whether others are to have theirs now; then
+    /// more answers may have come.
+    #[must_use]
+    pub fn poll_entrances(&mut self, cx: &mut Context<'_>) -> bool {
+        let seating = &self.worker.seating;
+        if self.entrances.poll_turn(cx, seating).is_pending() {
+            return false;
+        }
+        let worker = Rc::clone(&self.worker);
+        let mut now = Instant::now();
+        while let Some((entrance, answer)) = self.entrances.take_answered(cx) {
+            self.on_answer(entrance, answer, now);
+            now = Instant::now();
+            if worker.seating.round_is_over(now) {
+                break;
             }
-            match answer {
-                Ok(()) => {
-                    let (channel, user_id) = (
-                        entrance.channel().to_owned(),
-                        entrance.user_id().map(str::to_owned),
-                    );
-                    let welcome = self
-                        .worker
-                        .node
-                        .seat(self.client(), entrance, Instant::now());
-                    self.welcome(&welcome, &channel, user_id.as_deref());
-                    self.hold_session(&channel);
-                }
-                Err(error) => {
-                    self.worker.node.turn_away(self.client(), &entrance);
-                    self.leave_session(entrance.channel(), Instant::now());
-                    let error = SubscribeError::of(error, &self.app.limits);
-                    self.refuse_subscription(entrance.channel(), &error);
-                }
+        }
+        self.entrances.end_turn(&worker.seating, now)
+    }
+
+    fn on_answer(&mut self, entrance: Entrance, answer: Result<(), EnterError>, now: Instant) {
+        if entrance.kind().is_internal() {
+            return self.on_internal_answer(entrance, answer, now);
+        }
+        match answer {
+            Ok(()) => {
+                let (channel, user_id) = (
+                    entrance.channel().to_owned(),
+                    entrance.user_id().map(str::to_owned),
+                );
+                let welcome = self.worker.node.seat(self.client(), entrance, now);
+                self.welcome(&welcome, &channel, user_id.as_deref());
+                self.hold_session(&channel);
+            }
+            Err(error) => {
+                self.worker.node.turn_away(self.client(), &entrance);
+                self.leave_session(entrance.channel(), now);
+                let error = SubscribeError::of(error, &self.app.limits);
+                self.refuse_subscription(entrance.channel(), &error);
             }
         }
     }

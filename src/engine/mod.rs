@@ -236,6 +236,12 @@ impl Engine {
         self.state.snapshot(channel, socket, now)
     }
 
+    /// What a client needs that is seated now in a channel of which it is shown nothing: it hears of changes with a higher number.
+    #[must_use]
+    pub fn since(&self, channel: &Channel) -> u64 {
+        self.state.since(channel)
+    }
+
     /// How many users this process knows to be on a presence channel.
     #[must_use]
     pub fn members_here(&self, key: &ChannelKey) -> usize {

@@ -32,7 +32,8 @@ pub struct Client<'a> {
     pub channels: &'a Arc<AppChannels>,
 }
 
-/// What to tell a client that has its seat, in order.
+/// What to tell a client that has its seat, in order. Nothing about a channel that the server uses for itself.
+#[derive(Default)]
 pub struct Welcome {
     /// That it is subscribed, a cached event, and how many subscribers there are.
     pub frames: SmallVec<[Frame; 2]>,
@@ -102,6 +103,21 @@ impl Entrance {
     /// Asks for the engine's answer.
     pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EnterError>> {
         Poll::Ready(ready!(self.answer.as_mut().poll(cx)))
+    }
+}
+
+#[cfg(test)]
+impl Entrance {
+    /// A client's without an identity.
+    pub(crate) fn waiting(
+        channel: Arc<Channel>,
+        answer: LocalBoxFuture<'static, Result<(), EnterError>>,
+    ) -> Self {
+        Self {
+            channel,
+            member: None,
+            answer,
+        }
     }
 }
 
@@ -190,6 +206,11 @@ impl Node {
         now: Instant,
     ) -> Welcome {
         let subscriber = client.subscriber;
+        if channel.kind.is_internal() {
+            let since = self.engine.since(&channel);
+            client.shard.subscribe(subscriber, channel, member, since);
+            return Welcome::default();
+        }
         let snapshot = self.engine.snapshot(&channel, subscriber.id, now);
         let mut welcome = Welcome::of(snapshot.succeeded);
         welcome.replayed = snapshot.replayed;

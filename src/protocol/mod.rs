@@ -4,6 +4,7 @@ pub mod channel;
 pub mod code;
 pub mod data;
 pub mod deflate;
+pub mod digits;
 pub mod frame;
 pub mod member_list;
 pub mod message;

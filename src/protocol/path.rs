@@ -24,7 +24,8 @@ pub fn behind<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
 #[must_use]
 pub fn split_first(path: &str) -> Option<(&str, &str)> {
     let path = path.trim_start_matches('/');
-    let end = path.find('/').unwrap_or(path.len());
+    let slash = path.bytes().position(|byte| byte == b'/');
+    let end = slash.unwrap_or(path.len());
     (end > 0).then(|| path.split_at(end))
 }
 

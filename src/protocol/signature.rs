@@ -4,6 +4,8 @@ use ctutils::CtEq;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use super::digits::hex_digits;
+
 /// A secret made ready to sign with, which saves half of the work for a short text.
 #[derive(Clone)]
 pub struct Key(Hmac<Sha256>);
@@ -19,10 +21,17 @@ impl Key {
     #[must_use]
     pub fn verify(&self, parts: &[&[u8]], signature: &[u8]) -> bool {
         // Writing digits costs less than reading them, where every one is a branch that nobody can predict.
-        let mut expected = [0; 64];
         let mac = self.mac(parts).finalize().into_bytes();
-        hex::encode_to_slice(mac, &mut expected).expect("two digits for each byte");
-        expected[..].ct_eq(signature).into()
+        let expected = hex_digits(mac.into());
+        let (expected, _) = expected.as_flattened().as_chunks();
+        // Eight digits at once are compared in the time of one.
+        let words = |digits: &[[u8; 8]]| -> [u64; 8] {
+            std::array::from_fn(|at| digits.get(at).map_or(0, |word| u64::from_ne_bytes(*word)))
+        };
+        let (given, rest) = signature.as_chunks();
+        given.len() == expected.len()
+            && rest.is_empty()
+            && words(expected).ct_eq(&words(given)).into()
     }
 
     fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {

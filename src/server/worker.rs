@@ -94,12 +94,14 @@ fn start_worker(config: &Config, node: &Arc<Node>) -> Rc<Worker> {
     let shard = Shard::claim(&node.hub, settings).expect("the hub has a place for every worker");
     tokio::task::spawn_local(Rc::clone(&shard).run());
     tokio::task::spawn_local(sweep_shard(Rc::clone(&shard)));
+    let seating = Turnstile::default();
     Rc::new(Worker {
         node: Arc::clone(node),
         shard,
         activity_timeout_s: config.websocket.activity_timeout_s.get().as_secs(),
         require_protocol: config.websocket.require_protocol,
-        turnstile: Turnstile::default(),
+        turnstile: Turnstile::before(&seating),
+        seating,
     })
 }
 

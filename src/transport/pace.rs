@@ -4,7 +4,7 @@
 
 use std::{
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::{
     app::Limits,
-    connection::{May, Pass, Queued, Turnstile},
+    connection::{May, Passage, Turnstile},
 };
 
 /// Time that the messages of one client may take before others get the thread. What is under way is finished.
@@ -103,16 +103,8 @@ pub(super) struct Pace {
     within_at: Instant,
     /// Present from the first pause until the client is well within the rate again.
     slowed: Option<Box<Slowed>>,
-    /// Present while the client asks for what takes long.
-    passage: Option<Box<Passage>>,
-}
-
-/// How far a client is that asks for what takes long.
-enum Passage {
-    Queued(Queued),
-    Open(Pass),
-    /// The next one may pass when others have had their turn.
-    Used(#[expect(dead_code, reason = "what matters is when it is dropped")] Pass),
+    /// Begun while the client asks for what takes long.
+    passage: Passage,
 }
 
 struct Slowed {
@@ -151,7 +143,7 @@ impl Pace {
         Self {
             within_at: now,
             slowed: None,
-            passage: None,
+            passage: Passage::default(),
         }
     }
 
@@ -198,56 +190,40 @@ impl Pace {
 
     /// What the next message may ask for.
     pub(super) fn may(&self) -> May {
-        match self.passage.as_deref() {
-            Some(Passage::Open(_)) => May::AskMuch,
-            _ => May::Ask,
+        match self.passage.is_open() {
+            true => May::AskMuch,
+            false => May::Ask,
         }
     }
 
     /// Reads nothing until it is this client's turn to ask for what takes long.
     pub(super) fn queue(&mut self, turnstile: &Turnstile) {
-        self.passage = Some(Box::new(Passage::Queued(turnstile.enter())));
+        self.passage.queue(turnstile);
     }
 
     /// Whether the client waits for its turn to ask for what takes long.
     pub(super) fn is_queued(&self) -> bool {
-        matches!(self.passage.as_deref(), Some(Passage::Queued(_)))
+        self.passage.is_queued()
     }
 
     /// Ends the turn of a client that could ask for what takes long. Says whether others are to have theirs now.
     pub(super) fn use_pass(&mut self, turnstile: &Turnstile, now: Instant) -> bool {
-        let pass = self
-            .passage
-            .take_if(|passage| matches!(**passage, Passage::Open(_)));
-        let Some(Passage::Open(pass)) = pass.map(|passage| *passage) else {
-            return false;
-        };
-        let ends_round = turnstile.ends_round(now);
-        self.passage = ends_round.then(|| Box::new(Passage::Used(pass)));
-        ends_round
+        self.passage.use_up(turnstile, now)
     }
 
     /// The same, where others have their turn anyway.
     pub(super) fn pass_on(&mut self) {
-        self.passage
-            .take_if(|passage| matches!(**passage, Passage::Open(_)));
+        self.passage.pass_on();
     }
 
     /// Pending while the client is not to be read.
     pub(super) fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.passage.as_deref_mut() {
-            Some(Passage::Queued(queued)) => {
-                let pass = std::task::ready!(queued.as_mut().poll(cx));
-                self.passage = Some(Box::new(Passage::Open(pass)));
-            }
-            Some(Passage::Used(_)) => self.passage = None,
-            Some(Passage::Open(_)) | None => {}
-        }
+        ready!(self.passage.poll(cx));
         let Some(slowed) = &mut self.slowed else {
             return Poll::Ready(());
         };
         if let Some(pause) = &mut slowed.pause {
-            std::task::ready!(pause.as_mut().poll(cx));
+            ready!(pause.as_mut().poll(cx));
             slowed.pause = None;
         }
         Poll::Ready(())

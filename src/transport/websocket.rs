@@ -83,7 +83,8 @@ impl Listener {
         received: BytesMut,
         port: Port,
     ) {
-        if let Err(refusal) = self.check(request) {
+        let destination = self.destination(request.path());
+        if let Err(refusal) = self.check(request, destination) {
             tokio::task::spawn_local(refuse_upgrade(stream, refusal));
             return;
         }
@@ -91,7 +92,7 @@ impl Listener {
         let mut parameters = Parameters::of(request.uri().query().unwrap_or_default());
         let asked = parameters.protocol.as_deref();
         let version = subprotocol::select(request.headers(), asked);
-        let compression = self.compression(request);
+        let compression = self.compression(request, destination);
         let mut response = ws::handshake_response(request.head());
         if let Some(version) = version {
             let name = format!("{}{version}", subprotocol::PREFIX);
@@ -112,12 +113,20 @@ impl Listener {
             bytes: head.freeze(),
             is_compressed: compression.is_some(),
         };
-        let session = self.session(request, (stream, port), &head, received, &parameters);
+        let first = FirstRequest {
+            destination,
+            parameters: &parameters,
+            headers: request.headers(),
+            peer: request.peer_addr().into(),
+            told_secure: stream.told_secure(),
+            port,
+        };
+        let session = self.session(&first, stream, &head, received);
         tokio::task::spawn_local(session);
     }
 
     /// Whether the request deserves a WebSocket, in which a client without a right hears why it has none.
-    fn check(&self, request: &Request) -> Result<(), UpgradeRefusal> {
+    fn check(&self, request: &Request, destination: Destination<'_>) -> Result<(), UpgradeRefusal> {
         let verified = ws::verify_handshake(request.head());
         verified.map_err(|error| match Response::<BoxBody>::from(error).status() {
             StatusCode::UPGRADE_REQUIRED => UpgradeRefusal::Version,
@@ -129,7 +138,7 @@ impl Listener {
             return Err(UpgradeRefusal::Handshake);
         }
         let node = &self.worker.node;
-        if let Destination::App(key) = self.destination(request.path())
+        if let Destination::App(key) = destination
             && node.apps.by_key(key).is_some()
         {
             return Ok(());
@@ -144,11 +153,11 @@ impl Listener {
     }
 
     /// The answer to a client that offers compression to an app that has it.
-    fn compression(&self, request: &Request) -> Option<&'static str> {
+    fn compression(&self, request: &Request, destination: Destination<'_>) -> Option<&'static str> {
         let mut offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
         let first = offers.next()?;
         let apps = &self.worker.node.apps;
-        let Destination::App(key) = self.destination(request.path()) else {
+        let Destination::App(key) = destination else {
             return None;
         };
         let app = apps.by_key(key)?;
@@ -159,13 +168,11 @@ impl Listener {
 
     fn session(
         self: &Rc<Self>,
-        request: &Request,
-        (stream, port): (HttpStream, Port),
+        first: &FirstRequest<'_>,
+        stream: HttpStream,
         head: &Head,
         mut received: BytesMut,
-        parameters: &Parameters,
     ) -> Session {
-        let told_secure = stream.told_secure();
         let Opened {
             socket,
             received: opened,
@@ -177,14 +184,6 @@ impl Listener {
             .compressed(head.is_compressed);
         let subscriber = Rc::new(Subscriber::new(SocketId::random(), outbox));
         self.worker.shard.admit(&subscriber);
-        let first = FirstRequest {
-            destination: self.destination(request.path()),
-            parameters,
-            headers: request.headers(),
-            peer: request.peer_addr().into(),
-            told_secure,
-            port,
-        };
         let opening = first.opening(&self.worker.node.gate, Transport::WebSocket);
         let connection = match Connection::open(&self.worker, &subscriber, &opening) {
             Ok(connection) => {
@@ -314,8 +313,11 @@ impl Future for Session {
         let socket = outbox.socket().expect("a WebSocket client has a socket");
         let mut turn = None;
         loop {
-            if let Some(connection) = &mut self.connection {
-                connection.poll_entrances(cx);
+            if let Some(connection) = &mut self.connection
+                && connection.poll_entrances(cx)
+            {
+                yield_turn(cx);
+                return Poll::Pending;
             }
             outbox.poll_flush(cx);
             if outbox.is_broken() {

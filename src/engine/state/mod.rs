@@ -185,6 +185,14 @@ impl State {
         }
     }
 
+    /// The number above which changes come as events to a client that is seated now.
+    #[must_use]
+    pub fn since(&self, channel: &Channel) -> u64 {
+        let state = self.channels.get_mut(&ChannelKey::from(channel));
+        // Numbered under the channel's lock, as changes are.
+        state.map_or(0, |_locked| self.next_sequence())
+    }
+
     /// Forgets a channel without announcing anything: the node no longer listens to it. What of its history is under way to
     /// Redis stays until it is there.
     pub fn forget(&self, key: &ChannelKey) {

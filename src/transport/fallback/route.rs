@@ -20,6 +20,12 @@ pub struct Target<'a> {
     pub(super) kind: Kind,
 }
 
+/// How the paths end. Looked at first, because every request of a backend comes by here.
+const KINDS: [(&str, Kind); 3] = [
+    ("/xhr_streaming", Kind::Streaming),
+    ("/xhr", Kind::Polling),
+    ("/xhr_send", Kind::Send),
+];
 /// Characters of a session's name; pusher-js makes 8.
 const NAME_LENGTH_MAX: usize = 64;
 
@@ -27,13 +33,10 @@ impl<'a> Target<'a> {
     /// Reads a path; `None` when it is none of ours. What precedes `/app/` is the client's `httpPath`.
     #[must_use]
     pub fn find(path: &'a str) -> Option<Self> {
+        let path = path.trim_end_matches('/');
+        let ends_with = |(end, kind): &(&str, Kind)| Some((path.strip_suffix(end)?, *kind));
+        let (path, kind) = KINDS.iter().find_map(ends_with)?;
         let mut segments = path.rsplit('/').filter(|segment| !segment.is_empty());
-        let kind = match segments.next()? {
-            "xhr_streaming" => Kind::Streaming,
-            "xhr" => Kind::Polling,
-            "xhr_send" => Kind::Send,
-            _ => return None,
-        };
         let (session, server, key) = (segments.next()?, segments.next()?, segments.next()?);
         let is_name = |name: &str| {
             (1..=NAME_LENGTH_MAX).contains(&name.len())

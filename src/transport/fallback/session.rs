@@ -27,7 +27,7 @@ use crate::{
     protocol::{CloseCode, SocketId},
     transport::{
         depart,
-        pace::{Allowance, Pace, TooFast, Turn, units},
+        pace::{Allowance, Pace, TooFast, Turn, units, yield_turn},
     },
 };
 
@@ -437,7 +437,9 @@ fn poll_news(
     fetches: bool,
     cx: &mut Context<'_>,
 ) -> Poll<()> {
-    connection.poll_entrances(cx);
+    if connection.poll_entrances(cx) {
+        yield_turn(cx);
+    }
     let outbox = &subscriber.outbox;
     outbox.poll_flush(cx);
     if (fetches && outbox.is_waiting()) || outbox.is_broken() {

@@ -121,6 +121,9 @@ impl HttpStream {
     }
 
     fn write_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.state.unsent.borrow().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         let mut unsent = self.state.unsent.take();
         while !unsent.is_empty() {
             match self.write(cx, &unsent) {
