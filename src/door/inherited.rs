@@ -6,6 +6,7 @@ use std::{
 };
 
 use listenfd::ListenFd;
+use socket2::SockRef;
 
 use super::{Address, Door, Held, Listening};
 use crate::config::{Config, Host};
@@ -109,6 +110,10 @@ impl Inherited {
 
 fn tcp_door(listener: TcpListener, config: &Config) -> Result<Door, String> {
     let address = reachable(&listener, ("server.host", config.server.host))?;
+    // As a door that is bound here.
+    SockRef::from(&listener)
+        .set_tcp_nodelay(true)
+        .map_err(|error| error.to_string())?;
     Ok(Door {
         socket: Listening::Tcp(listener),
         address: Address::Tcp(address),

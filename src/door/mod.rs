@@ -194,6 +194,8 @@ pub fn bind_tcp(key: &str, host: IpAddr, port: u16) -> io::Result<TcpListener> {
     let listen = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
+        // Connections inherit it: what is written leaves at once.
+        socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
@@ -302,7 +304,29 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    fn on_any_port() -> Door {
+        Door::tcp("server.port", Ipv4Addr::LOCALHOST.into(), 0).expect("a free port")
+    }
+
+    fn connect_to(door: &Door) -> (TcpListener, TcpStream) {
+        let Ok(Listening::Tcp(listener)) = door.listening() else {
+            panic!("a TCP port");
+        };
+        let address = door.address().tcp().expect("a TCP port");
+        (listener, TcpStream::connect(address).expect("a connection"))
+    }
+
+    #[test]
+    fn what_is_written_to_an_accepted_connection_leaves_at_once() {
+        let (listener, _client) = connect_to(&on_any_port());
+        listener.set_nonblocking(false).expect("an option is set");
+        let (accepted, _) = listener.accept().expect("a connection");
+        assert!(accepted.nodelay().expect("an option is read"));
+    }
 
     /// #16: `PUSHER_PORT=443` ended in a bare "Permission denied".
     #[test]

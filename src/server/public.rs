@@ -93,9 +93,8 @@ pub(super) fn public_server(side: PublicSide, doors: &Doors) -> io::Result<Serve
                 let entry = side.entry(&entrance, &stopping);
                 let http = side.http(&entry);
                 fn_service(move |tcp: TcpStream| {
-                    // Both fail only when the peer has gone.
+                    // Fails only when the peer has gone.
                     let peer = tcp.peer_addr().map(Peer::At);
-                    let _ = tcp.set_nodelay(true);
                     let entry = Rc::clone(&entry);
                     async move { entry.admit(tcp, peer?).await }
                 })
