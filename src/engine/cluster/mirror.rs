@@ -12,7 +12,7 @@ use super::core::{Change, Delivered, Event, Told, What, node_name};
 use crate::{
     engine::{CacheableEvent, ChannelEdge, ChannelKey, EdgeSink, State, state::Own},
     feed::Line,
-    hub::{Change as Announced, Receipt},
+    hub::Receipt,
     protocol::ChannelName,
 };
 
@@ -84,7 +84,7 @@ impl Mirror {
             at: now,
         };
         match delivered {
-            Delivered::Passing => arrived.deliver(self.state.hub(), Announced::Nothing),
+            Delivered::Passing => self.state.pass_others(arrived),
             Delivered::Cached(ttl_s) => {
                 let ttl = Duration::from_secs(ttl_s.into());
                 self.state.remember_others(arrived, ttl);

@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct Kept {
     pub(super) frame: Frame,
     expires: Instant,
+    /// Its number among the changes of this node's channels: clients seated later were shown it.
+    number: u64,
     /// Where they have a budget.
     place: Option<Place>,
 }
@@ -80,6 +82,21 @@ impl State {
         self.evict(evicted);
     }
 
+    /// Delivers another node's event that is not kept. One that its node repeats, because it does not know whether it was heard, may be
+    /// the channel's last: then it goes to those who were here before it was shown.
+    pub fn pass_others(&self, event: CacheableEvent<'_>) {
+        let state = event
+            .name
+            .kind()
+            .cache
+            .then(|| self.channels.get(&event.key()));
+        let state = state.flatten();
+        let last = state.as_ref().and_then(|state| state.cached.as_ref());
+        let shown = last.filter(|kept| kept.frame.bytes() == event.frame.bytes());
+        let change = shown.map_or(Change::Nothing, |kept| Change::Cache(kept.number));
+        event.deliver(&self.hub, change);
+    }
+
     /// Returns the events that have to go for this one.
     #[must_use]
     fn remember_in(
@@ -90,9 +107,10 @@ impl State {
     ) -> Vec<Evicted> {
         state.cached = None;
         let (kept, evicted) = self.kept(&event.key(), event.frame.clone(), event.at + ttl);
+        let number = kept.number;
         state.cached = Some(kept);
         state.missed = false;
-        event.deliver(&self.hub, Change::Cache(self.next_sequence()));
+        event.deliver(&self.hub, Change::Cache(number));
         evicted
     }
 
@@ -104,6 +122,7 @@ impl State {
         let kept = Kept {
             frame,
             expires,
+            number: self.next_sequence(),
             place,
         };
         (kept, evicted.unwrap_or_default())
@@ -130,9 +149,16 @@ impl State {
         kept: Option<(Frame, Duration)>,
         now: Instant,
     ) {
-        if !state.own.are_under_way() {
-            state.cached = kept.map(|(frame, ttl)| self.kept(key, frame, now + ttl).0);
+        if state.own.are_under_way() {
+            return;
         }
+        let known = state.cached.take();
+        state.cached = kept.map(|(frame, ttl)| {
+            let known = known.filter(|known| known.frame.bytes() == frame.bytes());
+            let (mut kept, _) = self.kept(key, frame, now + ttl);
+            kept.number = known.map_or(kept.number, |known| known.number);
+            kept
+        });
     }
 
     /// Redis has this node's events up to this number; with the event, if it is the last of all nodes'.
