@@ -403,11 +403,10 @@ impl<T> Channel<T> {
         let arriving = entry.arriving.iter().map(|(user_id, ..)| user_id);
         for user_id in arriving.chain(&entry.departing) {
             shared.change_seat(user_id, |seat| {
-                // A user who has left is still to be removed, and so is one who had a seat before, should it leave.
+                // A user who has left is still to be removed, and is written anew should it return; so is one who had a seat before.
                 seat.stored = match (seat.sockets.is_empty(), seat.granted) {
-                    (true, _) => Stored::Yes,
-                    (false, true) => Stored::Former,
                     (false, false) => Stored::No,
+                    _ => Stored::Former,
                 };
             });
         }

@@ -238,7 +238,16 @@ local function note_lost(entry)
   end
 end
 
+-- Looks at a channel's keys before the first write: one of the wrong type leaves everything as it was, to be tried again.
+local function look_at(entry, owner)
+  if entry.max == nil then return end
+  redis.call('HLEN', of('members', entry.name))
+  redis.call('HLEN', of('meta', entry.name))
+  redis.call('SCARD', of('seats:' .. owner, entry.name))
+end
+
 local function settle_own(entry)
+  look_at(entry, node)
   local formerly, evicted = take_over(entry)
   local lost = entry.was and formerly == 0 and not evicted
   local total, before = count_subscriptions(entry, node, formerly)
@@ -260,6 +269,7 @@ end
 
 -- Removes what a dead node has in a channel: of many seats a part, the rest with the next batch.
 local function settle_reaped(entry)
+  look_at(entry, entry.owner)
   local theirs = of('seats:' .. entry.owner, entry.name)
   if entry.max ~= nil then
     for _, user in ipairs(redis.call('SRANDMEMBER', theirs, rules.reaped_seats)) do depart(entry, entry.owner, user) end
