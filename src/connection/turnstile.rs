@@ -55,8 +55,8 @@ impl Default for Turnstile {
 }
 
 impl Turnstile {
-    /// One before another turnstile: while clients wait there, they pass here one by one, so that what is begun is finished before much
-    /// more is begun.
+    /// A turnstile in front of another one. While clients wait at that one, each pass here ends a round: work that has begun is
+    /// finished before much more begins.
     #[must_use]
     pub fn before(next: &Self) -> Self {
         Self {

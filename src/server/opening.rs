@@ -1,4 +1,4 @@
-//! What is opened before the first client is served: the listeners, the apps, and the node.
+//! Opens the listeners and the apps and builds the node, before the first client is served.
 
 use std::{collections::BTreeMap, io, net::TcpListener, sync::Arc};
 

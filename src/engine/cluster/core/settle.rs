@@ -403,7 +403,7 @@ impl<T> Channel<T> {
         let arriving = entry.arriving.iter().map(|(user_id, ..)| user_id);
         for user_id in arriving.chain(&entry.departing) {
             shared.change_seat(user_id, |seat| {
-                // A user who has left is still to be removed, and is written anew should it return; so is one who had a seat before.
+                // Whether Redis has the seat is unknown: it is removed if the user stays away, and written again if the user returns.
                 seat.stored = match (seat.sockets.is_empty(), seat.granted) {
                     (false, false) => Stored::No,
                     _ => Stored::Former,

@@ -178,7 +178,7 @@ mod tests {
         const APPS: usize = 100;
         let at_first = (APPS * (APPS + 1)) / 2;
         let budget = Arc::new(Budget::of(at_first * (EVENT_BYTES + 100)));
-        // The app of each number has so many events.
+        // How many events each app has; app 0 is the newcomer.
         let mut counts: Vec<usize> = (0..=APPS).collect();
         let mut places = Vec::new();
         for app in 1..=APPS {
