@@ -23,6 +23,25 @@ pub(super) struct Kept {
     number: u64,
     /// Where they have a budget.
     place: Option<Place>,
+    /// The last event that Redis had and this node had not heard, if its node may still repeat it.
+    unheard: Option<Box<Unheard>>,
+}
+
+/// An event that clients were shown when they subscribed.
+struct Unheard {
+    frame: Frame,
+    /// As that of [`Kept`].
+    number: u64,
+}
+
+impl Kept {
+    /// Clients seated after this were shown the frame.
+    fn shown_since(&self, frame: &Frame) -> Option<u64> {
+        let unheard = self.unheard.as_deref();
+        let unheard = unheard.map(|unheard| (&unheard.frame, unheard.number));
+        let mut shown = [(&self.frame, self.number)].into_iter().chain(unheard);
+        shown.find_map(|(shown, number)| (shown.bytes() == frame.bytes()).then_some(number))
+    }
 }
 
 /// This node's events of a cache channel on their way to the other nodes. As long as Redis has not said where among the others'
@@ -83,7 +102,7 @@ impl State {
     }
 
     /// Delivers another node's event that is not kept. One that its node repeats, because it does not know whether it was heard, may be
-    /// the channel's last: then it goes to those who were here before it was shown.
+    /// the channel's last, or have been: then it goes to those who were here before it was shown.
     pub fn pass_others(&self, event: CacheableEvent<'_>) {
         let state = event
             .name
@@ -92,8 +111,8 @@ impl State {
             .then(|| self.channels.get(&event.key()));
         let state = state.flatten();
         let last = state.as_ref().and_then(|state| state.cached.as_ref());
-        let shown = last.filter(|kept| kept.frame.bytes() == event.frame.bytes());
-        let change = shown.map_or(Change::Nothing, |kept| Change::Cache(kept.number));
+        let since = last.and_then(|kept| kept.shown_since(&event.frame));
+        let change = since.map_or(Change::Nothing, Change::Cache);
         event.deliver(&self.hub, change);
     }
 
@@ -105,8 +124,9 @@ impl State {
         event: CacheableEvent<'_>,
         ttl: Duration,
     ) -> Vec<Evicted> {
-        state.cached = None;
-        let (kept, evicted) = self.kept(&event.key(), event.frame.clone(), event.at + ttl);
+        let unheard = state.cached.take().and_then(|kept| kept.unheard);
+        let (mut kept, evicted) = self.kept(&event.key(), event.frame.clone(), event.at + ttl);
+        kept.unheard = unheard;
         let number = kept.number;
         state.cached = Some(kept);
         state.missed = false;
@@ -124,6 +144,7 @@ impl State {
             expires,
             number: self.next_sequence(),
             place,
+            unheard: None,
         };
         (kept, evicted.unwrap_or_default())
     }
@@ -156,7 +177,11 @@ impl State {
         state.cached = kept.map(|(frame, ttl)| {
             let known = known.filter(|known| known.frame.bytes() == frame.bytes());
             let (mut kept, _) = self.kept(key, frame, now + ttl);
-            kept.number = known.map_or(kept.number, |known| known.number);
+            let (frame, number) = (kept.frame.clone(), kept.number);
+            (kept.number, kept.unheard) = match known {
+                Some(known) => (known.number, known.unheard),
+                None => (number, Some(Box::new(Unheard { frame, number }))),
+            };
             kept
         });
     }

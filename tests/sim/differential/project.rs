@@ -35,8 +35,6 @@ const REPLAY: Replay = Replay {
     events: 2,
     age: Duration::from_secs(100),
 };
-/// A time that no clock reaches here.
-const FAR_MS: u64 = 9_000_000_000_000;
 
 /// Makes calls that follow on each other as far as chance wants it.
 #[derive(Default)]
@@ -94,7 +92,7 @@ impl Calls {
         let call = match random.below(20) {
             0..=9 => Call::Write(self.batch(node, pair, random)),
             10 | 11 => Call::Lease(lease(node, random)),
-            12 => Call::Register(epoch(node), vec![bucket()]),
+            12 => Call::Register(epoch(node), vec![bucket()], random.below(3) as u64),
             13 => Call::Resign(
                 epoch(node),
                 *random.pick(&[Resignation::Done, Resignation::Handover]),
@@ -156,7 +154,7 @@ impl Calls {
             // Sometimes an old connection brings it.
             number: self.numbers - random.below(8).saturating_sub(6).min(1) as u64,
             after: *random.pick(&[0, before, before, before, self.numbers + 5]),
-            lease_until_ms: *random.pick(&[0, FAR_MS, FAR_MS, FAR_MS]),
+            token: random.below(3) as u64,
             formers,
             channels,
             claims,
@@ -262,7 +260,6 @@ fn lease(node: u64, random: &mut Random) -> LeaseRequest {
     LeaseRequest {
         epoch: epoch(node),
         begins: chance(2, random),
-        held_until_ms: *random.pick(&[0, 0, FAR_MS]),
         formers: some(FORMERS, random),
         take_max: random.below(3),
         reaping: some(NODES, random),

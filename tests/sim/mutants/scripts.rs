@@ -112,15 +112,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replacement: "",
     },
     Mutant {
-        name: "a lease that ran out counts as held",
-        file: LEASE,
-        original: "tonumber(score) >= request.held_until_ms and 1 or 0",
-        replacement: "1 or 0",
-    },
-    Mutant {
         name: "a lost lease is simply begun again",
         file: LEASE,
-        original: "local held = score and tonumber(score) >= request.held_until_ms and 1 or 0",
+        original: "local held = redis.call('ZSCORE', KEYS[1], request.node) and 1 or 0",
         replacement: "local held = 1",
     },
     Mutant {

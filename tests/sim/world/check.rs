@@ -53,6 +53,9 @@ impl World {
             let whose = (channel, about.to_owned());
             nodes.filter_map(|node| node.left.get(&whose)).max()
         });
+        // Who left while the answer was on its way has come back after Redis gave it.
+        let (_, slowest) = self.plan.latency;
+        let left = left.filter(|left| *left + slowest <= self.now);
         if left.is_some_and(|left| left + DELAY_MIN > self.now) {
             self.mistake = Some(format!("{name} {about:?}: told {event} after {left:?}"));
         }

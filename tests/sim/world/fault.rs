@@ -52,6 +52,13 @@ impl World {
                 self.go_away(away);
             }
             Fault::Flush => self.vandalise(&["FLUSHALL"]),
+            Fault::LoseNodes => {
+                for key in self.all_keys() {
+                    if key.contains(":{nodes}:") {
+                        self.vandalise(&["DEL", &key]);
+                    }
+                }
+            }
             Fault::ScriptFlush => self.vandalise(&["SCRIPT", "FLUSH"]),
             Fault::Slow { each, lasts } => {
                 self.server.slow = each;

@@ -15,6 +15,11 @@ const TIMES: usize = 5;
 /// After this nothing of an empty channel is left.
 const KEYS_GONE_AFTER: Duration = Duration::from_secs(70);
 
+/// Each crowd has a source address of its own: the ports of the one before stay taken for a minute.
+fn source(time: usize) -> Result<u8, Failure> {
+    Ok(2 + u8::try_from(time)?)
+}
+
 /// Clients with a channel of their own each come to all three nodes and go, several times.
 pub(super) fn run(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
     let world = World::start(arguments)?;
@@ -25,7 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
         let mut swarms = Vec::new();
         for (at, node) in world.nodes.iter().enumerate() {
             let theirs = clients / world.nodes.len();
-            let mut swarm = Swarm::connect(node, theirs, 2)?;
+            let mut swarm = Swarm::connect(node, theirs, source(time)?)?;
             for socket in 0..theirs {
                 swarm.subscribe(socket, &format!("own-{time}-{at}-{socket}"));
             }

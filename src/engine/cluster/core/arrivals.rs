@@ -207,7 +207,7 @@ impl<T> Core<T> {
                 };
                 match message {
                     PeerMessage::Event(event, lasting) => {
-                        self.on_event(id, name, event, *lasting, out);
+                        self.on_event(id, name, event, *lasting, now, out);
                     }
                     PeerMessage::Edge(edge) => self.on_edge(id, name, edge.clone(), now, out),
                     PeerMessage::Count(count) => self.on_count(id, name, *count, out),
@@ -247,6 +247,7 @@ impl<T> Core<T> {
         name: &str,
         event: &Event,
         lasting: Lasting,
+        now: Instant,
         out: &mut Effects<T>,
     ) {
         let bucket = &mut self.buckets[id];
@@ -278,10 +279,24 @@ impl<T> Core<T> {
             _ => bucket.senders.is_new(event.id),
         };
         if !is_new {
+            if lasting != Lasting::Passing {
+                // Redis has lost it since, and keeps it once more.
+                self.fetch_again(id, name, now);
+            }
             return;
         }
         let delivered = delivered_as(lasting, shared);
         out.push(Effect::Deliver(key(), event.clone(), delivered));
+    }
+
+    /// Asks for what Redis keeps of the channel: whether its last events are in order is not known.
+    pub(super) fn fetch_again(&mut self, id: BucketId, name: &str, now: Instant) {
+        let channel = self.buckets[id].channels.get_mut(name);
+        if let Some(shared) = channel.and_then(|channel| channel.shared.as_deref_mut()) {
+            shared.sync = shared.sync.doubted();
+            shared.kept.heard_last = false;
+        }
+        self.touch(id, name, now);
     }
 
     /// Takes a number of subscriptions. Of one that was asked for and one that was heard meanwhile, the later holds.

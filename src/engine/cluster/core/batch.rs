@@ -80,6 +80,8 @@ impl<T> Core<T> {
             Batching::Unanswered(mut batch) => {
                 if batch.node != self.membership.epoch {
                     Arc::make_mut(&mut batch).too_late = true;
+                } else if batch.after == 0 {
+                    Arc::make_mut(&mut batch).token = self.buckets[id].stored.token;
                 }
                 batch
             }
@@ -132,7 +134,10 @@ impl<T> Core<T> {
             node: Arc::clone(&self.membership.epoch),
             number: self.next_batch,
             after: bucket.stored.acked,
-            lease_until_ms: self.membership.lease_until_ms,
+            token: match bucket.stored.acked {
+                0 => bucket.stored.token,
+                _ => 0,
+            },
             formers: if has_rows {
                 self.membership.formers.clone()
             } else {

@@ -84,6 +84,8 @@ pub(super) struct Rows {
     /// The last batch that was answered; 0: none.
     pub(super) acked: u64,
     pub(super) registration: Registration,
+    /// The token of the last registration.
+    pub(super) token: u64,
     pub(super) end: End,
 }
 

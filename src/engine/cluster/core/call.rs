@@ -32,8 +32,8 @@ pub enum Call {
     Publish(Vec<Message>),
     /// Renew the lease.
     Lease(LeaseRequest),
-    /// Note buckets in which the node is about to have rows.
-    Register(Epoch, Vec<BucketName>),
+    /// Note buckets in which the node is about to have rows. The node's first batch in each carries this token.
+    Register(Epoch, Vec<BucketName>, u64),
     /// Name some of the buckets in which a dead node may have rows.
     Buckets(Epoch),
     /// A node has no more rows in these.
@@ -93,8 +93,9 @@ pub struct Batch {
     pub number: u64,
     /// The node's last batch in the bucket that was answered; 0: none under this epoch.
     pub after: u64,
-    /// When the lease ends, by Redis' clock.
-    pub lease_until_ms: u64,
+    /// That of the bucket's registration; 0: the node has settled a batch here before.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub token: u64,
     /// Earlier epochs whose rows pass to this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub formers: Vec<Epoch>,
@@ -170,6 +171,11 @@ pub enum Arriving {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_false(flag: &bool) -> bool {
     !flag
 }
@@ -196,6 +202,8 @@ pub enum Departed {
 pub enum Written {
     /// It is settled.
     Settled(Box<Settled>),
+    /// Redis does not know the bucket's registration: it was lost, or another one has followed.
+    Unregistered,
     /// The node counts as dead under this epoch, or Redis lost its rows.
     Fenced(&'static str),
 }
@@ -313,8 +321,6 @@ pub struct LeaseRequest {
     pub epoch: Epoch,
     /// Whether it is the first under this epoch.
     pub begins: bool,
-    /// When the lease ends, by Redis' clock, as far as the node was told. If Redis has an earlier time, it has lost something.
-    pub held_until_ms: u64,
     /// Earlier epochs that still have rows.
     pub formers: Vec<Epoch>,
     /// How many dead nodes to take on.
@@ -326,10 +332,8 @@ pub struct LeaseRequest {
 /// What a renewal found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
-    /// Whether the lease had not run out.
+    /// Whether Redis had the node's lease, and nobody had taken the node on.
     pub was_held: bool,
-    /// When it ends now, by Redis' clock.
-    pub until_ms: u64,
     /// Dead nodes that are this one's to remove.
     pub taken: Vec<Epoch>,
     /// Nodes with a lease.

@@ -37,8 +37,6 @@ pub(super) struct Membership {
     /// Where those have rows; Redis may have lost its own list.
     traces: BTreeMap<Epoch, BTreeSet<BucketName>>,
     holding: Holding,
-    /// When the lease ends, by Redis' clock.
-    pub(super) lease_until_ms: u64,
     renewal: Renewal,
     /// Since when renewals have come in time.
     steady_since: Option<Instant>,
@@ -83,7 +81,6 @@ impl Membership {
             formers: Vec::new(),
             traces: BTreeMap::new(),
             holding: Holding::NotYet,
-            lease_until_ms: 0,
             renewal: Renewal::Due(now),
             steady_since: None,
             to_register: Vec::new(),
@@ -120,6 +117,10 @@ impl Membership {
         self.renewal = Renewal::Due(now);
         self.steady_since = None;
         self.to_register.clear();
+        for reaping in self.reaping.values_mut() {
+            // A server that takes over may have the rows still. As long as a bucket is listed, it is looked at again.
+            reaping.done.clear();
+        }
     }
 
     fn take_epoch(&mut self, node: u64, now: Instant) -> Epoch {
@@ -133,7 +134,6 @@ impl Membership {
             self.traces.remove(&oldest);
         }
         self.holding = Holding::NotYet;
-        self.lease_until_ms = 0;
         self.renewal = Renewal::Due(now);
         former
     }
@@ -186,7 +186,6 @@ impl<T> Core<T> {
         let request = LeaseRequest {
             epoch: Arc::clone(&membership.epoch),
             begins: membership.holding == Holding::NotYet,
-            held_until_ms: membership.lease_until_ms,
             formers: membership.formers.clone(),
             take_max: if is_closing {
                 0
@@ -233,7 +232,6 @@ impl<T> Core<T> {
 
     fn hold_lease(&mut self, lease: Lease, now: Instant, out: &mut Effects<T>) {
         let membership = &mut self.membership;
-        membership.lease_until_ms = lease.until_ms;
         membership.census = (lease.nodes, lease.listening);
         let is_new = membership.holding != Holding::Yes;
         membership.holding = Holding::Yes;
@@ -301,13 +299,18 @@ impl<T> Core<T> {
         while self.membership.holds_lease() && !self.membership.to_register.is_empty() {
             let count = self.membership.to_register.len().min(REGISTERED_MAX);
             let some: Vec<BucketId> = self.membership.to_register.drain(..count).collect();
-            let names: Vec<_> = some
-                .into_iter()
-                .filter_map(|id| Some(self.buckets.get_mut(id)?.name.clone()))
-                .collect();
+            self.next_batch += 1;
+            let token = self.next_batch;
+            let mut names = Vec::new();
+            for id in some {
+                if let Some(bucket) = self.buckets.get_mut(id) {
+                    bucket.stored.token = token;
+                    names.push(bucket.name.clone());
+                }
+            }
             if !names.is_empty() {
                 let epoch = Arc::clone(&self.membership.epoch);
-                self.call(Call::Register(epoch, names), 1, now, out);
+                self.call(Call::Register(epoch, names, token), 1, now, out);
             }
         }
     }

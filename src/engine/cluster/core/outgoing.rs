@@ -356,15 +356,9 @@ impl<T> Core<T> {
                 None => out.push(Effect::Change(key, Change::SettledElsewhere(event))),
             },
             Keep::Last((_, number), _) => {
-                if is_repeated && let (Some(channel), Some(id)) = (channel, id) {
+                if is_repeated && let Some(id) = id {
                     // An earlier try may have been kept, and its echo lost: only Redis knows whether another event came after it.
-                    if let Some(shared) = channel.shared.as_deref_mut() {
-                        shared.sync = shared.sync.doubted();
-                        shared.kept.heard_last = false;
-                    }
-                    let name = key.name.clone();
-                    out.push(Effect::Change(key, Change::Confirmed(number, None)));
-                    return self.touch(id, &name, now);
+                    self.fetch_again(id, &key.name, now);
                 }
                 out.push(Effect::Change(key, Change::Confirmed(number, None)));
             }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     Change, Core, Effect, Effects, LOSS_GRACE, Notice,
-    bucket::{Batching, BucketId},
+    bucket::{Batching, BucketId, Registration},
     call::{Batch, CallError, Entry, EntryResult, Report, Settled, Told, What, Written},
     channel::{Channel, Former, Shared, Stage, Stored, Sync, Waiter, Work},
 };
@@ -34,6 +34,13 @@ impl<T> Core<T> {
                 if batch.node == self.membership.epoch {
                     self.lose_epoch(reason, now, out);
                 }
+                self.make_ready(id);
+            }
+            Ok(Written::Unregistered) => {
+                self.return_chores(id, &batch);
+                self.return_entries(id, &batch, now);
+                // If the lease was lost too, the registration finds out.
+                self.buckets[id].stored.registration = Registration::Doubted;
                 self.make_ready(id);
             }
             Err(CallError::Refused(text)) => {
@@ -364,6 +371,11 @@ impl<T> Channel<T> {
         }
         if self.former == Former::Perhaps {
             self.former = Former::Nothing;
+        }
+        for waiter in &mut self.waiters {
+            if waiter.stage == Stage::Sent {
+                waiter.stage = Stage::Queued;
+            }
         }
         let Some(shared) = self.shared.as_deref_mut() else {
             return;

@@ -184,7 +184,6 @@ fn answer_lease(
     });
     let lease = Lease {
         was_held: true,
-        until_ms: 6000,
         taken,
         nodes: 2,
         listening: 2,

@@ -187,20 +187,24 @@ impl<T> Core<T> {
             }
         }
         let bucket = &self.buckets[id];
-        let stays = match bucket.stored.end {
-            End::Left(_) => !is_closing,
-            End::Due => true,
-            End::Open | End::Vacant(_) => has_rows,
+        let (stays_listed, stays_known) = match bucket.stored.end {
+            End::Left(_) => (false, !is_closing),
+            End::Due => (true, true),
+            End::Open | End::Vacant(_) => (has_rows, has_rows),
         };
-        let is_gone = bucket.is_vacant() && !stays;
         match registration {
-            _ if !is_gone || self.link.is_down() => self.make_ready(id),
+            _ if !bucket.is_vacant() || stays_listed || self.link.is_down() => self.make_ready(id),
             Registration::Asked | Registration::Ending => {}
+            Registration::No if stays_known => {}
             Registration::No => self.buckets.close(id),
             Registration::Doubted | Registration::Yes => {
                 let bucket = &mut self.buckets[id];
                 bucket.stored.registration = Registration::Ending;
                 let name = bucket.name.clone();
+                if !matches!(bucket.stored.end, End::Left(_)) {
+                    // It never had rows.
+                    self.note_left(id, now);
+                }
                 let epoch = Arc::clone(&self.membership.epoch);
                 self.call(Call::Forget(epoch, vec![name]), 1, now, out);
             }

@@ -11,8 +11,8 @@ use crate::{
         Cached, Listed, SharedState,
         cluster::{
             core::{
-                Answer, Batch, Call, CallError, Claim, Count, Departed, EntryResult, Epoch, LEASE,
-                Lease, PeerMessage, Query, QueryAnswer, Report, Settled, Told, What, Written,
+                Answer, Batch, Call, CallError, Claim, Count, Departed, EntryResult, Epoch, Lease,
+                PeerMessage, Query, QueryAnswer, Report, Settled, Told, What, Written,
             },
             envelope,
         },
@@ -79,7 +79,11 @@ pub fn decode(call: &Call, replies: Vec<Value>) -> Result<Answer, CallError> {
     let answer = match call {
         Call::Write(batch) => written(batch, one(replies)).map(Answer::Written),
         Call::Lease(_) => lease(one(replies)).map(Answer::Lease),
-        Call::Register(..) => read::<u8>(one(replies)).map(|noted| Answer::Registered(noted == 1)),
+        Call::Register(..) => {
+            // Before the script come the tokens.
+            let noted = replies.into_iter().last().unwrap_or(Value::Nil);
+            read::<u8>(noted).map(|noted| Answer::Registered(noted == 1))
+        }
         Call::Buckets(_) => read::<Vec<String>>(one(replies)).map(|listed| {
             let buckets = listed.iter().filter_map(|text| Names::parse_bucket(text));
             Answer::Buckets(buckets.collect())
@@ -161,6 +165,7 @@ fn written(batch: &Batch, reply: Value) -> Result<Written, Senseless> {
     let mut parts = list(reply)?;
     match &*text(next(&mut parts)?)? {
         "ok" => {}
+        "unregistered" => return Ok(Written::Unregistered),
         "missing" => return Ok(Written::Fenced("its rows were removed")),
         "behind" => return Ok(Written::Fenced("Redis lost some of its rows")),
         "stale" => return Ok(Written::Fenced("its rows were written again")),
@@ -337,11 +342,10 @@ fn pending(value: Value) -> Result<(Claim, Duration), Senseless> {
 // --- Leases and questions --------------------------------------------------------------------------------
 
 fn lease(reply: Value) -> Result<Lease, Senseless> {
-    let (held, now_ms, taken, nodes, listening): (u8, u64, Vec<String>, i64, i64) = read(reply)?;
+    let (held, taken, nodes, listening): (u8, Vec<String>, i64, i64) = read(reply)?;
     let count = |count: i64| usize::try_from(count).unwrap_or(0);
     Ok(Lease {
         was_held: held == 1,
-        until_ms: now_ms + u64::try_from(LEASE.as_millis()).unwrap_or(0),
         taken: taken.into_iter().map(Epoch::from).collect(),
         nodes: count(nodes),
         listening: count(listening),

@@ -26,8 +26,8 @@ use crate::engine::{
 const EMPTY_S: u64 = 50;
 /// How long a dead node is fenced off a bucket by a mark there, in seconds. Later its lease tells.
 const DEAD_S: u64 = 60;
-/// How late a node's first batch in a bucket may be after the end of its lease: the clocks of Redis' servers may differ by this.
-const LATE_MS: u64 = 30_000;
+/// How long after the registration of a bucket a node's first batch may come, in seconds. Later the bucket is registered again.
+const TOKEN_S: &str = "60";
 /// Channels and seats of a dead node that one batch removes.
 const REAPED_CHANNELS: u64 = 32;
 const REAPED_SEATS: u64 = 256;
@@ -80,7 +80,6 @@ struct Rules {
     count_interval_ms: u128,
     empty_s: u64,
     dead_s: u64,
-    late_ms: u64,
     reaped_channels: u64,
     reaped_seats: u64,
     errors_of_all: &'static [&'static str],
@@ -121,14 +120,7 @@ impl Encoder {
             Call::Write(batch) => vec![self.write(batch)],
             Call::Publish(messages) => messages.iter().map(|m| self.message(m)).collect(),
             Call::Lease(request) => vec![self.lease(request, connections)],
-            Call::Register(epoch, buckets) => {
-                let buckets = buckets
-                    .iter()
-                    .map(|bucket| Names::listed(bucket).into_bytes());
-                let args = std::iter::once(epoch.as_bytes().to_vec()).chain(buckets);
-                let keys = vec![names.of_nodes("leases"), names.buckets_of(epoch)];
-                vec![Command::Script(&scripts::REGISTER, keys, args.collect())]
-            }
+            Call::Register(epoch, buckets, token) => self.register(epoch, buckets, *token),
             Call::Buckets(epoch) => {
                 vec![plain(["SRANDMEMBER", &names.buckets_of(epoch), "64"])]
             }
@@ -148,6 +140,22 @@ impl Encoder {
         }
     }
 
+    /// The tokens come first: one that a batch finds was there when the buckets were noted, and nothing was lost since.
+    fn register(&self, epoch: &Epoch, buckets: &[BucketName], token: u64) -> Vec<Command> {
+        let token = token.to_string();
+        let key = |bucket| self.names.of_bucket(bucket, &format!("token:{epoch}"));
+        let tokens = buckets
+            .iter()
+            .map(|bucket| plain(["SET", &key(bucket), &token, "EX", TOKEN_S]));
+        let listed = buckets
+            .iter()
+            .map(|bucket| Names::listed(bucket).into_bytes());
+        let args = std::iter::once(epoch.as_bytes().to_vec()).chain(listed);
+        let keys = vec![self.names.of_nodes("leases"), self.names.buckets_of(epoch)];
+        let script = Command::Script(&scripts::REGISTER, keys, args.collect());
+        tokens.chain([script]).collect()
+    }
+
     fn topics(&self, bucket: &BucketName, channels: &[Arc<str>]) -> Vec<String> {
         let topics = channels.iter();
         topics.map(|name| self.names.topic(bucket, name)).collect()
@@ -162,7 +170,6 @@ impl Encoder {
                 count_interval_ms: COUNT_INTERVAL.as_millis(),
                 empty_s: EMPTY_S,
                 dead_s: DEAD_S,
-                late_ms: LATE_MS,
                 reaped_channels: REAPED_CHANNELS,
                 reaped_seats: REAPED_SEATS,
                 errors_of_all: &ERRORS_OF_ALL,
@@ -248,7 +255,6 @@ impl Encoder {
         let request = json!({
             "node": request.epoch,
             "begins": request.begins,
-            "held_until_ms": request.held_until_ms,
             "lasts_ms": LEASE.as_millis(),
             "formers": request.formers,
             "connections": String::from_utf8(json_of(&connections)).expect("JSON is text"),

@@ -1,21 +1,18 @@
 -- Renews a node's lease, and takes on the nodes whose leases have run out.
 --
 -- KEYS     leases, connection counts, condemned nodes
--- ARGV[1]  the request as JSON: node; begins: whether it is the first lease under this epoch; held_until_ms: when it
---          ends, as far as the node knows; lasts_ms; formers: earlier epochs of the
---          node that still have rows; connections: counts by app, as JSON; take_max: how many dead nodes to take on; reaping: those
+-- ARGV[1]  the request as JSON: node; begins: whether it is the first lease under this epoch; lasts_ms; formers: earlier epochs
+--          of the node that still have rows; connections: counts by app, as JSON; take_max: how many dead nodes to take on; reaping: those
 --          that it works on already; reaper_ms: for how long
 --          a dead node is its alone; control: the topic of all nodes; listeners: the PUBSUB subcommand that counts its listeners
 --
--- Returns {whether the lease was still held, the time in ms, dead nodes taken on, nodes with a lease, nodes that listen}.
+-- Returns {whether the lease was still held, dead nodes taken on, nodes with a lease, nodes that listen}.
 local request = cjson.decode(ARGV[1])
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local ends = ms + request.lasts_ms
 
--- An end earlier than the one this node received before: Redis has lost data since.
-local score = redis.call('ZSCORE', KEYS[1], request.node)
-local held = score and tonumber(score) >= request.held_until_ms and 1 or 0
+local held = redis.call('ZSCORE', KEYS[1], request.node) and 1 or 0
 -- A node that was condemned must not look alive again, should it not hear of that now.
 if held == 1 or request.begins then
   redis.call('ZADD', KEYS[1], ends, request.node)
@@ -47,4 +44,4 @@ end
 -- Without permission for PUBSUB, no node counts as listening.
 local listeners = redis.pcall('PUBSUB', request.listeners, request.control)
 local listening = listeners[2] or 0
-return {held, tostring(ms), taken, redis.call('ZCOUNT', KEYS[1], ms, '+inf') - formers, tonumber(listening)}
+return {held, taken, redis.call('ZCOUNT', KEYS[1], ms, '+inf') - formers, tonumber(listening)}

@@ -8,7 +8,8 @@
 -- late is refused, and so is one that follows batches which Redis has lost.
 --
 -- Returns {status, results, told, pending, remaining}. status: ok; missing: the node has no rows here or was evicted; stale: a later
--- batch was here before; behind: earlier batches were lost. results: per channel 0, {'failed', text}, or what a subscriber of a
+-- batch was here before; behind: earlier batches were lost; unregistered: it is the node's first here, and the token of the
+-- registration is another or lost, so that nobody may know of the rows. results: per channel 0, {'failed', text}, or what a subscriber of a
 -- channel with shared state needs. told: what the app's backend hears now. pending: departures to be claimed later, each with a
 -- mark and the time to wait. remaining: channels of the reaped node, nil when it has none left.
 local base = KEYS[1]
@@ -380,9 +381,10 @@ if stored and stored ~= '' then
   if not last then return redis.error_reply('ERR the number of the last batch is damaged') end
 elseif request.close then
   return {'ok', {}, {}, {}, false}
-elseif request.after > 0 or request.too_late or redis.call('EXISTS', key('dead:' .. node)) == 1
-  or now_ms() > request.lease_until_ms + rules.late_ms then
+elseif request.after > 0 or request.too_late or redis.call('EXISTS', key('dead:' .. node)) == 1 then
   return {'missing'}
+elseif redis.call('GET', key('token:' .. node)) ~= tostring(request.token) then
+  return {'unregistered'}
 end
 if last > request.number then return {'stale'} end
 if last < request.after then return {'behind'} end
@@ -415,5 +417,6 @@ if request.close then
 else
   local answer = (#told > 0 or #pending > 0) and cjson.encode({told, pending}) or ''
   redis.call('HSET', key('nodes'), node, request.number .. ' ' .. answer)
+  if last == 0 then redis.call('DEL', key('token:' .. node)) end
 end
 return {'ok', results, told, pending, remaining}
