@@ -3,6 +3,8 @@
 //! [`State`] is what this process knows. A node alone needs nothing else; in a cluster a [`Cluster`] keeps it equal to what the nodes
 //! share in Redis.
 
+mod answers;
+mod cacheable;
 pub mod cluster;
 mod edge;
 mod key;
@@ -10,14 +12,17 @@ mod shared;
 mod state;
 
 use std::{
-    fmt, io,
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::future::LocalBoxFuture;
-
 pub use self::{
+    answers::{
+        Answer, Cached, ChannelInfo, Client, ClusterNode, EnterError, Occupied, Snapshot,
+        Unavailable, Wanted,
+    },
+    cacheable::CacheableEvent,
     cluster::{Cluster, NodeId},
     edge::{ChannelEdge, EdgeSink, Edges, Heard},
     key::ChannelKey,
@@ -28,126 +33,10 @@ use crate::{
     app::Replay,
     config::Redis,
     feed::Feed,
-    hub::{AppChannels, Change, Channel, Delivery, Hub, Receipt},
+    hub::{AppChannels, Channel, Hub},
     presence::{Full, Member},
     protocol::{ChannelName, Frame, SocketId},
 };
-
-/// What a new subscriber gets.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// Changes with a higher number come as events; all others are in this snapshot.
-    pub since: u64,
-    /// `pusher_internal:subscription_succeeded`, with the members of a presence channel.
-    pub succeeded: Frame,
-    /// `pusher_internal:subscription_count`, where it is enabled.
-    pub count: Option<Frame>,
-    /// The cached event of a cache channel, if it has one.
-    pub cached: Option<Frame>,
-    /// Past events, the oldest first, if the channel replays them.
-    pub replayed: Vec<Frame>,
-}
-
-/// A cached event as the HTTP API shows it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Cached {
-    /// The event as it was sent.
-    pub frame: Frame,
-    /// Whole seconds until it is forgotten.
-    pub ttl_s: u64,
-}
-
-/// An occupied channel in a listing.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Occupied {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Connections that subscribe to it.
-    pub subscriptions: usize,
-    /// Distinct users; 0 where there are no members or users were not requested.
-    pub users: usize,
-}
-
-/// Which attributes of a channel are asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Distinct users; presence channels only.
-    pub user_count: bool,
-    /// Connections.
-    pub subscription_count: bool,
-    /// The cached event; cache channels only.
-    pub cache: bool,
-}
-
-/// A channel's state. What was not asked for, or does not apply to this kind of channel, is `None`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct ChannelInfo {
-    /// Whether anyone subscribes.
-    pub occupied: bool,
-    /// Distinct users.
-    pub user_count: Option<usize>,
-    /// Connections.
-    pub subscription_count: Option<usize>,
-    /// The cached event: `Some(None)` when the cache is empty.
-    pub cache: Option<Option<Cached>>,
-}
-
-/// A process of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClusterNode {
-    /// Names it for as long as it keeps its lease.
-    pub name: String,
-    /// Whether it is this process.
-    pub is_this: bool,
-    /// Its clients, of all apps; another node's are as old as its last renewal.
-    pub connections: usize,
-}
-
-/// Why a client may not enter a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnterError {
-    /// The presence channel has no room for one more user.
-    Full,
-    /// The cluster's state can't be reached at the moment.
-    Unavailable,
-}
-
-/// The cluster's state can't be reached at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unavailable;
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the cluster's state can't be reached at the moment; try again in a second")
-    }
-}
-
-/// An answer that is available now, or comes later.
-pub enum Answer<T> {
-    /// The answer.
-    Now(T),
-    /// A future of it.
-    Later(LocalBoxFuture<'static, T>),
-}
-
-impl<T> Answer<T> {
-    /// Waits for it if necessary.
-    pub async fn get(self) -> T {
-        match self {
-            Self::Now(answer) => answer,
-            Self::Later(future) => future.await,
-        }
-    }
-}
-
-/// A client on its way into a channel or out of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Client<'a> {
-    /// Its connection.
-    pub socket: SocketId,
-    /// Its user, on channels with members.
-    pub member: Option<&'a Member>,
-}
 
 /// Channel state. Every change is atomic with its announcement: a client that enters gets a snapshot and then exactly the changes that it
 /// did not include. Called from the shards' threads; nothing here blocks.
@@ -520,45 +409,6 @@ impl Engine {
     pub async fn close(&self) {
         if let Some(cluster) = &self.cluster {
             cluster.close().await;
-        }
-    }
-}
-
-/// An event on its way to a channel that keeps it for later: a delivery whose channel and change the engine fills in.
-pub struct CacheableEvent<'a> {
-    /// The app's channels.
-    pub app: &'a Arc<AppChannels>,
-    /// The channel.
-    pub name: ChannelName<'a>,
-    /// What to keep and to write.
-    pub frame: Frame,
-    /// The connection that is left out.
-    pub except: Option<SocketId>,
-    /// Counts the sockets that it reached, while the feed is watched.
-    pub receipt: Option<Arc<Receipt>>,
-    /// When a backend's request brought it to this node, if one did.
-    pub published: Option<Instant>,
-    /// When it came here.
-    pub at: Instant,
-}
-
-impl CacheableEvent<'_> {
-    fn key(&self) -> ChannelKey {
-        ChannelKey::new(self.app.app_id(), self.name.as_str())
-    }
-
-    /// Delivers it to this node's subscribers.
-    fn deliver(self, hub: &Hub, change: Change) {
-        if let Some(route) = self.app.route(self.name.as_str()) {
-            let delivery = Delivery {
-                channel: route.channel,
-                frame: self.frame,
-                except: self.except,
-                change,
-                receipt: self.receipt,
-                published: self.published,
-            };
-            hub.deliver(&route, delivery);
         }
     }
 }

@@ -6,6 +6,8 @@
 
 mod health;
 mod lane;
+mod packing;
+mod retries;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +22,7 @@ use ahash::HashMap;
 use rand::{SeedableRng, rngs::SmallRng};
 
 use self::{
-    health::{Absence, Health, refusal_pause},
+    health::{Absence, Health},
     lane::{Lane, Relation},
 };
 use super::{
@@ -83,33 +85,6 @@ enum What {
     Lane(Arc<str>),
     /// A parcel that is to be sent again.
     Parcel(Box<Parcel>),
-}
-
-/// Events that are to share a request.
-struct Batch {
-    events: Vec<Event>,
-    events_max: usize,
-    /// Bytes left.
-    room: usize,
-}
-
-impl Batch {
-    fn of(events_max: usize, room: usize) -> Self {
-        Self {
-            events: Vec::new(),
-            events_max,
-            room,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.events.len() >= self.events_max
-    }
-
-    /// A first event always fits.
-    fn fits(&self, event: &Event) -> bool {
-        self.events.is_empty() || !self.is_full() && event.json.len() <= self.room
-    }
 }
 
 /// The events for one endpoint.
@@ -409,149 +384,6 @@ impl Queue {
         match turn.what {
             What::Lane(channel) => self.pack(channel, class, now),
             What::Parcel(parcel) => self.take_again(*parcel, class, now),
-        }
-    }
-
-    // --- Parcels ---
-
-    /// Makes a parcel of this channel's events and, with batching, of others whose turn would come next.
-    fn pack(&mut self, first: Arc<str>, class: Class, now: Instant) -> Option<Parcel> {
-        let mut batch = match self.batching {
-            true => Batch::of(BATCH_EVENTS_MAX, BATCH_BYTES_MAX),
-            false => Batch::of(1, usize::MAX),
-        };
-        let (mut place, mut channel) = (self.next_class, Some(first));
-        while let Some(next) = channel {
-            self.expire_lane(&next, now);
-            if !self.move_events(&next, &mut batch, now) || batch.is_full() {
-                break;
-            }
-            channel = self.next_lane(&mut place);
-        }
-        if batch.events.is_empty() {
-            return None;
-        }
-        self.next_number += 1;
-        let sent = self.health.sent(now);
-        Some(Parcel::new(self.next_number, batch.events, class, sent))
-    }
-
-    /// Moves events of a lane into a batch; what does not fit waits for the end of the parcel. `false` if nothing fits.
-    fn move_events(&mut self, channel: &Arc<str>, batch: &mut Batch, now: Instant) -> bool {
-        let Some(lane) = self.lanes.get_mut(channel) else {
-            // All of it was too old.
-            return true;
-        };
-        let (first, before) = (batch.events.len(), lane.ready());
-        while let Some(event) = lane.front()
-            && batch.fits(event)
-        {
-            batch.room -= event.json.len().min(batch.room);
-            batch.events.extend(lane.pop());
-        }
-        let took_any = batch.events.len() > first;
-        if took_any {
-            lane.lock(&batch.events[first..]);
-            let ticket = lane.ticket.take();
-            self.leave_line(ticket);
-            self.settle(channel, before, now);
-        }
-        took_any
-    }
-
-    /// The channel that waits first in the next line that begins with one.
-    fn next_lane(&self, place: &mut usize) -> Option<Arc<str>> {
-        for _ in 0..Class::ALL.len() {
-            let class = Class::ALL[*place % Class::ALL.len()];
-            *place += 1;
-            let first = self.turns[class as usize].first_key_value();
-            if let Some((_, turn)) = first
-                && let What::Lane(channel) = &turn.what
-            {
-                return Some(Arc::clone(channel));
-            }
-        }
-        None
-    }
-
-    /// A parcel that is sent once more; nothing if it has become too old.
-    fn take_again(&mut self, mut parcel: Parcel, class: Class, now: Instant) -> Option<Parcel> {
-        if !parcel.is_young(AGE_MAX, now) {
-            self.give_up(&parcel, now);
-            return None;
-        }
-        parcel.class = class;
-        parcel.sent = self.health.sent(now);
-        Some(parcel)
-    }
-
-    /// Sends a parcel again as soon as the endpoint is back.
-    fn retry(&mut self, mut parcel: Parcel, now: Instant) -> Fate {
-        parcel.failures += 1;
-        if !parcel.is_young(AGE_MAX, now) {
-            return self.give_up(&parcel, now);
-        }
-        self.wait_again(parcel, now);
-        Fate::Retried
-    }
-
-    /// Sends a parcel again after a pause of its own.
-    fn retry_later(&mut self, mut parcel: Parcel, now: Instant) -> Fate {
-        parcel.failures += 1;
-        let due = now + refusal_pause(parcel.failures, &mut self.rng);
-        if !parcel.is_young(AGE_MAX, due) {
-            return self.give_up(&parcel, now);
-        }
-        self.patient += usize::from(!parcel.is_hurried);
-        self.retries.insert((due, parcel.number), parcel);
-        Fate::Retried
-    }
-
-    fn bring_back_due(&mut self, now: Instant) {
-        while let Some(first) = self.retries.first_entry()
-            && first.key().0 <= now
-        {
-            let parcel = first.remove();
-            self.patient -= usize::from(!parcel.is_hurried);
-            self.wait_again(parcel, now);
-        }
-    }
-
-    /// After the endpoint took what it had refused: the rest that it refused need not wait either. Once for each parcel, because
-    /// some may be refused whatever happens.
-    fn hurry(&mut self, now: Instant) {
-        if self.patient == 0 {
-            return;
-        }
-        self.patient = 0;
-        for (due, mut parcel) in mem::take(&mut self.retries) {
-            if mem::replace(&mut parcel.is_hurried, true) {
-                self.retries.insert(due, parcel);
-            } else {
-                self.wait_again(parcel, now);
-            }
-        }
-    }
-
-    fn give_up(&mut self, parcel: &Parcel, now: Instant) -> Fate {
-        for event in parcel.events() {
-            self.lost.expired.add(event.kind, 1);
-        }
-        self.finish(parcel, now);
-        Fate::GivenUp
-    }
-
-    /// Forgets a parcel; its channels' later events may go.
-    fn finish(&mut self, parcel: &Parcel, now: Instant) {
-        for events in parcel.by_channel() {
-            let channel = &events[0].channel;
-            let Some(lane) = self.lanes.get_mut(channel) else {
-                continue;
-            };
-            let before = lane.ready();
-            lane.unlock(events);
-            events.iter().for_each(|event| self.release(event));
-            self.settle(channel, before, now);
         }
     }
 }

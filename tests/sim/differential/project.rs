@@ -92,7 +92,7 @@ impl Calls {
         let call = match random.below(20) {
             0..=9 => Call::Write(self.batch(node, pair, random)),
             10 | 11 => Call::Lease(lease(node, random)),
-            12 => Call::Register(epoch(node), vec![bucket()], random.below(3) as u64),
+            12 => Call::Register(epoch(node), vec![(bucket(), random.below(3) as u64)]),
             13 => Call::Resign(
                 epoch(node),
                 *random.pick(&[Resignation::Done, Resignation::Handover]),

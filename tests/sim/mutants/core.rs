@@ -106,12 +106,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replacement: "",
     },
     Mutant {
-        name: "a channel that failed counts as stored",
-        file: SETTLE,
-        original: "self.stored = u32::MAX;",
-        replacement: "",
-    },
-    Mutant {
         name: "claimed marks are still waited for",
         file: SETTLE,
         original: "bucket.marks = bucket.marks.saturating_sub(batch.claims.len());",

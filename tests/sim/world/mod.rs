@@ -135,6 +135,8 @@ impl Ord for Scheduled {
 /// One place for a process.
 struct Place {
     node: Option<Node>,
+    /// Whether something may have happened to the node for which clients have not been looked at.
+    is_stirred: bool,
     lifeline: Lifeline,
     wakes_at: Time,
     /// While the process stands still: what happened meanwhile.
@@ -243,6 +245,7 @@ impl World {
         for at in 0..world.plan.nodes {
             world.places.push(Place {
                 node: None,
+                is_stirred: false,
                 lifeline: Lifeline::default(),
                 wakes_at: Time::MAX,
                 paused: None,
@@ -369,7 +372,9 @@ impl World {
             Event::Tick => self.tick(),
         }
         for place in &mut self.places {
-            if let Some(node) = &mut place.node {
+            if std::mem::take(&mut place.is_stirred)
+                && let Some(node) = &mut place.node
+            {
                 node.deliver()?;
             }
         }
@@ -401,6 +406,7 @@ impl World {
     }
 
     fn node(&mut self, at: usize) -> &mut Node {
+        self.places[at].is_stirred = true;
         self.places[at].node.as_mut().expect("there is one")
     }
 

@@ -32,8 +32,9 @@ pub enum Call {
     Publish(Vec<Message>),
     /// Renew the lease.
     Lease(LeaseRequest),
-    /// Note buckets in which the node is about to have rows. The node's first batch in each carries this token.
-    Register(Epoch, Vec<BucketName>, u64),
+    /// Note buckets in which an epoch has rows or is about to have some, each with the token that the first batch there carries; 0: it
+    /// has rows.
+    Register(Epoch, Vec<(BucketName, u64)>),
     /// Name some of the buckets in which a dead node may have rows.
     Buckets(Epoch),
     /// A node has no more rows in these.
@@ -93,7 +94,7 @@ pub struct Batch {
     pub number: u64,
     /// The node's last batch in the bucket that was answered; 0: none under this epoch.
     pub after: u64,
-    /// That of the bucket's registration; 0: the node has settled a batch here before.
+    /// That of the bucket's registration; 0: the node has rows here.
     #[serde(skip_serializing_if = "is_zero")]
     pub token: u64,
     /// Earlier epochs whose rows pass to this one.

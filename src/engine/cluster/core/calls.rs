@@ -153,7 +153,7 @@ impl<T> Core<T> {
             }
             (Call::Publish(_), result) => self.on_published(result, now, out),
             (Call::Lease(request), result) => self.on_lease(&request, result, now, out),
-            (Call::Register(epoch, buckets, _), result) => {
+            (Call::Register(epoch, buckets), result) => {
                 self.on_registered(&epoch, &buckets, &result, now, out);
             }
             (Call::Buckets(dead), result) => self.on_buckets(&dead, result, now, out),

@@ -62,6 +62,7 @@ impl<T> Core<T> {
             return;
         }
         // To remove rows opens buckets again, which nobody would close after this node. Of former epochs nobody else may know.
+        self.reap_formers(now, out);
         let is_settled = self.outgoing.is_empty()
             && !self.membership.has_rows_to_remove()
             && self.buckets.iter().all(|bucket| bucket.is_settled());

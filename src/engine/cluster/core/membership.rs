@@ -41,6 +41,8 @@ pub(super) struct Membership {
     /// Since when renewals have come in time.
     steady_since: Option<Instant>,
     pub(super) to_register: Vec<BucketId>,
+    /// Buckets of former epochs that are registered once more: Redis may have lost who has rows there, and only that.
+    to_register_again: Vec<(Epoch, BucketName)>,
     reaping: BTreeMap<Epoch, Reaping>,
     /// Nodes with a lease, and those of them that listen, as of the last renewal.
     pub(super) census: (usize, usize),
@@ -84,6 +86,7 @@ impl Membership {
             renewal: Renewal::Due(now),
             steady_since: None,
             to_register: Vec::new(),
+            to_register_again: Vec::new(),
             reaping: BTreeMap::new(),
             census: (1, 0),
         }
@@ -117,6 +120,7 @@ impl Membership {
         self.renewal = Renewal::Due(now);
         self.steady_since = None;
         self.to_register.clear();
+        self.to_register_again.clear();
         for reaping in self.reaping.values_mut() {
             // A server that takes over may have the rows still. As long as a bucket is listed, it is looked at again.
             reaping.done.clear();
@@ -136,6 +140,27 @@ impl Membership {
         self.holding = Holding::NotYet;
         self.renewal = Renewal::Due(now);
         former
+    }
+
+    /// The lease is held again: others must find the rows of former epochs, should this node end before it has replaced them.
+    fn register_formers(&mut self) {
+        let traces = self.traces.iter();
+        let traces = traces
+            .flat_map(|(epoch, names)| names.iter().map(|name| (epoch.clone(), name.clone())));
+        self.to_register_again = traces.collect();
+    }
+
+    /// Some of the buckets of a former epoch.
+    fn next_of_formers(&mut self) -> Option<(Epoch, Vec<(BucketName, u64)>)> {
+        let (epoch, _) = self.to_register_again.last()?;
+        let epoch = Arc::clone(epoch);
+        let mut names = Vec::new();
+        while names.len() < REGISTERED_MAX
+            && let Some((_, name)) = self.to_register_again.pop_if(|(its, _)| *its == epoch)
+        {
+            names.push((name, 0));
+        }
+        Some((epoch, names))
     }
 
     /// An epoch has no more rows in these buckets.
@@ -236,6 +261,7 @@ impl<T> Core<T> {
         let is_new = membership.holding != Holding::Yes;
         membership.holding = Holding::Yes;
         if is_new {
+            membership.register_formers();
             for id in self.buckets.ids() {
                 self.make_ready(id);
             }
@@ -295,30 +321,41 @@ impl<T> Core<T> {
 
     // --- Registration ------------------------------------------------------------------------------------
 
+    /// Registers buckets, as far as there is room for calls: joins wait for it.
     pub(super) fn register(&mut self, now: Instant, out: &mut Effects<T>) {
-        while self.membership.holds_lease() && !self.membership.to_register.is_empty() {
-            let count = self.membership.to_register.len().min(REGISTERED_MAX);
-            let some: Vec<BucketId> = self.membership.to_register.drain(..count).collect();
-            self.next_batch += 1;
-            let token = self.next_batch;
-            let mut names = Vec::new();
-            for id in some {
-                if let Some(bucket) = self.buckets.get_mut(id) {
-                    bucket.stored.token = token;
-                    names.push(bucket.name.clone());
-                }
-            }
-            if !names.is_empty() {
-                let epoch = Arc::clone(&self.membership.epoch);
-                self.call(Call::Register(epoch, names, token), 1, now, out);
+        while self.membership.holds_lease() && self.calls.has_room_for_joins() {
+            let own = self.next_to_register();
+            let next = own.or_else(|| self.membership.next_of_formers());
+            let Some((epoch, names)) = next else { return };
+            let tokens = names.iter().filter(|(_, token)| *token > 0).count();
+            let weight = u32::try_from(1 + tokens).unwrap_or(u32::MAX);
+            self.call(Call::Register(epoch, names), weight, now, out);
+        }
+    }
+
+    /// Some of the buckets in which this epoch is about to have rows, or whose registration is in doubt.
+    fn next_to_register(&mut self) -> Option<(Epoch, Vec<(BucketName, u64)>)> {
+        let waiting = &mut self.membership.to_register;
+        if waiting.is_empty() {
+            return None;
+        }
+        let some: Vec<BucketId> = waiting.drain(..waiting.len().min(REGISTERED_MAX)).collect();
+        self.next_batch += 1;
+        let mut names = Vec::new();
+        for id in some {
+            if let Some(bucket) = self.buckets.get_mut(id) {
+                let has_rows = bucket.stored.acked > 0;
+                bucket.stored.token = if has_rows { 0 } else { self.next_batch };
+                names.push((bucket.name.clone(), bucket.stored.token));
             }
         }
+        (!names.is_empty()).then(|| (Arc::clone(&self.membership.epoch), names))
     }
 
     pub(super) fn on_registered(
         &mut self,
         epoch: &Epoch,
-        buckets: &[BucketName],
+        buckets: &[(BucketName, u64)],
         result: &Result<Answer, CallError>,
         now: Instant,
         out: &mut Effects<T>,
@@ -333,7 +370,7 @@ impl<T> Core<T> {
             }
             _ => Registration::Doubted,
         };
-        for name in buckets {
+        for (name, _) in buckets {
             let Some(id) = self.buckets.find(&name.app_id, name.number) else {
                 continue;
             };

@@ -120,7 +120,7 @@ impl Encoder {
             Call::Write(batch) => vec![self.write(batch)],
             Call::Publish(messages) => messages.iter().map(|m| self.message(m)).collect(),
             Call::Lease(request) => vec![self.lease(request, connections)],
-            Call::Register(epoch, buckets, token) => self.register(epoch, buckets, *token),
+            Call::Register(epoch, buckets) => self.register(epoch, buckets),
             Call::Buckets(epoch) => {
                 vec![plain(["SRANDMEMBER", &names.buckets_of(epoch), "64"])]
             }
@@ -141,15 +141,14 @@ impl Encoder {
     }
 
     /// The tokens come first: one that a batch finds was there when the buckets were noted, and nothing was lost since.
-    fn register(&self, epoch: &Epoch, buckets: &[BucketName], token: u64) -> Vec<Command> {
-        let token = token.to_string();
+    fn register(&self, epoch: &Epoch, buckets: &[(BucketName, u64)]) -> Vec<Command> {
         let key = |bucket| self.names.of_bucket(bucket, &format!("token:{epoch}"));
-        let tokens = buckets
-            .iter()
-            .map(|bucket| plain(["SET", &key(bucket), &token, "EX", TOKEN_S]));
+        let tokens = buckets.iter().filter(|(_, token)| *token > 0);
+        let tokens = tokens
+            .map(|(bucket, token)| plain(["SET", &key(bucket), &token.to_string(), "EX", TOKEN_S]));
         let listed = buckets
             .iter()
-            .map(|bucket| Names::listed(bucket).into_bytes());
+            .map(|(bucket, _)| Names::listed(bucket).into_bytes());
         let args = std::iter::once(epoch.as_bytes().to_vec()).chain(listed);
         let keys = vec![self.names.of_nodes("leases"), self.names.buckets_of(epoch)];
         let script = Command::Script(&scripts::REGISTER, keys, args.collect());

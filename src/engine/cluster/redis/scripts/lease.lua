@@ -20,7 +20,8 @@ if held == 1 or request.begins then
 end
 local formers = 0
 for _, former in ipairs(request.formers) do
-  redis.call('ZADD', KEYS[1], 'XX', ends, former)
+  -- Also one of which Redis has lost the lease: should this node end, others must find its rows.
+  if not redis.call('ZSCORE', KEYS[3], former) then redis.call('ZADD', KEYS[1], ends, former) end
   redis.call('HDEL', KEYS[2], former)
   if redis.call('ZSCORE', KEYS[1], former) then formers = formers + 1 end
 end
