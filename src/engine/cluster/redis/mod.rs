@@ -9,7 +9,9 @@ mod scripts;
 mod tls;
 
 use std::{
+    future::poll_fn,
     io,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,12 +21,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use redis::{PushInfo, PushKind, Value};
 use tokio::{
     sync::{mpsc, oneshot},
     task::yield_now,
-    time::{sleep, sleep_until},
+    time::{Sleep, sleep, sleep_until},
 };
 use tracing::{debug, error, info, warn};
 
@@ -114,10 +116,22 @@ async fn run(settings: Redis, outside: Outside, ready: oneshot::Sender<Result<()
         Ok(link) => {
             let mut runner = Runner::new(settings, outside);
             runner.attach(link, pushes);
-            runner.run(ready).await;
+            // A task, as the connection is: one wakes the other without a look at what the system has.
+            drop(tokio::spawn(runner.run(ready)).await);
         }
         Err(reason) => drop(ready.send(Err(reason))),
     }
+}
+
+/// What the future gives, and whether it had to be waited for.
+async fn awaited<F: Future>(future: F) -> (F::Output, bool) {
+    let (mut future, mut has_waited) = (pin!(future), false);
+    let given = poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        has_waited |= polled.is_pending();
+        polled
+    });
+    (given.await, has_waited)
 }
 
 /// The thread's own.
@@ -130,7 +144,7 @@ struct Runner {
     /// Counts links, to tell results of an earlier one.
     link_number: u64,
     pushes: Pushes,
-    work: FuturesUnordered<LocalBoxFuture<'static, (u64, Done)>>,
+    work: FuturesUnordered<BoxFuture<'static, (u64, Done)>>,
     effects: Vec<Effect<Reply>>,
     /// Why Redis could not be used the last time.
     failure: String,
@@ -182,16 +196,19 @@ impl Runner {
     /// Runs until the node has left the cluster. `ready` hears whether the first lease was taken.
     async fn run(mut self, ready: oneshot::Sender<Result<(), String>>) {
         let mut ready = Some(ready);
+        let mut timer = pin!(sleep_until(self.core.next_due().into()));
         while self.stage != Stage::Over {
-            let due = self.core.next_due();
-            let (mailbox, pushes) = (Arc::clone(&self.outside.mailbox), self.pushes.clone());
-            tokio::select! {
-                () = sleep_until(due.into()) => {}
-                () = mailbox.filled() => {}
-                () = pushes.filled() => {}
-                Some((number, done)) = self.work.next(), if !self.work.is_empty() => {
-                    self.take_done(number, done);
-                }
+            let due = self.core.next_due().into();
+            if timer.deadline() != due {
+                timer.as_mut().reset(due);
+            }
+            let (done, has_waited) = awaited(self.news(timer.as_mut())).await;
+            if !has_waited {
+                // The connection has a task of its own on this thread, which must not starve.
+                yield_now().await;
+            }
+            if let Some((number, done)) = done {
+                self.take_done(number, done);
             }
             while let Some(Some((number, done))) = self.work.next().now_or_never() {
                 self.take_done(number, done);
@@ -212,8 +229,6 @@ impl Runner {
                     let _ = ready.send(result);
                 }
             }
-            // The connection has a task of its own on this thread.
-            yield_now().await;
         }
     }
 
@@ -223,6 +238,16 @@ impl Runner {
             return Some(Ok(()));
         }
         self.link.is_none().then(|| Err(self.failure.clone()))
+    }
+
+    /// Waits until something has happened, or something is due.
+    async fn news(&mut self, timer: Pin<&mut Sleep>) -> Option<(u64, Done)> {
+        tokio::select! {
+            () = timer => None,
+            () = self.outside.mailbox.filled() => None,
+            () = self.pushes.filled() => None,
+            Some(done) = self.work.next(), if !self.work.is_empty() => Some(done),
+        }
     }
 
     // --- What comes in -----------------------------------------------------------------------------------
