@@ -119,6 +119,14 @@ pub fn decode(mut bytes: Bytes) -> Option<PeerMessage> {
     }
 }
 
+/// Whether these are the bytes of an event that this node has published itself, and of which its echo says nothing: it was delivered
+/// here before. Of a cached event the echo says that it is its channel's last.
+#[must_use]
+pub fn is_idle_echo(bytes: &[u8], node: u64) -> bool {
+    let sender = matches!(bytes, [VERSION, b'P' | b'H', ..]).then(|| bytes.get(2..10));
+    sender.flatten() == Some(&node.to_be_bytes()[..])
+}
+
 fn decode_event(kind: u8, mut bytes: Bytes) -> Option<PeerMessage> {
     if bytes.len() < EVENT_HEADER - 2 {
         return None;
@@ -175,6 +183,22 @@ mod tests {
             user_id: "\"".into(),
         };
         assert_eq!(decode(terminate(1, "a", "\"")), Some(expected));
+    }
+
+    #[test]
+    fn an_echo_is_idle_unless_it_tells_which_cached_event_is_the_last() {
+        let sent = Event {
+            id: (7, 9),
+            except: None,
+            frame: Frame::text("{}"),
+        };
+        let is_idle = |lasting, node| is_idle_echo(&event(&sent, lasting), node);
+        assert!(is_idle(Lasting::Passing, 7) && is_idle(Lasting::Recorded, 7));
+        assert!(!is_idle(Lasting::Cached(1800), 7));
+        assert!(!is_idle(Lasting::Passing, 8) && !is_idle(Lasting::Recorded, 8));
+        for other in [hello(7), apps_changed(7), Bytes::from_static(b"2P")] {
+            assert!(!is_idle_echo(&other, 7));
+        }
     }
 
     #[test]

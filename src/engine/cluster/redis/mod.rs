@@ -138,6 +138,8 @@ async fn awaited<F: Future>(future: F) -> (F::Output, bool) {
 struct Runner {
     settings: Redis,
     encoder: Encoder,
+    /// Where messages to this node alone are published.
+    own_topic: String,
     core: Core<Reply>,
     outside: Outside,
     link: Option<Link>,
@@ -174,9 +176,11 @@ impl Runner {
         };
         let edges = Arc::clone(&outside.edges);
         let hooks = Box::new(move |app_id: &str, name: &str| edges.heard(app_id, name));
+        let names = Names::new(&settings.key_prefix);
         Self {
+            own_topic: names.node(node),
             encoder: Encoder {
-                names: Names::new(&settings.key_prefix),
+                names,
                 node,
                 sharded: settings.mode == config::RedisMode::Cluster,
             },
@@ -305,8 +309,12 @@ impl Runner {
     }
 
     fn take_message(&mut self, topic: &str, message: Bytes, now: Instant) {
-        if topic == self.encoder.names.node(self.outside.node) {
+        if topic == self.own_topic {
             return self.take_own_message(message, now);
+        }
+        // A node that publishes gets each of its events back.
+        if envelope::is_idle_echo(&message, self.outside.node) {
+            return;
         }
         let Some(topic) = self.encoder.names.parse(topic) else {
             return;

@@ -47,7 +47,8 @@ impl Names {
     #[must_use]
     pub fn parse<'a>(&self, topic: &'a str) -> Option<Topic<'a>> {
         let rest = topic.strip_prefix(&*self.prefix)?.strip_prefix(":{")?;
-        let (tag, name) = rest.split_once("}:")?;
+        let (tag, name) = rest.split_once('}')?;
+        let name = name.strip_prefix(':')?;
         if tag == "nodes" {
             return (name == "control").then_some(Topic::Nodes);
         }
