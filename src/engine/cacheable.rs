@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::ChannelKey;
+use super::key::ChannelKey;
 use crate::{
     hub::{AppChannels, Change, Delivery, Hub, Receipt},
     protocol::{ChannelName, Frame, SocketId},

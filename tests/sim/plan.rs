@@ -150,6 +150,7 @@ impl Fault {
 const KILL: usize = 2;
 const RESTART_EMPTY: usize = 4;
 const PROMOTE: usize = 5;
+const STOP: usize = 12;
 
 /// How long steps go on; after that everything is well.
 const BUSY: Time = 40 * SECOND;
@@ -233,12 +234,12 @@ impl Plan {
         // A third of the seeds have none, most have few kinds of them.
         let faults = random.below(9).saturating_sub(2);
         let kinds: Vec<usize> = (0..1 + random.below(4)).map(|_| random.below(13)).collect();
-        let is_harmless = |kind: &usize| ![KILL, RESTART_EMPTY, PROMOTE].contains(kind);
+        let is_harmless = |kind: &usize| ![KILL, RESTART_EMPTY, PROMOTE, STOP].contains(kind);
         for _ in 0..faults {
             let at = random.below(usize::try_from(BUSY).expect("small")) as u64;
             let kind = *random.pick(&kinds);
             let mut fault = self.draw_fault(kind, random);
-            // Where the rows are of a node that is killed then, or those that a second loss brings back, nobody knows.
+            // Where the rows of a node are that ends then, or those that a second loss brings back, nobody knows.
             if fault == Fault::Flush && self.seed % 5 == 4 && kinds.iter().all(is_harmless) {
                 fault = Fault::LoseNodes;
             }

@@ -134,10 +134,7 @@ impl<T> Core<T> {
             node: Arc::clone(&self.membership.epoch),
             number: self.next_batch,
             after: bucket.stored.acked,
-            token: match bucket.stored.acked {
-                0 => bucket.stored.token,
-                _ => 0,
-            },
+            token: bucket.stored.token_of_first(),
             formers: if has_rows {
                 self.membership.formers.clone()
             } else {

@@ -90,6 +90,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// The token that the next batch carries if it is the first; 0: it is not.
+    pub(super) fn token_of_first(&self) -> u64 {
+        if self.acked == 0 { self.token } else { 0 }
+    }
+
     /// A batch was answered.
     pub(super) fn settle(&mut self, batch: &Batch) {
         self.acked = if batch.close { 0 } else { batch.number };

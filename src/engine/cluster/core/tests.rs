@@ -171,6 +171,90 @@ fn a_node_that_stops_leaves_dead_nodes_to_the_others() {
     );
 }
 
+/// Answers whatever the core asks after this input until it asks nothing more; what it has asked. `has_lease`: whether Redis knows the
+/// node's lease.
+fn answer_all(
+    core: &mut Core<()>,
+    input: Input<'_, ()>,
+    has_lease: bool,
+    now: Instant,
+) -> Vec<Call> {
+    let (mut asked, mut effects) = (Vec::new(), Vec::new());
+    core.handle(input, now, &mut effects);
+    core.proceed(now, &mut effects);
+    while !effects.is_empty() {
+        assert!(core.load().in_flight <= 512, "{:?}", core.load());
+        for effect in std::mem::take(&mut effects) {
+            if let Effect::Call(id, call) = effect {
+                let answered = Input::Answered(id, Ok(answer_to(&call, has_lease)));
+                asked.push(call);
+                core.handle(answered, now, &mut effects);
+            }
+        }
+        core.proceed(now, &mut effects);
+    }
+    asked
+}
+
+fn answer_to(call: &Call, has_lease: bool) -> Answer {
+    match call {
+        Call::Lease(_) => Answer::Lease(Lease {
+            was_held: has_lease,
+            taken: Vec::new(),
+            nodes: 1,
+            listening: 1,
+        }),
+        Call::Register(..) => Answer::Registered(true),
+        Call::Write(batch) => {
+            let results = batch.channels.iter().map(|_| EntryResult::Plain);
+            Answer::Written(Written::Settled(Box::new(Settled {
+                results: results.collect(),
+                ..Settled::default()
+            })))
+        }
+        _ => Answer::Done,
+    }
+}
+
+#[test]
+fn a_node_that_lost_its_lease_registers_its_former_rows_again() {
+    let now = Instant::now();
+    let mut core = core(now);
+    core.handle(enter("1", "news"), now, &mut Vec::new());
+    answer_all(&mut core, Input::Connected, true, now);
+    let former = core.epoch().to_string();
+    let bucket = BucketName {
+        app_id: "1".into(),
+        number: bucket_of("news"),
+    };
+    let later = now + Duration::from_secs(3);
+    let asked = answer_all(&mut core, Input::Tick, false, later);
+    let mut registered = asked.iter().filter_map(|call| match call {
+        Call::Register(epoch, buckets) => Some((epoch.to_string(), buckets.clone())),
+        _ => None,
+    });
+    assert_ne!(core.epoch().to_string(), former);
+    let again = registered.find(|(epoch, _)| *epoch == former);
+    let (_, buckets) = again.expect("others must find the rows if this node ends");
+    assert_eq!(buckets, [(bucket, 0)], "they were written before");
+}
+
+#[test]
+fn a_node_with_very_many_apps_registers_them_within_the_bound_of_commands() {
+    let now = Instant::now();
+    let mut core = core(now);
+    for app in 0..2_000 {
+        let app_id = app.to_string();
+        core.handle(enter(&app_id, "news"), now, &mut Vec::new());
+    }
+    let asked = answer_all(&mut core, Input::Connected, true, now);
+    let registered = asked.iter().map(|call| match call {
+        Call::Register(_, buckets) => buckets.len(),
+        _ => 0,
+    });
+    assert_eq!(registered.sum::<usize>(), 2_000);
+}
+
 /// Answers the renewal of the lease that is among these effects; what comes of it.
 fn answer_lease(
     core: &mut Core<()>,
