@@ -27,8 +27,10 @@ const EVENT_BYTES: usize = 128;
 /// How an event came into a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Heard from another node, or asked of Redis; or there are no others.
+    /// Heard from another node; or there are no others.
     Settled,
+    /// Asked of Redis, and not heard. Its node may still send it once more.
+    Listed,
     /// Published here, and Redis has not said yet that it has it.
     UnderWay,
     /// Published here, and Redis has it.
@@ -101,6 +103,8 @@ pub(super) struct History {
     bytes: usize,
     /// How many of the first events were known when something may have been missed.
     doubtful: usize,
+    /// Events that went before they were heard, with their numbers: at most twice as many as the rule keeps.
+    unheard: VecDeque<(EventId, u64)>,
     budget: Arc<Budget>,
 }
 
@@ -119,6 +123,7 @@ impl History {
             rule,
             bytes: 0,
             doubtful: 0,
+            unheard: VecDeque::new(),
             budget: Arc::clone(budget),
         }
     }
@@ -159,6 +164,9 @@ impl History {
                 .bytes
                 .fetch_sub(event.bytes(), Ordering::Relaxed);
             self.doubtful = self.doubtful.saturating_sub(1);
+            if let (Standing::Listed, Some(id)) = (event.standing, event.id) {
+                self.unheard.push_back((id, event.number));
+            }
         }
     }
 
@@ -169,6 +177,12 @@ impl History {
         for event in events {
             let rule = self.rule;
             self.add(event, rule);
+        }
+        let events = &self.events;
+        self.unheard
+            .retain(|(id, _)| !events.iter().any(|past| past.id == Some(*id)));
+        while self.unheard.len() > self.rule.events {
+            self.unheard.pop_front();
         }
     }
 
@@ -186,10 +200,14 @@ impl History {
         shown.map(|past| past.frame.clone()).collect()
     }
 
-    /// The place of an event that is here already.
-    pub(super) fn number_of(&self, id: EventId) -> Option<u64> {
-        let known = self.events.iter().find(|past| past.id == Some(id));
-        known.map(|past| past.number)
+    /// The place of an event that is here already, or was. It is heard now.
+    pub(super) fn hear_again(&mut self, id: EventId) -> Option<u64> {
+        if let Some(known) = self.events.iter_mut().find(|past| past.id == Some(id)) {
+            known.standing = Standing::Settled;
+            return Some(known.number);
+        }
+        let at = self.unheard.iter().position(|(its, _)| *its == id)?;
+        self.unheard.remove(at).map(|(_, number)| number)
     }
 
     /// Redis has this node's events up to this one.
@@ -230,13 +248,19 @@ impl History {
         for past in &mut listed {
             // Keeps the place that it has here, so that one that is late is heard by those who were here before it.
             let known = self.events.iter().find(|known| known.id == past.id);
-            past.number = known.map_or(past.number, |known| known.number);
+            if let Some(known) = known {
+                past.number = known.number;
+                past.standing = match known.standing {
+                    Standing::Settled => Standing::Settled,
+                    _ => Standing::Listed,
+                };
+            }
         }
         let rest = self.events.iter().enumerate();
         let rest = rest.filter(|(at, past)| match past.standing {
             _ if is_listed(past) => false,
             Standing::UnderWay => true,
-            Standing::Settled => *at >= from,
+            Standing::Settled | Standing::Listed => *at >= from,
             Standing::Sent => false,
         });
         listed.extend(rest.map(|(_, past)| past.clone()));

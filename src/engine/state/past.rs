@@ -58,7 +58,7 @@ impl State {
     pub fn record_others(&self, event: CacheableEvent<'_>, id: EventId, replay: Replay) {
         let mut state = self.channels.entry(event.key()).or_default();
         let history = self.history(&mut state, replay);
-        let number = history.number_of(id).unwrap_or_else(|| {
+        let number = history.hear_again(id).unwrap_or_else(|| {
             let number = self.next_sequence();
             history.add(past(&event, Standing::Settled, Some(id), number), replay);
             number
@@ -128,7 +128,7 @@ impl State {
             except: event.except,
             at: now.checked_sub(event.age).unwrap_or(now),
             id: Some(event.id),
-            standing: Standing::Settled,
+            standing: Standing::Listed,
             number: self.next_sequence(),
         }
     }

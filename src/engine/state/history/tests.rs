@@ -36,10 +36,11 @@ fn id(name: &str) -> EventId {
 }
 
 fn listed(names: &[&str]) -> Vec<Past> {
-    names
-        .iter()
-        .map(|name| past(name, Some(id(name))))
-        .collect()
+    let listed = names.iter().map(|name| Past {
+        standing: Standing::Listed,
+        ..past(name, Some(id(name)))
+    });
+    listed.collect()
 }
 
 fn own(history: &mut History, name: &str) {
@@ -156,8 +157,22 @@ fn a_late_event_keeps_its_place() {
     let mut listed = listed(&["a1", "a2"]);
     listed[1].number = 9;
     history.merge(listed);
-    assert_eq!(history.number_of(id("a1")), Some(7));
-    assert_eq!(history.number_of(id("a2")), Some(9));
+    assert_eq!(history.hear_again(id("a1")), Some(7));
+    assert_eq!(history.hear_again(id("a2")), Some(9));
+}
+
+#[test]
+fn an_event_that_is_no_longer_shown_still_has_its_place_until_it_is_heard() {
+    let mut history = history();
+    let mut listed = listed(&["a1", "b1"]);
+    listed[0].number = 7;
+    history.merge(listed);
+    hear(&mut history, &["b2", "b3", "b4", "b5"]);
+    shows(&history, &["b1", "b2", "b3", "b4", "b5"]);
+    assert_eq!(history.hear_again(id("a1")), Some(7));
+    assert_eq!(history.hear_again(id("a1")), None);
+    hear(&mut history, &["b6", "b7"]);
+    assert_eq!(history.hear_again(id("b2")), None, "it was heard before");
 }
 
 #[test]
