@@ -381,18 +381,26 @@ if stored and stored ~= '' then
   if not last then return redis.error_reply('ERR the number of the last batch is damaged') end
 elseif request.close then
   return {'ok', {}, {}, {}, false}
-elseif request.after > 0 or request.too_late or redis.call('EXISTS', key('dead:' .. node)) == 1 then
+elseif request.too_late then
+  redis.call('DEL', key('token:' .. node))
+  return {'missing'}
+elseif request.after > 0 or redis.call('EXISTS', key('dead:' .. node)) == 1 then
   return {'missing'}
 elseif redis.call('GET', key('token:' .. node)) ~= tostring(request.token) then
   return {'unregistered'}
 end
 if last > request.number then return {'stale'} end
 if last < request.after then return {'behind'} end
-if last < request.number and request.too_late then return {'missing'} end
+-- An old connection may deliver the batch yet: it is void from now on.
+if last < request.number and request.too_late then
+  redis.call('HSET', key('nodes'), node, request.number .. ' void')
+  return {'missing'}
+end
 
 local results, remaining = {}, false
 if last == request.number then
   local answer = string.match(stored, '^%d+ (.+)$')
+  if answer == 'void' then return {'missing'} end
   if answer then
     answer = cjson.decode(answer)
     told, pending = answer[1], answer[2]
