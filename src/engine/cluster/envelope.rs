@@ -119,8 +119,7 @@ pub fn decode(mut bytes: Bytes) -> Option<PeerMessage> {
     }
 }
 
-/// Whether these are the bytes of an event that this node has published itself, and of which its echo says nothing: it was delivered
-/// here before. Of a cached event the echo says that it is its channel's last.
+/// Whether this is the echo of this node's own event and can be ignored. That of a cached event says which event is the channel's last.
 #[must_use]
 pub fn is_idle_echo(bytes: &[u8], node: u64) -> bool {
     let sender = matches!(bytes, [VERSION, b'P' | b'H', ..]).then(|| bytes.get(2..10));

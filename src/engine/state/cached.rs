@@ -16,6 +16,9 @@ use crate::{
     protocol::Frame,
 };
 
+/// How long a node may repeat an event: after this Redis has forgotten the numbers of senders, and keeps it as a new one.
+const REPEATED_WITHIN: Duration = Duration::from_secs(50);
+
 pub(super) struct Kept {
     pub(super) frame: Frame,
     expires: Instant,
@@ -32,12 +35,14 @@ struct Unheard {
     frame: Frame,
     /// As that of [`Kept`].
     number: u64,
+    until: Instant,
 }
 
 impl Kept {
     /// Clients seated after this were shown the frame.
-    fn shown_since(&self, frame: &Frame) -> Option<u64> {
+    fn shown_since(&self, frame: &Frame, now: Instant) -> Option<u64> {
         let unheard = self.unheard.as_deref();
+        let unheard = unheard.filter(|unheard| unheard.until > now);
         let unheard = unheard.map(|unheard| (&unheard.frame, unheard.number));
         let mut shown = [(&self.frame, self.number)].into_iter().chain(unheard);
         shown.find_map(|(shown, number)| (shown.bytes() == frame.bytes()).then_some(number))
@@ -101,8 +106,8 @@ impl State {
         self.evict(evicted);
     }
 
-    /// Delivers another node's event that is not kept. One that its node repeats, because it does not know whether it was heard, may be
-    /// the channel's last, or have been: then it goes to those who were here before it was shown.
+    /// Delivers another node's event that is not kept. A repeated event may be the channel's last, or have been. It then goes only to
+    /// clients who were here before it was shown.
     pub fn pass_others(&self, event: CacheableEvent<'_>) {
         let state = event
             .name
@@ -111,7 +116,7 @@ impl State {
             .then(|| self.channels.get(&event.key()));
         let state = state.flatten();
         let last = state.as_ref().and_then(|state| state.cached.as_ref());
-        let since = last.and_then(|kept| kept.shown_since(&event.frame));
+        let since = last.and_then(|kept| kept.shown_since(&event.frame, event.at));
         let change = since.map_or(Change::Nothing, Change::Cache);
         event.deliver(&self.hub, change);
     }
@@ -180,7 +185,15 @@ impl State {
             let (frame, number) = (kept.frame.clone(), kept.number);
             (kept.number, kept.unheard) = match known {
                 Some(known) => (known.number, known.unheard),
-                None => (number, Some(Box::new(Unheard { frame, number }))),
+                None => {
+                    let until = now + REPEATED_WITHIN;
+                    let unheard = Unheard {
+                        frame,
+                        number,
+                        until,
+                    };
+                    (number, Some(Box::new(unheard)))
+                }
             };
             kept
         });

@@ -29,7 +29,7 @@ const EVENT_BYTES: usize = 128;
 pub(super) enum Standing {
     /// Heard from another node; or there are no others.
     Settled,
-    /// Asked of Redis, and not heard. Its node may still send it once more.
+    /// Fetched from Redis, not heard yet. Its node may send it again.
     Listed,
     /// Published here, and Redis has not said yet that it has it.
     UnderWay,
@@ -103,7 +103,7 @@ pub(super) struct History {
     bytes: usize,
     /// How many of the first events were known when something may have been missed.
     doubtful: usize,
-    /// Events that went before they were heard, with their numbers: at most twice as many as the rule keeps.
+    /// Events removed before they were heard, with their numbers: at most twice as many as the rule keeps.
     unheard: VecDeque<(EventId, u64)>,
     budget: Arc<Budget>,
 }

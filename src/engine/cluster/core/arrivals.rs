@@ -280,7 +280,7 @@ impl<T> Core<T> {
         };
         if !is_new {
             if lasting != Lasting::Passing {
-                // Redis has lost it since, and keeps it once more.
+                // Redis may have lost it and kept it again.
                 self.fetch_again(id, name, now);
             }
             return;
@@ -289,7 +289,7 @@ impl<T> Core<T> {
         out.push(Effect::Deliver(key(), event.clone(), delivered));
     }
 
-    /// Asks for what Redis keeps of the channel: whether its last events are in order is not known.
+    /// Fetches the channel's kept events again, because their order is in doubt.
     pub(super) fn fetch_again(&mut self, id: BucketId, name: &str, now: Instant) {
         let channel = self.buckets[id].channels.get_mut(name);
         if let Some(shared) = channel.and_then(|channel| channel.shared.as_deref_mut()) {

@@ -90,7 +90,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// The token that the next batch carries if it is the first; 0: it is not.
+    /// The token for the next batch; 0 unless it is the first.
     pub(super) fn token_of_first(&self) -> u64 {
         if self.acked == 0 { self.token } else { 0 }
     }

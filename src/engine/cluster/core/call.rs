@@ -32,8 +32,7 @@ pub enum Call {
     Publish(Vec<Message>),
     /// Renew the lease.
     Lease(LeaseRequest),
-    /// Note buckets in which an epoch has rows or is about to have some, each with the token that the first batch there carries; 0: it
-    /// has rows.
+    /// Register buckets of an epoch. Each has the token that the epoch's first batch there must carry, or 0 if it has rows already.
     Register(Epoch, Vec<(BucketName, u64)>),
     /// Name some of the buckets in which a dead node may have rows.
     Buckets(Epoch),
@@ -94,7 +93,7 @@ pub struct Batch {
     pub number: u64,
     /// The node's last batch in the bucket that was answered; 0: none under this epoch.
     pub after: u64,
-    /// That of the bucket's registration; 0: the node has rows here.
+    /// The token of the bucket's registration, in the first batch only; otherwise 0.
     #[serde(skip_serializing_if = "is_zero")]
     pub token: u64,
     /// Earlier epochs whose rows pass to this one.

@@ -37,6 +37,8 @@ impl<T> Core<T> {
             reply,
             stage: Stage::Settling,
         });
+        // Former epochs are removed at once, as far as their rows are replaced.
+        self.timers.housekeeping_at = now;
         for id in self.buckets.ids() {
             self.make_ready_or_close(id, now, out);
         }
@@ -62,7 +64,6 @@ impl<T> Core<T> {
             return;
         }
         // To remove rows opens buckets again, which nobody would close after this node. Of former epochs nobody else may know.
-        self.reap_formers(now, out);
         let is_settled = self.outgoing.is_empty()
             && !self.membership.has_rows_to_remove()
             && self.buckets.iter().all(|bucket| bucket.is_settled());

@@ -41,7 +41,7 @@ pub(super) struct Membership {
     /// Since when renewals have come in time.
     steady_since: Option<Instant>,
     pub(super) to_register: Vec<BucketId>,
-    /// Buckets of former epochs that are registered once more: Redis may have lost who has rows there, and only that.
+    /// Buckets of former epochs to register again, because Redis may have lost their registrations.
     to_register_again: Vec<(Epoch, BucketName)>,
     reaping: BTreeMap<Epoch, Reaping>,
     /// Nodes with a lease, and those of them that listen, as of the last renewal.
@@ -142,7 +142,7 @@ impl Membership {
         former
     }
 
-    /// The lease is held again: others must find the rows of former epochs, should this node end before it has replaced them.
+    /// Registers the rows of former epochs again, so that other nodes find them if this node ends.
     fn register_formers(&mut self) {
         let traces = self.traces.iter();
         let traces = traces
@@ -327,8 +327,7 @@ impl<T> Core<T> {
             let own = self.next_to_register();
             let next = own.or_else(|| self.membership.next_of_formers());
             let Some((epoch, names)) = next else { return };
-            let tokens = names.iter().filter(|(_, token)| *token > 0).count();
-            let weight = u32::try_from(1 + tokens).unwrap_or(u32::MAX);
+            let weight = u32::try_from(1 + names.len()).unwrap_or(u32::MAX);
             self.call(Call::Register(epoch, names), weight, now, out);
         }
     }

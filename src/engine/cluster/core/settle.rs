@@ -39,8 +39,11 @@ impl<T> Core<T> {
             Ok(Written::Unregistered) => {
                 self.return_chores(id, &batch);
                 self.return_entries(id, &batch, now);
-                // If the lease was lost too, the registration finds out.
-                self.buckets[id].stored.registration = Registration::Doubted;
+                // If the lease was lost too, the registration finds out. The pause is for a Redis that evicts tokens.
+                let bucket = &mut self.buckets[id];
+                bucket.stored.registration = Registration::Doubted;
+                bucket.batch = Batching::Resting;
+                self.timers.failures.rest(id, now);
                 self.make_ready(id);
             }
             Err(CallError::Refused(text)) => {

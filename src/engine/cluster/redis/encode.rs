@@ -24,10 +24,11 @@ use crate::engine::{
 
 /// How long what an empty channel leaves behind is kept, and the numbers of senders, in seconds.
 const EMPTY_S: u64 = 50;
-/// How long a dead node is fenced off a bucket by a mark there, in seconds. Later its lease tells.
+/// How long a dead node is fenced off a bucket by a mark there, in seconds: at least [`TOKEN_S`]. A first batch that is later has no token.
 const DEAD_S: u64 = 60;
 /// How long after the registration of a bucket a node's first batch may come, in seconds. Later the bucket is registered again.
-const TOKEN_S: &str = "60";
+const TOKEN_S: u64 = 60;
+const _: () = assert!(DEAD_S >= TOKEN_S);
 /// Channels and seats of a dead node that one batch removes.
 const REAPED_CHANNELS: u64 = 32;
 const REAPED_SEATS: u64 = 256;
@@ -140,12 +141,15 @@ impl Encoder {
         }
     }
 
-    /// The tokens come first: one that a batch finds was there when the buckets were noted, and nothing was lost since.
+    /// Tokens are set before the buckets are noted, so that what takes a registration takes its token too. In a Redis Cluster, where
+    /// they may be on different masters, the order is not guaranteed.
     fn register(&self, epoch: &Epoch, buckets: &[(BucketName, u64)]) -> Vec<Command> {
         let key = |bucket| self.names.of_bucket(bucket, &format!("token:{epoch}"));
+        let seconds = TOKEN_S.to_string();
         let tokens = buckets.iter().filter(|(_, token)| *token > 0);
-        let tokens = tokens
-            .map(|(bucket, token)| plain(["SET", &key(bucket), &token.to_string(), "EX", TOKEN_S]));
+        let tokens = tokens.map(|(bucket, token)| {
+            plain(["SET", &key(bucket), &token.to_string(), "EX", &seconds])
+        });
         let listed = buckets
             .iter()
             .map(|(bucket, _)| Names::listed(bucket).into_bytes());

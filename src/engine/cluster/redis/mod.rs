@@ -116,14 +116,14 @@ async fn run(settings: Redis, outside: Outside, ready: oneshot::Sender<Result<()
         Ok(link) => {
             let mut runner = Runner::new(settings, outside);
             runner.attach(link, pushes);
-            // A task, as the connection is: one wakes the other without a look at what the system has.
+            // A task, so that it and the connection's task wake each other without a system call.
             drop(tokio::spawn(runner.run(ready)).await);
         }
         Err(reason) => drop(ready.send(Err(reason))),
     }
 }
 
-/// What the future gives, and whether it had to be waited for.
+/// The future's output, and whether it was pending at first.
 async fn awaited<F: Future>(future: F) -> (F::Output, bool) {
     let (mut future, mut has_waited) = (pin!(future), false);
     let given = poll_fn(|cx| {

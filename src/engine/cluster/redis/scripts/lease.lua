@@ -2,9 +2,9 @@
 --
 -- KEYS     leases, connection counts, condemned nodes
 -- ARGV[1]  the request as JSON: node; begins: whether it is the first lease under this epoch; lasts_ms; formers: earlier epochs
---          of the node that still have rows; connections: counts by app, as JSON; take_max: how many dead nodes to take on; reaping: those
---          that it works on already; reaper_ms: for how long
---          a dead node is its alone; control: the topic of all nodes; listeners: the PUBSUB subcommand that counts its listeners
+--          of the node that still have rows; connections: counts by app, as JSON; take_max: how many dead nodes to take on;
+--          reaping: dead nodes that it is removing; reaper_ms: how long it alone may do so; control: the topic of all nodes;
+--          listeners: the PUBSUB subcommand that counts its listeners
 --
 -- Returns {whether the lease was still held, dead nodes taken on, nodes with a lease, nodes that listen}.
 local request = cjson.decode(ARGV[1])

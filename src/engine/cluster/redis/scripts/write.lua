@@ -8,8 +8,8 @@
 -- late is refused, and so is one that follows batches which Redis has lost.
 --
 -- Returns {status, results, told, pending, remaining}. status: ok; missing: the node has no rows here or was evicted; stale: a later
--- batch was here before; behind: earlier batches were lost; unregistered: it is the node's first here, and the token of the
--- registration is another or lost, so that nobody may know of the rows. results: per channel 0, {'failed', text}, or what a subscriber of a
+-- batch was here before; behind: earlier batches were lost; unregistered: the node's first batch here lacks the current
+-- token, so its registration may be lost. results: per channel 0, {'failed', text}, or what a subscriber of a
 -- channel with shared state needs. told: what the app's backend hears now. pending: departures to be claimed later, each with a
 -- mark and the time to wait. remaining: channels of the reaped node, nil when it has none left.
 local base = KEYS[1]
@@ -373,8 +373,9 @@ end
 -- The batch -----------------------------------------------------------------------------------------------------------------
 
 local stored = redis.call('HGET', key('nodes'), node)
+local is_dead = not stored
 -- Of a node that was taken for dead, the last answer is left.
-if not stored and request.too_late then stored = redis.call('GET', key('dead:' .. node)) or nil end
+if is_dead and request.too_late then stored = redis.call('GET', key('dead:' .. node)) or nil end
 local last = 0
 if stored and stored ~= '' then
   last = tonumber(string.match(stored, '^(%d+) '))
@@ -393,7 +394,7 @@ if last > request.number then return {'stale'} end
 if last < request.after then return {'behind'} end
 -- An old connection may deliver the batch yet: it is void from now on.
 if last < request.number and request.too_late then
-  redis.call('HSET', key('nodes'), node, request.number .. ' void')
+  if not is_dead then redis.call('HSET', key('nodes'), node, request.number .. ' void') end
   return {'missing'}
 end
 
