@@ -16,8 +16,8 @@ use crate::{
     protocol::Frame,
 };
 
-/// How long a node may repeat an event: after this Redis has forgotten the numbers of senders, and keeps it as a new one.
-const REPEATED_WITHIN: Duration = Duration::from_secs(50);
+/// How long Redis knows the number of a sender's last event: an event that its node repeats later is kept as a new one.
+pub(in crate::engine) const SENDERS_KEPT: Duration = Duration::from_secs(50);
 
 pub(super) struct Kept {
     pub(super) frame: Frame,
@@ -186,7 +186,7 @@ impl State {
             (kept.number, kept.unheard) = match known {
                 Some(known) => (known.number, known.unheard),
                 None => {
-                    let until = now + REPEATED_WITHIN;
+                    let until = now + SENDERS_KEPT;
                     let unheard = Unheard {
                         frame,
                         number,

@@ -18,16 +18,17 @@ use std::{
 use dashmap::DashMap;
 
 pub use self::counts::COUNT_TICKS_A_SECOND;
+pub(super) use self::{
+    cached::SENDERS_KEPT,
+    counts::{COUNT_AT_ONCE_MAX, COUNT_INTERVAL},
+    history::CHANNEL_BYTES_MAX,
+    past::Own,
+};
 use self::{
     cached::{Budget as CachedBudget, Kept, OwnEvents},
     counts::LastCount,
     history::{Budget, History},
     listed::Members,
-};
-pub(super) use self::{
-    counts::{COUNT_AT_ONCE_MAX, COUNT_INTERVAL},
-    history::CHANNEL_BYTES_MAX,
-    past::Own,
 };
 use super::{ChannelEdge, ChannelKey, EdgeSink, Snapshot};
 use crate::{

@@ -19,10 +19,10 @@ use crate::engine::{
         },
         envelope::EVENT_HEADER,
     },
-    state::{CHANNEL_BYTES_MAX, COUNT_AT_ONCE_MAX, COUNT_INTERVAL},
+    state::{CHANNEL_BYTES_MAX, COUNT_AT_ONCE_MAX, COUNT_INTERVAL, SENDERS_KEPT},
 };
 
-/// How long what an empty channel leaves behind is kept, and the numbers of senders, in seconds.
+/// How long what an empty channel leaves behind is kept, in seconds.
 const EMPTY_S: u64 = 50;
 /// How long a dead node is fenced off a bucket by a mark there, in seconds: at least [`TOKEN_S`]. A first batch that is later has no token.
 const DEAD_S: u64 = 60;
@@ -241,7 +241,7 @@ impl Encoder {
             "topic": topic,
             "sender": format!("{sender:016x}"),
             "number": number,
-            "senders_s": EMPTY_S,
+            "senders_s": SENDERS_KEPT.as_secs(),
         });
         for (name, value) in more {
             request[*name] = (*value).into();

@@ -25,7 +25,7 @@ const CACHE: &str = "cache-last";
 
 const ROUNDS: usize = 200;
 const STEPS_PER_ROUND: usize = 8;
-/// A fault begins every so many rounds, and a checkpoint follows it.
+/// Rounds before each fault; a checkpoint follows it.
 const ROUNDS_PER_FAULT: usize = 8;
 const LEASE: Duration = Duration::from_secs(6);
 /// What agreement may take: a lease, its notice, and the time after a loss in which nobody is removed; and a noisy machine.

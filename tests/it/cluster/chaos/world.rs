@@ -229,7 +229,7 @@ impl World {
         self.pump();
     }
 
-    /// So many rounds, spread over that time, while something is out of order.
+    /// Plays this many rounds, spread over this time, while something is out of order.
     pub(super) fn play_for(&mut self, time: Duration, rounds: usize) {
         let begun = Instant::now();
         for round in 1..=rounds {
